@@ -94,7 +94,8 @@ type Field struct {
 	// Partial dates (a month, a year) are accepted; the first day is stored,
 	// and how exact it is in a column <name>_precision.
 	Partial bool `yaml:"partial,omitempty"`
-	// Min and Max bound an integer, tenths or money field (money in fen).
+	// Min and Max bound an integer, tenths, money or pay field, both ends
+	// included: money and pay in fen, tenths in tenths (1000 is 100.0).
 	Min *int64 `yaml:"min,omitempty"`
 	Max *int64 `yaml:"max,omitempty"`
 	// Current fields stand in the narrow current table that dashboards read.
