@@ -158,7 +158,7 @@ var ruleTable = [ruleEnd]RuleInfo{
 	MoneyNotExact:   {ID: "money_not_exact", Zh: "“{field}”不是确切金额。", En: "{field} is not an exact amount.", Facts: "MONEY_NOT_EXACT"},
 	MoneyInvalid:    {ID: "money_invalid", Zh: "“{field}”不是可读的金额。", En: "{field} cannot be read as an amount of money."},
 	DivisionUnknown: {ID: "division_unknown", Zh: "“{field}”不是行政区划代码。", En: "{field} is not a division code."},
-	DivisionRetired: {ID: "division_retired", Severity: Warning, Zh: "“{field}”在该日期已撤销，请改用现行代码。", En: "{field} had been retired by that date; use the current code."},
+	DivisionRetired: {ID: "division_retired", Severity: Warning, Zh: "“{field}”在该日期已撤销或尚未启用，请改用当日有效的代码。", En: "{field} was not in force on that date; use the code of that day."},
 	MobileInvalid:   {ID: "mobile_invalid", Zh: "“{field}”不是有效的手机号码。", En: "{field} is not a mobile number."},
 
 	EvaluatorSelf:   {ID: "evaluator_self", Zh: "“{field}”：第三方评估机构不得是评估对象自身。", En: "{field}: a third-party evaluator must differ from whom it evaluates."},
@@ -181,4 +181,14 @@ func Rules() []Rule {
 		out = append(out, r)
 	}
 	return out
+}
+
+// RuleNamed returns the rule with an id.
+func RuleNamed(id string) (Rule, bool) {
+	for r := NoRule + 1; r < ruleEnd; r++ {
+		if ruleTable[r].ID == id {
+			return r, true
+		}
+	}
+	return NoRule, false
 }

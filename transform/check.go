@@ -1,0 +1,312 @@
+// Package transform is the middle room: pure steps on Arrow columns.
+//
+//	Check         wire text -> typed columns; refuses what breaks a rule
+//	Pseudonymize  direct identifiers -> keyed tokens; the raw values end here
+//	Dedupe        names each record's outcome, drops what is already stored
+//
+// Check is made of two files: normalize.go reads one value at a time, validate.go
+// compares fields with each other.
+package transform
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+	"unsafe"
+
+	"github.com/apache/arrow/go/v15/arrow"
+	"github.com/apache/arrow/go/v15/arrow/array"
+	"github.com/apache/arrow/go/v15/arrow/compute"
+	"github.com/apache/arrow/go/v15/arrow/memory"
+	"github.com/dchest/siphash"
+
+	"github.com/duiwu/duiwu/internal/feed"
+	"github.com/duiwu/duiwu/internal/flow"
+	"github.com/duiwu/duiwu/internal/value"
+)
+
+// colHash is the keyed hash of the record as sent; only Check's output has it,
+// Dedupe turns it into part of the version.
+const colHash = "_hash"
+
+// CheckOptions say against what records are judged.
+type CheckOptions struct {
+	Catalogue *feed.Catalogue
+	// HashKey keys the hash of the record as sent. It is not the token key and
+	// never changes with it: rotating tokens changes no version.
+	HashKey [16]byte
+	// AllowTestAreas accepts identity numbers of the reserved areas PP99xx.
+	AllowTestAreas bool
+	// Clock is the worker's clock; reported_at is held against it.
+	Clock func() time.Time
+	Mem   memory.Allocator
+}
+
+// Check reads the wire text of a cut into typed columns and moves every record
+// that breaks a rule of severity error to the cut's rejects. Its output has the
+// columns of feed.Spec.Columns up to the system columns, personal kinds still
+// in the clear (see clearType), then _warnings, _part, _offset, _row and _hash.
+// A record of op C that corrects another record_id comes out as two rows: the
+// record (part 0) and, before it, the void of the other (part 1).
+type Check struct {
+	opt    CheckOptions
+	sheets map[*feed.Spec]*sheet
+	k0, k1 uint64
+}
+
+// NewCheck returns a Check for one partition; it is not safe for concurrent use.
+func NewCheck(opt CheckOptions) *Check {
+	if opt.Mem == nil {
+		opt.Mem = memory.DefaultAllocator
+	}
+	if opt.Clock == nil {
+		opt.Clock = time.Now
+	}
+	k := opt.HashKey
+	return &Check{
+		opt: opt, sheets: make(map[*feed.Spec]*sheet),
+		k0: le64(k[:8]), k1: le64(k[8:]),
+	}
+}
+
+// Release gives the builders' memory back; the step is of no use afterwards.
+func (c *Check) Release() {
+	for _, s := range c.sheets {
+		for _, b := range s.builders {
+			b.Release()
+		}
+	}
+	clear(c.sheets)
+}
+
+func (c *Check) String() string { return "check" }
+
+// Apply implements flow.Step.
+func (c *Check) Apply(ctx context.Context, in flow.Cut) (flow.Cut, error) {
+	out := in
+	out.Parts = make([]flow.Batch, 0, len(in.Parts))
+	out.Rejects = slices.Clone(in.Rejects)
+	now := c.opt.Clock()
+	for _, b := range in.Parts {
+		s := c.sheets[b.Feed]
+		if s == nil {
+			s = newSheet(b.Feed, &c.opt)
+			c.sheets[b.Feed] = s
+		}
+		rec, err := c.batch(ctx, s, b.Rows, now, &out)
+		if err != nil {
+			out.Release()
+			return flow.Cut{}, err
+		}
+		if rec.NumRows() == 0 {
+			rec.Release()
+			continue
+		}
+		out.Parts = append(out.Parts, flow.Batch{Feed: b.Feed, Rows: rec})
+	}
+	return out, nil
+}
+
+// batch checks the rows of one feed.
+func (c *Check) batch(ctx context.Context, s *sheet, wire arrow.Record, now time.Time, cut *flow.Cut) (arrow.Record, error) {
+	s.open(wire, now)
+	defer s.close()
+	c.fingerprint(s)
+	s.normalize()
+	rec := s.record()
+	if len(s.found) == 0 && !s.splits {
+		return rec, nil
+	}
+	defer rec.Release()
+	kept := rec
+	kept.Retain()
+	if len(s.found) > 0 {
+		kept.Release()
+		var err error
+		if kept, err = c.refuse(ctx, s, rec, cut); err != nil {
+			return nil, err
+		}
+	}
+	if !s.splits {
+		return kept, nil
+	}
+	defer kept.Release()
+	return c.split(s, kept)
+}
+
+// refuse moves the rows with findings to the cut's rejects and returns the rest.
+func (c *Check) refuse(ctx context.Context, s *sheet, rec arrow.Record, cut *flow.Cut) (arrow.Record, error) {
+	keep := array.NewBooleanBuilder(c.opt.Mem)
+	defer keep.Release()
+	keep.Reserve(s.n)
+	for row := 0; row < s.n; row++ {
+		f := s.found[int32(row)]
+		keep.UnsafeAppend(len(f) == 0)
+		if len(f) == 0 {
+			continue
+		}
+		batch := s.text(feed.FieldBatchID, row)
+		cut.Tally.Of(s.spec.Feed, string(batch)).Reject(f[0].Rule)
+		cut.Rejects = append(cut.Rejects, flow.Reject{
+			Feed: s.spec.Feed, Batch: harmless(batch), RecordID: harmless(s.text(feed.FieldRecordID, row)),
+			Offset: s.offset.Value(row), Row: s.row.Value(row),
+			Findings: f, Kept: s.keptJSON(row),
+		})
+	}
+	mask := keep.NewArray()
+	defer mask.Release()
+	out, err := compute.FilterRecordBatch(compute.WithAllocator(ctx, c.opt.Mem), rec, mask, compute.DefaultFilterOptions())
+	if err != nil {
+		return nil, fmt.Errorf("cannot set %s rejects apart: %w", s.spec.Feed, err)
+	}
+	return out, nil
+}
+
+// split puts the void of the corrected record before every record that names
+// one. The order of rows of one key is the order in which they were sent, so
+// pieces are joined where they stood and nothing is sorted.
+func (c *Check) split(s *sheet, rec arrow.Record) (arrow.Record, error) {
+	at := func(name string) int { return rec.Schema().FieldIndices(name)[0] }
+	op := rec.Column(at("op")).(*array.String)
+	record := rec.Column(at("record_id")).(*array.String)
+	corrects := rec.Column(at("corrects")).(*array.String)
+	var pieces []arrow.Record
+	defer func() {
+		for _, p := range pieces {
+			p.Release()
+		}
+	}()
+	from := int64(0)
+	for row := 0; row < int(rec.NumRows()); row++ {
+		old := corrects.Value(row)
+		if op.Value(row) != "C" || old == "" || old == record.Value(row) {
+			continue
+		}
+		if from < int64(row) {
+			pieces = append(pieces, rec.NewSlice(from, int64(row)))
+		}
+		from = int64(row)
+		one := rec.NewSlice(from, from+1)
+		cols := slices.Clone(one.Columns())
+		replace := func(name string, a arrow.Array) { cols[at(name)] = a }
+		id, v, none, part := c.oneText(old), c.oneText("V"), c.oneText(""), c.oneByte(1)
+		replace("record_id", id)
+		replace("op", v)
+		replace("corrects", none)
+		replace(feed.ColWarnings, none)
+		replace(feed.ColPart, part)
+		pieces = append(pieces, array.NewRecord(rec.Schema(), cols, 1))
+		for _, a := range []arrow.Array{id, v, none, part} {
+			a.Release()
+		}
+		one.Release()
+	}
+	if len(pieces) == 0 {
+		rec.Retain()
+		return rec, nil
+	}
+	pieces = append(pieces, rec.NewSlice(from, rec.NumRows()))
+	return join(rec.Schema(), pieces, c.opt.Mem)
+}
+
+func (c *Check) oneText(s string) arrow.Array {
+	b := array.NewStringBuilder(c.opt.Mem)
+	defer b.Release()
+	b.Append(s)
+	return b.NewArray()
+}
+
+func (c *Check) oneByte(v uint8) arrow.Array {
+	b := array.NewUint8Builder(c.opt.Mem)
+	defer b.Release()
+	b.Append(v)
+	return b.NewArray()
+}
+
+// join concatenates records of one schema.
+func join(schema *arrow.Schema, pieces []arrow.Record, mem memory.Allocator) (arrow.Record, error) {
+	cols := make([]arrow.Array, 0, schema.NumFields())
+	defer func() {
+		for _, c := range cols {
+			c.Release()
+		}
+	}()
+	parts := make([]arrow.Array, len(pieces))
+	var rows int64
+	for i := range schema.Fields() {
+		for j, p := range pieces {
+			parts[j] = p.Column(i)
+		}
+		col, err := array.Concatenate(parts, mem)
+		if err != nil {
+			return nil, fmt.Errorf("cannot join column %s: %w", schema.Field(i).Name, err)
+		}
+		cols = append(cols, col)
+	}
+	for _, p := range pieces {
+		rows += p.NumRows()
+	}
+	return array.NewRecord(schema, cols, rows), nil
+}
+
+// fingerprint hashes every record as sent: the fields that hold something, by
+// name and value, without what differs between two deliveries of one content.
+// SipHash-2-4 is keyed, so the stored hash does not let a reader try out
+// identity numbers.
+func (c *Check) fingerprint(s *sheet) {
+	s.hash = slices.Grow(s.hash[:0], s.n)[:s.n]
+	for row := range s.n {
+		buf := s.scratch[:0]
+		for i := range s.plan {
+			switch i {
+			case feed.FieldSchemaVersion, feed.FieldBatchID, feed.FieldOp, feed.FieldReportedAt:
+				continue
+			}
+			v := s.text(i, row)
+			if len(v) == 0 {
+				continue
+			}
+			buf = append(buf, s.plan[i].tag[:]...)
+			buf = append(buf, byte(len(v)), byte(len(v)>>8), byte(len(v)>>16), byte(len(v)>>24))
+			buf = append(buf, v...)
+		}
+		s.scratch = buf
+		s.hash[row] = siphash.Hash(c.k0, c.k1, buf)
+	}
+}
+
+// harmless returns the text unless it may hold a number of a person.
+func harmless(v []byte) string {
+	if value.LongDigitRun(v) >= personalDigits || value.HoldsPersonalNumber(v) || value.Damaged(v) {
+		return ""
+	}
+	return string(v)
+}
+
+// personalDigits is the shortest run of digits that may be a number of a
+// person: a mobile number has 11.
+const personalDigits = 11
+
+// bytesOf views a string without copying; the result must not be changed.
+func bytesOf(s string) []byte { return unsafe.Slice(unsafe.StringData(s), len(s)) }
+
+func le64(b []byte) (v uint64) {
+	for i := range 8 {
+		v |= uint64(b[i]) << (8 * i)
+	}
+	return v
+}
+
+// warnings joins rule ids the way the _warnings column stores them.
+func warnings(rules []feed.Rule) string {
+	if len(rules) == 1 {
+		return rules[0].String()
+	}
+	ids := make([]string, len(rules))
+	for i, r := range rules {
+		ids[i] = r.String()
+	}
+	return strings.Join(ids, ",")
+}
