@@ -22,6 +22,16 @@ var rhythms = map[string]struct{ zh, en string }{
 
 func isRhythm(s string) bool { _, ok := rhythms[s]; return ok }
 
+// Rhythms lists what a feed file may say under rhythm.
+func Rhythms() []string {
+	out := make([]string, 0, len(rhythms))
+	for r := range rhythms {
+		out = append(out, r)
+	}
+	sort.Strings(out)
+	return out
+}
+
 // DueText says in both languages when a feed's records are due.
 func (s *Spec) DueText() Lingual {
 	r := rhythms[s.Rhythm]

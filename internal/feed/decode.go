@@ -52,6 +52,17 @@ type strict struct {
 	file     string
 	problems *Problems
 	lines    map[string]int
+	// broken holds the paths that did not decode, so that one slip is not told twice.
+	broken map[string]bool
+}
+
+func newStrict(file string, ps *Problems) *strict {
+	return &strict{file: file, problems: ps, lines: map[string]int{}, broken: map[string]bool{}}
+}
+
+func (d *strict) fail(n *yaml.Node, path, format string, args ...any) {
+	d.broken[path] = true
+	d.problem(n.Line, format, args...)
 }
 
 func (d *strict) problem(line int, format string, args ...any) {
@@ -73,7 +84,11 @@ func (d *strict) line(path string) int {
 	}
 }
 
-func (d *strict) at(path, format string, args ...any) { d.problem(d.line(path), format, args...) }
+func (d *strict) at(path, format string, args ...any) {
+	if !d.broken[path] {
+		d.problem(d.line(path), format, args...)
+	}
+}
 
 func (d *strict) decode(n *yaml.Node, v reflect.Value, path string) {
 	if path != "" {
@@ -84,7 +99,7 @@ func (d *strict) decode(n *yaml.Node, v reflect.Value, path string) {
 		what = "the file"
 	}
 	if n.Kind == yaml.AliasNode {
-		d.problem(n.Line, "%s is an alias (*name); write the value out", what)
+		d.fail(n, path, "%s is an alias (*name); write the value out", what)
 		return
 	}
 	if v.Type() == reflect.TypeFor[KindName]() {
@@ -95,7 +110,7 @@ func (d *strict) decode(n *yaml.Node, v reflect.Value, path string) {
 		}
 		k, ok := kindNamed(s)
 		if !ok {
-			d.problem(n.Line, "unknown kind %q; use one of %s", s, kindNames())
+			d.fail(n, path, "unknown kind %q; use one of %s", s, kindNames())
 			return
 		}
 		v.Set(reflect.ValueOf(KindName{k}))
@@ -106,7 +121,7 @@ func (d *strict) decode(n *yaml.Node, v reflect.Value, path string) {
 		d.decodeStruct(n, v, path, what)
 	case reflect.Slice:
 		if n.Kind != yaml.SequenceNode {
-			d.problem(n.Line, "%s must be a list, such as [a, b]", what)
+			d.fail(n, path, "%s must be a list, such as [a, b]", what)
 			return
 		}
 		out := reflect.MakeSlice(v.Type(), len(n.Content), len(n.Content))
@@ -120,21 +135,21 @@ func (d *strict) decode(n *yaml.Node, v reflect.Value, path string) {
 		v.Set(p)
 	case reflect.String:
 		if n.Kind != yaml.ScalarNode || n.Tag == "!!null" {
-			d.problem(n.Line, "%s must be text", what)
+			d.fail(n, path, "%s must be text", what)
 			return
 		}
 		// 01 without quotes is a number to YAML and a code to people; take it as written.
 		v.SetString(n.Value)
 	case reflect.Bool:
 		if n.Kind != yaml.ScalarNode || n.Tag != "!!bool" {
-			d.problem(n.Line, "%s must be true or false", what)
+			d.fail(n, path, "%s must be true or false", what)
 			return
 		}
 		v.SetBool(strings.EqualFold(n.Value, "true"))
 	case reflect.Int, reflect.Int64:
 		i, err := strconv.ParseInt(n.Value, 10, 64)
 		if n.Kind != yaml.ScalarNode || n.Tag != "!!int" || err != nil {
-			d.problem(n.Line, "%s must be a whole number", what)
+			d.fail(n, path, "%s must be a whole number", what)
 			return
 		}
 		v.SetInt(i)
@@ -145,7 +160,7 @@ func (d *strict) decode(n *yaml.Node, v reflect.Value, path string) {
 
 func (d *strict) decodeStruct(n *yaml.Node, v reflect.Value, path, what string) {
 	if n.Kind != yaml.MappingNode {
-		d.problem(n.Line, "%s must be a mapping of keys to values", what)
+		d.fail(n, path, "%s must be a mapping of keys to values", what)
 		return
 	}
 	fields := map[string]int{}

@@ -105,7 +105,7 @@ func Load(fsys fs.FS) (*Catalogue, error) {
 }
 
 func (c *Catalogue) loadSpec(fsys fs.FS, name string, ps *Problems) *Spec {
-	d := &strict{file: name, problems: ps, lines: map[string]int{}}
+	d := newStrict(name, ps)
 	raw, err := fs.ReadFile(fsys, name)
 	if err != nil {
 		d.problem(0, "cannot read the file: %v", err)
@@ -123,6 +123,9 @@ func (c *Catalogue) loadSpec(fsys fs.FS, name string, ps *Problems) *Spec {
 	}
 	s := &Spec{}
 	d.decode(doc.Content[0], reflect.ValueOf(s).Elem(), "")
+	if d.broken[""] {
+		return nil
+	}
 	c.validate(s, d)
 	s.index()
 	return s
@@ -244,6 +247,9 @@ func (d *strict) lingual(what, zh, en, path string) {
 func (c *Catalogue) validateField(s *Spec, i int, byName map[string]*Field, columns map[string]string, d *strict) {
 	f := &s.Fields[i]
 	at := fmt.Sprintf("fields[%d]", i)
+	if d.broken[at] {
+		return
+	}
 	switch {
 	case !isSnake(f.Name):
 		d.at(at+".name", "field %q is not a lower_snake name; use letters a-z, digits and underscores", f.Name)
@@ -273,7 +279,7 @@ func (c *Catalogue) validateField(s *Spec, i int, byName map[string]*Field, colu
 	}
 	k := f.Kind.Kind
 	if k == NoKind {
-		if d.lines[at+".kind"] == 0 {
+		if !d.broken[at+".kind"] {
 			d.at(at, "field %s has no kind; use one of %s", f.Name, kindNames())
 		}
 		return
@@ -357,6 +363,9 @@ func CheckRules() []string {
 func (c *Catalogue) validateCheck(s *Spec, i int, byName map[string]*Field, d *strict) {
 	ch := &s.Checks[i]
 	at := fmt.Sprintf("checks[%d]", i)
+	if d.broken[at] {
+		return
+	}
 	args, ok := checkArgs[ch.Rule]
 	if !ok {
 		d.at(at+".rule", "unknown rule %q between fields; use one of %s", ch.Rule, strings.Join(CheckRules(), ", "))
