@@ -134,7 +134,8 @@ scan:
 			i += w
 			continue
 		}
-		if r > '9' {
+		switch r { // the first characters of words
+		case '大', '左', '上', '以', '不', '至', '最', '人', 'R', 'C', 'r':
 			for k := range words {
 				if x := words[k].text; len(src)-i >= len(x) && string(src[i:i+len(x)]) == x {
 					if words[k].g == gAbout {

@@ -65,7 +65,9 @@ func Text(dst, src []byte) (out []byte, notes Notes, rule feed.Rule) {
 
 // trim cuts white space and invisible characters off both ends.
 func trim(b []byte) []byte {
-	if len(b) > 0 && b[0] > ' ' && b[0] < 0x80 && b[len(b)-1] > ' ' && b[len(b)-1] < 0x80 {
+	// Most texts begin and end with a Han character or visible ASCII.
+	if n := len(b); n > 0 && (b[0] > ' ' && b[0] < 0x80 || b[0] >= 0xE4 && b[0] <= 0xE9) &&
+		(b[n-1] > ' ' && b[n-1] < 0x80 || n > 2 && b[n-3] >= 0xE4 && b[n-3] <= 0xE9) {
 		return b
 	}
 	return bytes.TrimFunc(b, blank)
