@@ -1,0 +1,39 @@
+WITH persons AS (
+  SELECT d, person, tupleElement(spell, 1) AS unit, tupleElement(spell, 2) AS category, tupleElement(spell, 3) AS county, spells
+  FROM (
+    SELECT d, id_number_token AS person,
+      argMin((reporting_unit, worker_category, county_code), (-toInt32(start_on), reporting_unit, record_id)) AS spell,
+      count() AS spells
+    FROM (
+      SELECT id_number_token, reporting_unit, record_id, worker_category, county_code, start_on, end_on
+      FROM employment FINAL
+      WHERE worker_category IN {categories:Array(String)}
+    )
+    ARRAY JOIN {dates:Array(Date32)} AS d
+    WHERE start_on <= d AND (end_on IS NULL OR end_on > d)
+    GROUP BY d, person
+  )
+)
+SELECT d, unit, cat, n, m, source
+FROM (
+  SELECT d, unit, cat, toNullable(v) AS n, CAST(NULL, 'Nullable(Float64)') AS m, source
+  FROM (
+    SELECT g.d AS d, g.unit AS unit, g.cat AS cat, toFloat64(ifNull(c.v, 0)) AS v, toUInt64(ifNull(c.source, 0)) AS source
+    FROM (
+      SELECT unit, arrayJoin({dates:Array(Date32)}) AS d, arrayJoin({codes:Array(String)}) AS cat
+      FROM (SELECT DISTINCT unit FROM (SELECT DISTINCT toString(reporting_unit) AS unit FROM employment))
+    ) AS g
+    LEFT JOIN (
+      SELECT d, toString(unit) AS unit, toString(category) AS cat, count() AS v, sum(spells) AS source
+      FROM persons
+      GROUP BY d, unit, cat
+    ) AS c ON g.d = c.d AND g.unit = c.unit AND g.cat = c.cat
+  )
+)
+WHERE unit IN {units:Array(String)}
+ORDER BY d, unit, cat
+SETTINGS join_use_nulls = 1
+-- categories = ['01','02','03']
+-- codes = ['01','02','03']
+-- dates = ['2016-10-31','2016-11-11']
+-- units = ['310000']
