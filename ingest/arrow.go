@@ -1,0 +1,373 @@
+package ingest
+
+import (
+	"bytes"
+	"encoding/binary"
+	"errors"
+	"io"
+	"strconv"
+	"time"
+	"unicode/utf8"
+
+	"github.com/apache/arrow/go/v15/arrow"
+	"github.com/apache/arrow/go/v15/arrow/array"
+	"github.com/apache/arrow/go/v15/arrow/ipc"
+	"github.com/apache/arrow/go/v15/arrow/memory"
+
+	"github.com/duiwu/duiwu/internal/feed"
+	"github.com/duiwu/duiwu/internal/flow"
+)
+
+// arrow reads an Arrow IPC stream whose columns are named as fields.
+func (d *Decoder) arrow(b []byte) (rule feed.Rule, err error) {
+	if !framed(b) {
+		return feed.MessageUndecodable, nil
+	}
+	// The IPC reader trusts the metadata of its input: offsets, buffer and
+	// dictionary lengths that lie make it, or the arrays it returns, index out
+	// of range. The message is then refused like any other that cannot be
+	// read. Nothing else is recovered in this package.
+	defer func() {
+		if recover() != nil {
+			rule, err = feed.MessageUndecodable, nil
+		}
+	}()
+	rd, e := ipc.NewReader(bytes.NewReader(b), ipc.WithAllocator(&limited{left: 4 * maxExpanded}))
+	if e != nil {
+		return feed.MessageUndecodable, nil
+	}
+	defer rd.Release()
+	n := 0
+	for rd.Next() {
+		rec := rd.Record()
+		n += int(rec.NumRows())
+		if d.expanded+int(rec.NumRows()) > maxExpanded {
+			return feed.MessageTooLarge, nil
+		}
+		rule, err := d.columns(rec)
+		if err != nil || rule != feed.NoRule {
+			return rule, err
+		}
+	}
+	if e := rd.Err(); e != nil && !errors.Is(e, io.EOF) {
+		return feed.MessageUndecodable, nil
+	}
+	if n == 0 {
+		return feed.MessageEmpty, nil
+	}
+	return d.bounded(), nil
+}
+
+// limited is a plain allocator with a budget: a few bytes of metadata can ask
+// for any amount, and running out of memory cannot be recovered from.
+type limited struct {
+	memory.GoAllocator
+	left int
+}
+
+var errBudget = errors.New("message asks for more memory than its budget")
+
+func (l *limited) take(n int) {
+	if n < 0 || n > l.left {
+		panic(errBudget)
+	}
+	l.left -= n
+}
+
+func (l *limited) Allocate(n int) []byte {
+	l.take(n)
+	return l.GoAllocator.Allocate(n)
+}
+
+func (l *limited) Reallocate(n int, b []byte) []byte {
+	l.take(n)
+	return l.GoAllocator.Reallocate(n, b)
+}
+
+// framed walks the frames of an IPC stream: the reader allocates what a frame's
+// length says before it looks whether that much is there.
+func framed(b []byte) bool {
+	for len(b) > 0 {
+		if len(b) < 4 {
+			return false
+		}
+		n := binary.LittleEndian.Uint32(b)
+		b = b[4:]
+		if n == 0xffffffff {
+			if len(b) < 4 {
+				return false
+			}
+			n = binary.LittleEndian.Uint32(b)
+			b = b[4:]
+		}
+		if n == 0 {
+			return true // end of stream
+		}
+		if uint64(n) > uint64(len(b)) {
+			return false
+		}
+		body, ok := bodyLength(b[:n])
+		b = b[n:]
+		if !ok || body < 0 || body > int64(len(b)) {
+			return false
+		}
+		b = b[body:]
+	}
+	return true
+}
+
+// bodyLength reads the field bodyLength (slot 3) of a flatbuffers Message.
+func bodyLength(m []byte) (int64, bool) {
+	if len(m) < 8 {
+		return 0, false
+	}
+	table := int64(binary.LittleEndian.Uint32(m))
+	if table+4 > int64(len(m)) {
+		return 0, false
+	}
+	vt := table - int64(int32(binary.LittleEndian.Uint32(m[table:])))
+	if vt < 0 || vt+4 > int64(len(m)) {
+		return 0, false
+	}
+	size := int64(binary.LittleEndian.Uint16(m[vt:]))
+	const slot = 4 + 2*3
+	if size < slot+2 {
+		return 0, true
+	}
+	if vt+slot+2 > int64(len(m)) {
+		return 0, false
+	}
+	field := int64(binary.LittleEndian.Uint16(m[vt+slot:]))
+	if field == 0 {
+		return 0, true
+	}
+	if table+field+8 > int64(len(m)) {
+		return 0, false
+	}
+	return int64(binary.LittleEndian.Uint64(m[table+field:])), true
+}
+
+// cells reads one column of a record batch as text.
+type cells struct {
+	arr   arrow.Array
+	utf8  *array.String
+	dict  *array.Dictionary
+	words *array.String
+	dirty bool
+	buf   []byte
+}
+
+// open says whether the column's type has one text form.
+func (c *cells) open(arr arrow.Array) bool {
+	*c = cells{arr: arr, buf: c.buf[:0]}
+	switch a := arr.(type) {
+	case *array.String:
+		c.utf8 = a
+		c.dirty = a.Len() > 0 && !utf8.Valid(a.ValueBytes())
+	case *array.Dictionary:
+		w, ok := a.Dictionary().(*array.String)
+		if !ok {
+			return false
+		}
+		c.dict, c.words = a, w
+		c.dirty = w.Len() > 0 && !utf8.Valid(w.ValueBytes())
+	case *array.LargeString, *array.Int64, *array.Int32, *array.Int16, *array.Int8,
+		*array.Date32, *array.Boolean, *array.Decimal128, *array.Null:
+	default:
+		return false
+	}
+	return true
+}
+
+// at returns the text of row i, nil when absent; it is valid until the next
+// call.
+func (c *cells) at(i int) []byte {
+	if c.arr.IsNull(i) {
+		return nil
+	}
+	if c.utf8 != nil {
+		return c.mended(c.utf8.Value(i))
+	}
+	if c.dict != nil {
+		k := c.dict.GetValueIndex(i)
+		if c.words.IsNull(k) {
+			return nil
+		}
+		return c.mended(c.words.Value(k))
+	}
+	switch a := c.arr.(type) {
+	case *array.LargeString:
+		s := a.Value(i)
+		if !utf8.ValidString(s) {
+			return bytes.ToValidUTF8([]byte(s), []byte("\uFFFD"))
+		}
+		return append(c.buf[:0], s...)
+	case *array.Int64:
+		c.buf = strconv.AppendInt(c.buf[:0], a.Value(i), 10)
+	case *array.Int32:
+		c.buf = strconv.AppendInt(c.buf[:0], int64(a.Value(i)), 10)
+	case *array.Int16:
+		c.buf = strconv.AppendInt(c.buf[:0], int64(a.Value(i)), 10)
+	case *array.Int8:
+		c.buf = strconv.AppendInt(c.buf[:0], int64(a.Value(i)), 10)
+	case *array.Date32:
+		c.buf = time.Unix(int64(a.Value(i))*86400, 0).UTC().AppendFormat(c.buf[:0], time.DateOnly)
+	case *array.Boolean:
+		c.buf = strconv.AppendBool(c.buf[:0], a.Value(i))
+	case *array.Decimal128:
+		scale := a.DataType().(*arrow.Decimal128Type).Scale
+		c.buf = append(c.buf[:0], a.Value(i).ToString(scale)...)
+	}
+	return c.buf
+}
+
+func (c *cells) mended(s string) []byte {
+	v := bytesOf(s)
+	if c.dirty && !utf8.Valid(v) {
+		return bytes.ToValidUTF8(v, []byte("\uFFFD"))
+	}
+	return v
+}
+
+// columns adds a record batch. The frame of every row is checked first; then
+// the rows that stay are copied column by column.
+func (d *Decoder) columns(rec arrow.Record) (feed.Rule, error) {
+	n, names := int(rec.NumRows()), rec.Schema().Fields()
+	r := d.start()
+	if len(d.head.feed) == 0 {
+		// One stream, one feed: its first row says which.
+		i := rec.Schema().FieldIndices(feed.Envelope[feed.FieldFeed].Name)
+		var c cells
+		if len(i) != 1 || n == 0 || !c.open(rec.Column(i[0])) {
+			return feed.FeedUnknown, nil
+		}
+		if r = d.rowsOf(bytes.TrimSpace(c.at(0))); r == nil {
+			return feed.FeedUnknown, nil
+		}
+	}
+	if n == 0 {
+		return feed.NoRule, nil
+	}
+	all := r.spec.All()
+	if cap(d.cells) < len(all) {
+		d.cells = make([]cells, len(all))
+	}
+	cs := d.cells[:len(all)]
+	for i := range cs {
+		cs[i].arr = nil
+	}
+	d.finds = d.finds[:0]
+	for i := range names {
+		f := r.spec.Index(names[i].Name)
+		switch {
+		case f < 0:
+			d.misnamed(r, names[i].Name)
+		case cs[f].arr != nil:
+			d.find(all[f].Name, feed.DuplicateField)
+		case !cs[f].open(rec.Column(i)):
+			d.find(all[f].Name, feed.Type)
+		}
+	}
+	header := append([]flow.Finding(nil), d.finds...)
+	if cap(d.keep) < n {
+		d.keep = make([]bool, n)
+	}
+	keep, kept := d.keep[:n], 0
+	first := d.row
+	for i := range n {
+		d.finds = append(d.finds[:0], header...)
+		r.begin()
+		for _, f := range [...]int{feed.FieldSchemaVersion, feed.FieldReportingUnit, feed.FieldFeed, feed.FieldBatchID} {
+			if cs[f].arr != nil {
+				r.set(f, cs[f].at(i))
+			}
+		}
+		r.fill(feed.FieldSchemaVersion, d.head.schema)
+		r.fill(feed.FieldBatchID, d.head.batch)
+		if err := d.schema(r, r.value(feed.FieldSchemaVersion)); err != nil {
+			return feed.NoRule, err
+		}
+		d.owner(r, r.value(feed.FieldReportingUnit))
+		if name := r.value(feed.FieldFeed); len(name) > 0 && string(name) != r.spec.Feed && string(bytes.TrimSpace(name)) != r.spec.Feed {
+			d.finds = d.finds[:0]
+			d.find("feed", feed.FeedUnknown)
+		}
+		d.meet(r.spec.Feed, r.value(feed.FieldBatchID))
+		if keep[i] = len(d.finds) == 0; keep[i] {
+			kept++
+			continue
+		}
+		for _, f := range [...]int{feed.FieldRecordID, feed.FieldOp, feed.FieldPeriod, feed.FieldReportedAt} {
+			if cs[f].arr != nil {
+				r.set(f, cs[f].at(i))
+			}
+		}
+		d.refuse(r.spec.Feed, r, d.row+int32(i))
+	}
+	d.row += int32(n)
+	if kept == 0 {
+		return feed.NoRule, nil
+	}
+	r.reserve(kept)
+	base := r.n
+	for f := range cs {
+		d.expanded += r.column(f, &cs[f], keep, d.fallback(r, f))
+		if d.expanded > maxExpanded {
+			return feed.MessageTooLarge, nil
+		}
+	}
+	k := base
+	for i := range n {
+		if keep[i] {
+			r.offsets[k], r.position[k] = d.msg.Offset, first+int32(i)
+			k++
+		}
+	}
+	r.n += kept
+	d.total += kept
+	d.guess = r
+	return feed.NoRule, nil
+}
+
+// fallback is the value of a field where the record has none.
+func (d *Decoder) fallback(r *rows, f int) []byte {
+	switch f {
+	case feed.FieldFeed:
+		return r.name
+	case feed.FieldBatchID:
+		return d.head.batch
+	case feed.FieldSchemaVersion:
+		return d.head.schema
+	}
+	return nil
+}
+
+// column copies the rows to keep of one column behind the rows there are.
+func (r *rows) column(f int, src *cells, keep []bool, fallback []byte) int {
+	c, n, start := &r.cols[f], r.n, r.cols[f].used
+	for i, ok := range keep {
+		if !ok {
+			continue
+		}
+		var v []byte
+		if src.arr != nil {
+			v = src.at(i)
+		}
+		if fallback != nil && len(bytes.TrimSpace(v)) == 0 {
+			v = fallback
+		}
+		if len(v) > 0 {
+			if c.used+len(v) > len(c.data) {
+				if c.used-start+len(v) > maxExpanded {
+					return maxExpanded + 1
+				}
+				c.grow(r.mem, len(v), r.wantBytes[f])
+			}
+			c.used += copy(c.data[c.used:], v)
+			c.bits[n>>3] |= 1 << (n & 7)
+		}
+		n++
+		c.ends[n] = int32(c.used)
+	}
+	return c.used - start
+}

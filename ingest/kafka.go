@@ -1,0 +1,396 @@
+package ingest
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"maps"
+	"slices"
+	"sort"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/segmentio/kafka-go"
+
+	"github.com/duiwu/duiwu/internal/flow"
+)
+
+// DefaultPrefix begins the name of every feed topic; the unit's code follows.
+const DefaultPrefix = "duiwu.feed"
+
+// Topic is the name of a unit's topic.
+func Topic(prefix, unit string) string {
+	if prefix == "" {
+		prefix = DefaultPrefix
+	}
+	return prefix + "." + unit
+}
+
+// Config is what a user says about the consumer group.
+type Config struct {
+	Broker
+	// Group is the consumer group's name; default duiwu.
+	Group string
+	// Prefix begins the topics' names; default DefaultPrefix.
+	Prefix string
+	// Units are the reporting units whose topics are read.
+	Units []string
+	// Session is how long a silent worker keeps its partitions; default 30 s.
+	Session time.Duration
+	// Rebalance is how long the group waits for a worker that has to finish
+	// its write; default 60 s.
+	Rebalance time.Duration
+	// Watch is how often topics and partition counts are looked at; default 10 s.
+	Watch time.Duration
+}
+
+func (c *Config) withDefaults() {
+	if c.Group == "" {
+		c.Group = "duiwu"
+	}
+	if c.Prefix == "" {
+		c.Prefix = DefaultPrefix
+	}
+	if c.Session <= 0 {
+		c.Session = 30 * time.Second
+	}
+	if c.Rebalance <= 0 {
+		c.Rebalance = 60 * time.Second
+	}
+	if c.Watch <= 0 {
+		c.Watch = 10 * time.Second
+	}
+}
+
+// Assignment is one partition that this worker owns until its context ends.
+type Assignment struct {
+	Topic, Unit string
+	Partition   int32
+
+	group *Group
+	gen   *kafka.Generation
+}
+
+// Open begins to read the partition behind what the ledger knows. The caller
+// closes the partition.
+func (a *Assignment) Open(ctx context.Context, resume Resume) (*Partition, error) {
+	return OpenPartition(ctx, &a.group.cfg.Broker, a.Topic, a.Unit, a.Partition, resume, a.commit, a.group.opt)
+}
+
+// commit fails in a generation that has ended, so a worker that lost the
+// partition cannot move its offset back.
+func (a *Assignment) commit(next int64) error {
+	err := a.gen.CommitOffsets(map[string]map[int]int64{a.Topic: {int(a.Partition): next}})
+	if err != nil {
+		return fmt.Errorf("cannot commit offset %d of %s/%d: %w", next, a.Topic, a.Partition, err)
+	}
+	return nil
+}
+
+// Assigned does the work of one assignment until ctx ends (nil) or it has to
+// end: cmd asks the sink where to resume, opens the partition, builds the
+// steps and calls flow.Run. It runs once a partition at a time.
+type Assigned func(ctx context.Context, a *Assignment) error
+
+// Stop is a partition that waits for an operator.
+type Stop struct {
+	Topic     string
+	Partition int32
+	Reason    error
+	Since     time.Time
+}
+
+// Group reads the topics of the reporting units as a member of a consumer group.
+type Group struct {
+	cfg  Config
+	opt  Options
+	work Assigned
+	// RetryMin and RetryMax bound the pause before an assignment that failed is
+	// tried again.
+	RetryMin, RetryMax time.Duration
+
+	mu      sync.Mutex
+	stopped map[string]Stop
+	missing []string
+	owned   map[string]bool
+}
+
+// NewGroup checks the configuration; nothing is dialled before Run.
+func NewGroup(cfg Config, opt Options, work Assigned) (*Group, error) {
+	cfg.withDefaults()
+	if err := cfg.Validate(); err != nil {
+		return nil, fmt.Errorf("cannot use Kafka configuration: %w", err)
+	}
+	if len(cfg.Units) == 0 {
+		return nil, errors.New("cannot use Kafka configuration: no reporting unit is listed, so there is no topic to read")
+	}
+	return &Group{
+		cfg: cfg, opt: opt.withDefaults(), work: work,
+		RetryMin: 200 * time.Millisecond, RetryMax: 30 * time.Second,
+		stopped: make(map[string]Stop), owned: make(map[string]bool),
+	}, nil
+}
+
+// Stopped lists the partitions that stopped for a permanent reason, by name. A
+// worker with one is not ready.
+func (g *Group) Stopped() []Stop {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	out := slices.Collect(maps.Values(g.stopped))
+	sort.Slice(out, func(i, j int) bool {
+		if out[i].Topic != out[j].Topic {
+			return out[i].Topic < out[j].Topic
+		}
+		return out[i].Partition < out[j].Partition
+	})
+	return out
+}
+
+// Missing lists the units' topics that do not exist.
+func (g *Group) Missing() []string {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return slices.Clone(g.missing)
+}
+
+// Owned is how many partitions this worker has.
+func (g *Group) Owned() int {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return len(g.owned)
+}
+
+// Run works until ctx ends (nil). It returns an error at once when the broker
+// refuses the login; a broker that is away is waited for.
+func (g *Group) Run(ctx context.Context) error {
+	pause := g.RetryMin
+	for {
+		topics, err := g.look(ctx)
+		switch {
+		case ctx.Err() != nil:
+			return nil
+		case errors.Is(err, ErrLogin):
+			return fmt.Errorf("cannot use Kafka: %w", err)
+		case err != nil:
+			g.opt.Log.Warn("cannot reach Kafka, trying again", "pause", pause, "error", err)
+			if !sleep(ctx, pause) {
+				return nil
+			}
+			pause = min(2*pause, g.RetryMax)
+			continue
+		}
+		pause = g.RetryMin
+		if len(topics) == 0 {
+			if !sleep(ctx, g.cfg.Watch) {
+				return nil
+			}
+			continue
+		}
+		if err := g.member(ctx, topics); err != nil {
+			return err
+		}
+		if ctx.Err() != nil {
+			return nil
+		}
+	}
+}
+
+// look finds which of the units' topics exist. One missing topic in a
+// subscription would leave every member with empty assignments, so only those
+// that exist are joined.
+func (g *Group) look(ctx context.Context) (map[string]int, error) {
+	want := make([]string, len(g.cfg.Units))
+	for i, u := range g.cfg.Units {
+		want[i] = Topic(g.cfg.Prefix, u)
+	}
+	topics, err := g.cfg.partitions(ctx, want)
+	if err != nil {
+		return nil, err
+	}
+	var missing []string
+	for _, t := range want {
+		if topics[t] == 0 {
+			delete(topics, t)
+			missing = append(missing, t)
+		}
+	}
+	g.mu.Lock()
+	changed := !slices.Equal(missing, g.missing)
+	g.missing = missing
+	g.mu.Unlock()
+	if changed {
+		for _, t := range missing {
+			g.opt.Log.Warn("topic does not exist; it is read as soon as it does", "topic", t,
+				"create", fmt.Sprintf("kafka-topics.sh --bootstrap-server %s --create --topic %s --partitions 12 --config retention.ms=7776000000", g.cfg.Brokers[0], t))
+		}
+	}
+	return topics, nil
+}
+
+// member joins the group for the topics that exist and works through its
+// generations until ctx ends or the topics are others.
+func (g *Group) member(ctx context.Context, topics map[string]int) error {
+	dialer, err := g.cfg.dialer()
+	if err != nil {
+		return err
+	}
+	cg, err := kafka.NewConsumerGroup(kafka.ConsumerGroupConfig{
+		ID: g.cfg.Group, Brokers: g.cfg.Brokers, Dialer: dialer,
+		Topics:            slices.Sorted(maps.Keys(topics)),
+		SessionTimeout:    g.cfg.Session,
+		RebalanceTimeout:  g.cfg.Rebalance,
+		HeartbeatInterval: min(3*time.Second, g.cfg.Session/3),
+		// The default of 5 s is paid at every first join of a fresh cluster.
+		JoinGroupBackoff: 500 * time.Millisecond,
+		StartOffset:      kafka.FirstOffset,
+	})
+	if err != nil {
+		return fmt.Errorf("cannot join group %s: %w", g.cfg.Group, err)
+	}
+	defer func() { _ = cg.Close() }() // waits for the generation; it has no error
+	// Topics are watched as long as the membership lasts, whatever happens to
+	// generations meanwhile.
+	inner, cancel := context.WithCancel(ctx)
+	defer cancel()
+	watch := newWatch(g, topics, cancel)
+	var wg sync.WaitGroup
+	wg.Go(func() { watch.run(inner) })
+	defer wg.Wait()
+	defer cancel()
+	for {
+		gen, err := cg.Next(inner)
+		if inner.Err() != nil {
+			return nil
+		}
+		if err != nil {
+			if errors.Is(err, kafka.GroupAuthorizationFailed) || errors.Is(err, kafka.SASLAuthenticationFailed) {
+				return fmt.Errorf("cannot join group %s: %w", g.cfg.Group, err)
+			}
+			// After the error the group waits its own backoff.
+			g.opt.Log.Warn("cannot join the group, trying again", "group", g.cfg.Group, "error", err)
+			continue
+		}
+		g.generation(gen, watch)
+	}
+}
+
+// generation starts one goroutine for each partition. A function that returned
+// would end the generation for the whole group, so they all wait for its end.
+func (g *Group) generation(gen *kafka.Generation, w *watch) {
+	g.mu.Lock()
+	clear(g.stopped)
+	clear(g.owned)
+	for topic, parts := range gen.Assignments {
+		for _, p := range parts {
+			g.owned[key(topic, int32(p.ID))] = true
+		}
+	}
+	n := len(g.owned)
+	g.mu.Unlock()
+	g.opt.Log.Info("joined the group", "group", g.cfg.Group, "generation", gen.ID, "partitions", n)
+	gen.Start(func(ctx context.Context) {
+		select {
+		case <-ctx.Done():
+		case <-w.grown:
+			// Partitions were added: a new generation deals them out.
+		}
+	})
+	for topic, parts := range gen.Assignments {
+		for _, p := range parts {
+			a := &Assignment{
+				Topic: topic, Unit: strings.TrimPrefix(topic, g.cfg.Prefix+"."), Partition: int32(p.ID),
+				group: g, gen: gen,
+			}
+			gen.Start(func(ctx context.Context) { g.assigned(ctx, a) })
+		}
+	}
+}
+
+func key(topic string, partition int32) string { return fmt.Sprintf("%s/%d", topic, partition) }
+
+// assigned works on one partition until the generation ends.
+func (g *Group) assigned(ctx context.Context, a *Assignment) {
+	log := g.opt.Log.With("topic", a.Topic, "partition", a.Partition)
+	pause := g.RetryMin
+	for ctx.Err() == nil {
+		begun := time.Now()
+		err := g.work(ctx, a)
+		switch {
+		case ctx.Err() != nil:
+			return
+		case flow.IsPermanent(err):
+			log.Error("partition stopped; nothing was skipped", "error", err)
+			g.mu.Lock()
+			g.stopped[key(a.Topic, a.Partition)] = Stop{a.Topic, a.Partition, err, time.Now()}
+			g.mu.Unlock()
+			<-ctx.Done()
+			return
+		case err == nil:
+			err = errors.New("the assignment's work returned while the partition is still assigned")
+		}
+		if time.Since(begun) > g.RetryMax {
+			pause = g.RetryMin // it had worked for a while
+		}
+		log.Warn("partition failed, assigning it again", "pause", pause, "error", err)
+		if !sleep(ctx, pause) {
+			return
+		}
+		pause = min(2*pause, g.RetryMax)
+	}
+}
+
+// watch sees topics come and go and partitions being added.
+type watch struct {
+	g      *Group
+	topics map[string]int
+	grown  chan struct{}
+	other  func() // the set of topics changed
+}
+
+func newWatch(g *Group, topics map[string]int, other func()) *watch {
+	return &watch{g: g, topics: maps.Clone(topics), grown: make(chan struct{}), other: other}
+}
+
+func (w *watch) run(ctx context.Context) {
+	t := time.NewTicker(w.g.cfg.Watch)
+	defer t.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-t.C:
+		}
+		now, err := w.g.look(ctx)
+		if err != nil || ctx.Err() != nil {
+			continue // the generation finds out by itself that the broker is away
+		}
+		for topic := range w.topics {
+			if now[topic] == 0 {
+				w.other()
+				return
+			}
+		}
+		grown := false
+		for topic, n := range now {
+			switch old := w.topics[topic]; {
+			case old == 0:
+				w.g.opt.Log.Info("topic appeared, joining the group anew", "topic", topic)
+				w.other()
+				return
+			case old != n:
+				w.g.opt.Log.Info("partitions were added, joining the group anew", "topic", topic, "partitions", n)
+				grown = true
+			}
+		}
+		w.topics = now
+		if grown {
+			select {
+			case w.grown <- struct{}{}:
+			case <-ctx.Done():
+				return
+			}
+		}
+	}
+}
