@@ -33,8 +33,8 @@ func dayOf(t testing.TB, date string) int32 {
 	return feed.Day(d)
 }
 
-// tables is the contract without its feed files. The divisions are a few lines,
-// so that a fuzz run spends its time on feed files.
+// tables is the contract without its feed files. The divisions are a few lines, and
+// so are the holidays, so that a fuzz run spends its time on feed files.
 func tables(t testing.TB) fstest.MapFS {
 	t.Helper()
 	out := fstest.MapFS{}
@@ -47,6 +47,7 @@ func tables(t testing.TB) fstest.MapFS {
 		return err
 	}))
 	out["divisions.csv"] = &fstest.MapFile{Data: []byte("code,name,level,parent,valid_from,valid_to,successor\n310000,上海市,province,,,,\n")}
+	out["holidays.csv"] = &fstest.MapFile{Data: []byte("date,kind,zh,en,source\n2016-10-01,off,国庆节,National Day,test\n")}
 	return out
 }
 
