@@ -147,10 +147,10 @@ func (c *Check) refuse(ctx context.Context, s *sheet, rec arrow.Record, cut *flo
 		if len(f) == 0 {
 			continue
 		}
-		batch := s.text(feed.FieldBatchID, row)
-		cut.Tally.Of(s.spec.Feed, string(batch)).Reject(f[0].Rule)
+		batch := s.batch(row)
+		cut.Tally.Of(s.spec.Feed, batch).Reject(f[0].Rule)
 		cut.Rejects = append(cut.Rejects, flow.Reject{
-			Feed: s.spec.Feed, Batch: harmless(batch), RecordID: harmless(s.text(feed.FieldRecordID, row)),
+			Feed: s.spec.Feed, Batch: harmless([]byte(batch)), RecordID: harmless(s.text(feed.FieldRecordID, row)),
 			Offset: s.offset.Value(row), Row: s.row.Value(row),
 			Findings: f, Kept: s.keptJSON(row),
 		})

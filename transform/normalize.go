@@ -175,6 +175,14 @@ func (s *sheet) text(field, row int) []byte {
 	return v
 }
 
+// batch is the batch id to the letter, by which the tally knows the record.
+func (s *sheet) batch(row int) string {
+	if col := s.wire[feed.FieldBatchID]; !col.IsNull(row) {
+		return strings.Clone(col.Value(row))
+	}
+	return ""
+}
+
 // normalize reads every column in the order of the fields, which is also the
 // order of a record's findings.
 func (s *sheet) normalize() {

@@ -1,0 +1,137 @@
+// Command duiwu is the one production binary: wiring only, no rule about data.
+//
+//	duiwu worker    read the units' topics, transform, write to ClickHouse
+//	duiwu migrate   create or widen the tables
+//	duiwu show      print what the feed files give: ddl, schema, docs, feeds
+//	duiwu check     check feed files
+//	duiwu receipt   print what became of a batch
+//	duiwu balance   print the balance of every feed
+//	duiwu ledger    accept a gap or a topic that was made anew
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"os/signal"
+	"strings"
+	"syscall"
+)
+
+// command is one subcommand. run gets the arguments after its name.
+type command struct {
+	name, args, what string
+	run              func(ctx context.Context, env *environment, args []string) error
+}
+
+// environment is the process as a command sees it.
+type environment struct {
+	stdout, stderr io.Writer
+	getenv         func(string) string
+}
+
+var commands = []command{
+	{"worker", "[flags]", "read the units' topics, transform, write to ClickHouse", runWorker},
+	{"migrate", "[flags]", "create or widen the tables; never loses data", runMigrate},
+	{"show", "ddl|schema|docs|feeds|rules [FEED]", "print what the feed files give", runShow},
+	{"check", "[DIR]", "check feed files: all problems, with file and line", runCheck},
+	{"receipt", "[flags] UNIT FEED BATCH", "print what became of a batch", runReceipt},
+	{"balance", "[flags]", "print the balance of every feed; exit 1 when one does not hold", runBalance},
+	{"ledger", "[flags] skip|new-topic TOPIC ...", "accept a gap or a topic that was made anew", runLedger},
+}
+
+// errUsage ends the process with status 2; its text was already printed.
+var errUsage = errors.New("usage")
+
+// errFindings ends the process with status 1 and no further text.
+var errFindings = errors.New("findings")
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	env := &environment{stdout: os.Stdout, stderr: os.Stderr, getenv: os.Getenv}
+	err := run(ctx, env, os.Args[1:])
+	switch {
+	case err == nil:
+	case errors.Is(err, errUsage):
+		os.Exit(2)
+	case errors.Is(err, errFindings):
+		os.Exit(1)
+	default:
+		fmt.Fprintln(os.Stderr, "duiwu:", err)
+		os.Exit(1)
+	}
+}
+
+func run(ctx context.Context, env *environment, args []string) error {
+	if len(args) == 0 || args[0] == "help" || args[0] == "-h" || args[0] == "--help" {
+		usage(env.stdout)
+		return nil
+	}
+	for _, c := range commands {
+		if c.name == args[0] {
+			return c.run(ctx, env, args[1:])
+		}
+	}
+	fmt.Fprintf(env.stderr, "duiwu: no command %q\n\n", args[0])
+	usage(env.stderr)
+	return errUsage
+}
+
+func usage(w io.Writer) {
+	fmt.Fprint(w, "duiwu joins the feeds of the reporting units into one set of national figures.\n\nCommands:\n")
+	for _, c := range commands {
+		fmt.Fprintf(w, "  duiwu %-8s %-34s %s\n", c.name, c.args, c.what)
+	}
+	fmt.Fprint(w, "\nEvery flag can also be set in the environment: --kafka as DUIWU_KAFKA, --token-keys as DUIWU_TOKEN_KEYS.\n`duiwu COMMAND -h` lists a command's flags.\n")
+}
+
+// flags makes a flag set whose values may also come from the environment:
+// --token-keys from DUIWU_TOKEN_KEYS. The command line wins.
+func (e *environment) flags(name, args string) *flag.FlagSet {
+	fs := flag.NewFlagSet("duiwu "+name, flag.ContinueOnError)
+	fs.SetOutput(e.stderr)
+	fs.Usage = func() {
+		fmt.Fprintf(e.stderr, "Usage: duiwu %s %s\n", name, args)
+		fs.PrintDefaults()
+	}
+	return fs
+}
+
+// parse reads the environment, then the command line. Arguments that are no
+// flags are returned; fewer than least or more than most is a usage error.
+func (e *environment) parse(fs *flag.FlagSet, args []string, least, most int) ([]string, error) {
+	var bad error
+	fs.VisitAll(func(f *flag.Flag) {
+		name := "DUIWU_" + strings.ToUpper(strings.ReplaceAll(f.Name, "-", "_"))
+		if v := e.getenv(name); v != "" && bad == nil {
+			if err := f.Value.Set(v); err != nil {
+				bad = fmt.Errorf("%s: %w", name, err)
+			}
+		}
+	})
+	if bad != nil {
+		return nil, bad
+	}
+	if err := fs.Parse(args); err != nil {
+		return nil, errUsage // flag has printed why
+	}
+	if n := fs.NArg(); n < least || n > most {
+		fs.Usage()
+		return nil, errUsage
+	}
+	return fs.Args(), nil
+}
+
+// logger writes one JSON object a line.
+func (e *environment) logger(level string) (*slog.Logger, error) {
+	var l slog.Level
+	if err := l.UnmarshalText([]byte(level)); err != nil {
+		return nil, fmt.Errorf("log level %q: use debug, info, warn or error", level)
+	}
+	return slog.New(slog.NewJSONHandler(e.stderr, &slog.HandlerOptions{Level: l})), nil
+}

@@ -1,0 +1,109 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io/fs"
+	"os"
+	"strings"
+
+	"github.com/duiwu/duiwu/ingest/feeds"
+	"github.com/duiwu/duiwu/internal/feed"
+	"github.com/duiwu/duiwu/sink"
+)
+
+// catalogue loads the feed files: those inside the binary, or a folder of one's own.
+func catalogue(dir string) (*feed.Catalogue, error) {
+	var fsys fs.FS = feeds.FS
+	if dir != "" {
+		fsys = os.DirFS(dir)
+	}
+	cat, err := feed.Load(fsys)
+	if err != nil {
+		return nil, fmt.Errorf("the feed files have problems:\n%w", err)
+	}
+	return cat, nil
+}
+
+// runShow prints what the feed files give.
+func runShow(_ context.Context, env *environment, args []string) error {
+	flags := env.flags("show", "[flags] ddl|schema|docs|feeds|rules [FEED]")
+	dir := flags.String("feeds", "", "folder of feed files; empty means those inside the binary")
+	rest, err := env.parse(flags, args, 1, 2)
+	if err != nil {
+		return err
+	}
+	cat, err := catalogue(*dir)
+	if err != nil {
+		return err
+	}
+	var spec *feed.Spec
+	if len(rest) == 2 {
+		if spec = cat.Feed(rest[1]); spec == nil {
+			return fmt.Errorf("no feed %q; the feeds are %s", rest[1], strings.Join(feedNames(cat), ", "))
+		}
+	}
+	one := func(made func(*feed.Spec) []byte) error {
+		if spec == nil {
+			return fmt.Errorf("show %s needs a feed: one of %s", rest[0], strings.Join(feedNames(cat), ", "))
+		}
+		_, err := env.stdout.Write(made(spec))
+		return err
+	}
+	switch rest[0] {
+	case "ddl":
+		statements := sink.SystemDDL()
+		if spec != nil {
+			statements = sink.DDL(spec)
+		}
+		for _, s := range statements {
+			if _, err := fmt.Fprintf(env.stdout, "%s;\n\n", s); err != nil {
+				return err
+			}
+		}
+		return nil
+	case "schema":
+		return one(cat.JSONSchema)
+	case "docs":
+		return one(cat.Page)
+	case "feeds":
+		for _, s := range cat.Feeds {
+			if _, err := fmt.Fprintf(env.stdout, "%-14s %s  %s\n", s.Feed, s.Zh, s.En); err != nil {
+				return err
+			}
+		}
+		return nil
+	case "rules":
+		_, err := env.stdout.Write(feed.RulesPage())
+		return err
+	}
+	flags.Usage()
+	return errUsage
+}
+
+func feedNames(cat *feed.Catalogue) []string {
+	names := make([]string, len(cat.Feeds))
+	for i, s := range cat.Feeds {
+		names[i] = s.Feed
+	}
+	return names
+}
+
+// runCheck checks a folder of feed files, or those inside the binary.
+func runCheck(_ context.Context, env *environment, args []string) error {
+	flags := env.flags("check", "[DIR]")
+	rest, err := env.parse(flags, args, 0, 1)
+	if err != nil {
+		return err
+	}
+	dir := ""
+	if len(rest) == 1 {
+		dir = rest[0]
+	}
+	cat, err := catalogue(dir)
+	if err != nil {
+		return err
+	}
+	_, err = fmt.Fprintf(env.stdout, "%d feeds, %d code lists, %d division codes: no problem found\n", len(cat.Feeds), len(cat.Lists), cat.Divisions.Codes())
+	return err
+}
