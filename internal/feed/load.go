@@ -29,6 +29,7 @@ type Catalogue struct {
 
 	feeds     map[string]*Spec
 	units     map[string]*UnitInfo
+	unitText  map[string]string
 	forbidden map[string]bool
 }
 
@@ -40,6 +41,16 @@ func (c *Catalogue) List(name string) *List { return c.Lists[name] }
 
 // Unit returns the unit of that code, or nil.
 func (c *Catalogue) Unit(code string) *UnitInfo { return c.units[code] }
+
+// LookupUnit turns a unit's code, its Chinese name or a short form of it into its
+// code. The caller has folded width and trimmed; nothing is allocated.
+func (c *Catalogue) LookupUnit(raw []byte) (code string, ok bool) {
+	if len(raw) == 0 {
+		return "", false
+	}
+	code, ok = c.unitText[string(raw)]
+	return code, ok
+}
 
 // IsForbidden says whether a column heading names something that no feed may
 // carry. Case, spaces, hyphens and underscores do not matter.
@@ -64,6 +75,7 @@ func Load(fsys fs.FS) (*Catalogue, error) {
 		Lists:     map[string]*List{},
 		feeds:     map[string]*Spec{},
 		units:     map[string]*UnitInfo{},
+		unitText:  map[string]string{},
 		forbidden: map[string]bool{},
 	}
 	codes, _ := fs.Glob(fsys, "codes/*.csv") // the pattern is well formed
@@ -74,7 +86,15 @@ func Load(fsys fs.FS) (*Catalogue, error) {
 	c.Divisions = loadDivisions(fsys, "divisions.csv", &ps)
 	c.Units = loadUnits(fsys, "units.csv", &ps)
 	for i := range c.Units {
-		c.units[c.Units[i].Code] = &c.Units[i]
+		u := &c.Units[i]
+		c.units[u.Code] = u
+		// Romanised names are left out: Shanxi and Shaanxi, Henan and Hainan slip.
+		for _, text := range append([]string{u.Code, u.Zh, u.ShortZh, u.Abbr}, u.Aliases...) {
+			if other, ok := c.unitText[text]; ok && text != "" && other != u.Code {
+				ps = append(ps, Problem{File: "units.csv", Text: "“" + text + "” names both " + other + " and " + u.Code + "; one word has one unit"})
+			}
+			c.unitText[text] = u.Code
+		}
 	}
 	c.Targets = loadTargets(fsys, "targets.csv", &ps)
 	c.Calendar = loadCalendar(fsys, "holidays.csv", &ps)

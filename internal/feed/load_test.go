@@ -244,6 +244,11 @@ func TestUnits(t *testing.T) {
 	require.EqualValues(t, 1409778724, population)
 	require.True(t, c.Unit("000000").National())
 	require.Nil(t, c.Unit("990000"))
+	for raw, want := range map[string]string{"310000": "310000", "上海": "310000", "沪": "310000", "黔": "520000", "陕西": "610000", "山西省": "140000", "兵团": "660000", "": "", "Shanxi": "", "319900": ""} {
+		code, ok := c.LookupUnit([]byte(raw))
+		require.Equal(t, want != "", ok, raw)
+		require.Equal(t, want, code, raw)
+	}
 	require.Len(t, c.Targets, 11)
 	require.False(t, c.Targets[0].Verified())
 }
