@@ -237,7 +237,7 @@ func TestUnits(t *testing.T) {
 			tiles[at] = u.Code
 		}
 	}
-	require.Equal(t, map[string]int{"east": 11, "middle": 8, "west": 12, "": 5}, regions)
+	require.Equal(t, map[string]int{"east": 11, "middle": 8, "west": 13, "": 4}, regions)
 	require.Equal(t, 32, reports)
 	require.Len(t, tiles, 35)
 	require.Equal(t, "660000", tiles[[2]int{3, 1}])
