@@ -1,0 +1,178 @@
+// Package sink is the last room of the path: it makes what a cut holds durable
+// in ClickHouse, records it in the ledger, and tells where a partition resumes
+// and which versions are known.
+//
+// Every row is stored under its key and version, so writing it twice is writing
+// it once: nothing here relies on the server's deduplication windows, and the
+// only order that matters is that a cut's ledger row comes last.
+//
+// Everything speaks ClickHouse's HTTP interface under one DSN.
+package sink
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"net/url"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/ClickHouse/clickhouse-go/v2"
+	"github.com/ClickHouse/clickhouse-go/v2/lib/driver"
+
+	"github.com/duiwu/duiwu/internal/feed"
+)
+
+// Options say where the database is and who writes.
+type Options struct {
+	// DSN is http://user:password@host:8123/database, or https.
+	DSN       string
+	Catalogue *feed.Catalogue
+	// Worker names this process in claims and in the ledger; an operator sees it.
+	Worker string
+	// Revision is the revision of mapping and code, kept in each ledger row.
+	Revision uint16
+	// Log is told about migrations, claims and gaps; nil is silent.
+	Log *slog.Logger
+	// Timeout bounds one request; 5 minutes when 0.
+	Timeout time.Duration
+	// Recheck is how long a comparison of a table with its feed holds; 5 minutes
+	// when 0.
+	Recheck time.Duration
+	// Settings are added to every insert, such as insert_quorum on a cluster.
+	Settings map[string]string
+}
+
+// Sink is a connection to one database. It may be used by any number of
+// goroutines; an Assignment belongs to one.
+type Sink struct {
+	opt  Options
+	log  *slog.Logger
+	conn driver.Conn
+
+	client   *http.Client
+	endpoint url.URL
+	user     string
+	password string
+	database string
+
+	mu      sync.Mutex
+	checked map[string]check
+}
+
+// Open connects and asks the server for a sign of life; it changes nothing.
+// Close the sink when no assignment writes any more.
+func Open(ctx context.Context, opt Options) (*Sink, error) {
+	u, err := url.Parse(opt.DSN)
+	if err != nil {
+		// The parser's error quotes the DSN, and the DSN holds a password.
+		return nil, errors.New("cannot read the DSN: it is no URL; write http://user:password@host:8123/database")
+	}
+	database := strings.Trim(u.Path, "/")
+	if (u.Scheme != "http" && u.Scheme != "https") || u.Hostname() == "" || database == "" || strings.Contains(database, "/") {
+		return nil, errors.New("cannot read the DSN: write http://user:password@host:8123/database, or https")
+	}
+	if opt.Catalogue == nil {
+		panic("BUG: a sink needs a catalogue")
+	}
+	if opt.Timeout <= 0 {
+		opt.Timeout = 5 * time.Minute
+	}
+	if opt.Recheck <= 0 {
+		opt.Recheck = 5 * time.Minute
+	}
+	s := &Sink{opt: opt, log: opt.Log, database: database, checked: map[string]check{}}
+	if s.log == nil {
+		s.log = slog.New(slog.DiscardHandler)
+	}
+	s.user = u.User.Username()
+	s.password, _ = u.User.Password()
+	addr := u.Host
+	var tlsConfig *tls.Config
+	if u.Port() == "" {
+		addr = u.Hostname() + map[string]string{"http": ":8123", "https": ":8443"}[u.Scheme]
+	}
+	if u.Scheme == "https" {
+		tlsConfig = &tls.Config{ServerName: u.Hostname(), MinVersion: tls.VersionTLS12}
+	}
+	s.endpoint = url.URL{Scheme: u.Scheme, Host: addr, Path: "/"}
+	s.client = &http.Client{
+		Transport: &http.Transport{
+			Proxy:           http.ProxyFromEnvironment,
+			TLSClientConfig: tlsConfig,
+			// Below the server's keep_alive_timeout, so that a post never meets
+			// a connection that the server is just closing.
+			IdleConnTimeout:     5 * time.Second,
+			MaxIdleConnsPerHost: 64,
+			WriteBufferSize:     256 << 10,
+			ReadBufferSize:      64 << 10,
+			DisableCompression:  true,
+		},
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+	}
+	s.conn, err = clickhouse.Open(&clickhouse.Options{
+		Protocol:    clickhouse.HTTP,
+		Addr:        []string{addr},
+		Auth:        clickhouse.Auth{Database: database, Username: s.user, Password: s.password},
+		TLS:         tlsConfig,
+		ReadTimeout: opt.Timeout,
+		DialTimeout: 30 * time.Second,
+	})
+	if err != nil {
+		return nil, fmt.Errorf("cannot open database %s at %s: %w", database, addr, serverError(err))
+	}
+	if err := s.exec(ctx, "SELECT 1", nil); err != nil {
+		s.Close()
+		return nil, fmt.Errorf("cannot open database %s at %s: %w", database, addr, err)
+	}
+	return s, nil
+}
+
+// Close gives the connections back. It must not run beside another call.
+func (s *Sink) Close() error {
+	s.client.CloseIdleConnections()
+	return s.conn.Close()
+}
+
+// params are query parameters, {name:Type} in the statement. Text has to pass
+// through text, which writes it the way the server unescapes it.
+type params map[string]string
+
+func text(v string) string {
+	return strings.NewReplacer(`\`, `\\`, "\t", `\t`, "\n", `\n`, "\r", `\r`, "\x00", `\0`).Replace(v)
+}
+
+// exec runs a statement that returns nothing we read.
+func (s *Sink) exec(ctx context.Context, sql string, p params) error {
+	ctx, cancel := context.WithTimeout(ctx, s.opt.Timeout)
+	defer cancel()
+	resp, err := s.send(ctx, sql, p, nil, "", nil)
+	if err != nil {
+		return err
+	}
+	return drain(resp)
+}
+
+// rows runs a query and calls each for every row.
+func (s *Sink) rows(ctx context.Context, sql string, p params, each func(scan func(...any) error) error) error {
+	ctx, cancel := context.WithTimeout(ctx, s.opt.Timeout)
+	defer cancel()
+	if len(p) > 0 {
+		ctx = clickhouse.Context(ctx, clickhouse.WithParameters(clickhouse.Parameters(p)))
+	}
+	rows, err := s.conn.Query(ctx, sql)
+	if err != nil {
+		return serverError(err)
+	}
+	defer rows.Close()
+	for rows.Next() {
+		if err := each(rows.Scan); err != nil {
+			return err
+		}
+	}
+	return serverError(rows.Err())
+}

@@ -1,0 +1,377 @@
+package sink
+
+import (
+	"fmt"
+	"strings"
+
+	"github.com/duiwu/duiwu/internal/feed"
+)
+
+// moment is the type of every point in time that the sink itself writes.
+const moment = "DateTime64(3, 'Asia/Shanghai')"
+
+// column is one column of a table as ClickHouse knows it.
+type column struct {
+	name, typ string
+	// more is what follows the type: a codec, or MATERIALIZED and an expression.
+	more string
+}
+
+func (c column) materialized() bool { return strings.HasPrefix(c.more, "MATERIALIZED") }
+
+// table is everything that decides what a table holds. Columns may be added to
+// it; its engine and keys never change.
+type table struct {
+	name    string
+	columns []column
+	engine  string
+	// primary is empty when it equals order.
+	primary, order []string
+	comment        string
+}
+
+func (t *table) create(name string) string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "CREATE TABLE IF NOT EXISTS %s\n(\n", quoteName(name))
+	for i, c := range t.columns {
+		b.WriteString("    " + c.ddl())
+		if i < len(t.columns)-1 {
+			b.WriteByte(',')
+		}
+		b.WriteByte('\n')
+	}
+	fmt.Fprintf(&b, ")\nENGINE = %s\n", t.engine)
+	if len(t.primary) > 0 {
+		fmt.Fprintf(&b, "PRIMARY KEY (%s)\n", quoteNames(t.primary))
+	}
+	fmt.Fprintf(&b, "ORDER BY (%s)\nCOMMENT %s", quoteNames(t.order), quoteText(t.comment))
+	return b.String()
+}
+
+func (c column) ddl() string {
+	s := quoteName(c.name) + " " + c.typ
+	if c.more != "" {
+		s += " " + c.more
+	}
+	return s
+}
+
+// view is a query under a name. A view with a target is materialized: it feeds
+// that table with every insert into the table it reads.
+type view struct {
+	name, target, query string
+}
+
+func (v view) create() string {
+	if v.target != "" {
+		return fmt.Sprintf("CREATE MATERIALIZED VIEW IF NOT EXISTS %s TO %s AS\n%s", quoteName(v.name), quoteName(v.target), v.query)
+	}
+	return fmt.Sprintf("CREATE OR REPLACE VIEW %s AS\n%s", quoteName(v.name), v.query)
+}
+
+func quoteName(s string) string { return "`" + strings.ReplaceAll(s, "`", "``") + "`" }
+
+func quoteNames(names []string) string {
+	out := make([]string, len(names))
+	for i, n := range names {
+		out[i] = quoteName(n)
+	}
+	return strings.Join(out, ", ")
+}
+
+func quoteText(s string) string {
+	return "'" + strings.NewReplacer(`\`, `\\`, `'`, `\'`).Replace(s) + "'"
+}
+
+// codec picks a column's compression. Tokens are random bytes: trying to
+// compress them only costs. A moment repeats over a whole batch, and versions
+// share their high bytes; everything else keeps the server's default.
+func codec(c feed.Column) string {
+	switch c.Store {
+	case feed.StoreToken:
+		return "CODEC(NONE)"
+	case feed.StoreVersion:
+		return "CODEC(ZSTD(1))"
+	}
+	if c.Name == feed.ColArrived || c.Name == feed.ColOffset {
+		return "CODEC(Delta, ZSTD(1))"
+	}
+	return ""
+}
+
+// colRank decides which of two rows of one version stays: ReplacingMergeTree
+// keeps the largest, and this is the complement of the arrival, so that the
+// earliest arrival wins however often a cut is replayed. The low 20 bits come
+// from the position, so that two rows of equal arrival do not depend on the
+// order of parts.
+const colRank = "_rank"
+
+const rankExpr = "MATERIALIZED bitNot(bitOr(bitShiftLeft(toUInt64(toUnixTimestamp64Milli(_arrived_at)), 20), " +
+	"bitAnd(cityHash64(_topic, _incarnation, _partition, _offset, _row), 1048575)))"
+
+func historyTable(s *feed.Spec) table {
+	t := table{
+		name:    s.HistoryTable(),
+		engine:  "ReplacingMergeTree(" + colRank + ")",
+		primary: s.Key(),
+		order:   append(append([]string(nil), s.Key()...), feed.ColVersion),
+		comment: s.En + ": every version of every record; the earliest arrival of a version stays",
+	}
+	for _, c := range s.Columns() {
+		t.columns = append(t.columns, column{c.Name, c.ClickHouse, codec(c)})
+	}
+	t.columns = append(t.columns, column{colRank, "UInt64", rankExpr})
+	return t
+}
+
+// currentTable never runs CLEANUP: a void must stay, or a late older version of
+// its record would come back to life.
+func currentTable(s *feed.Spec) table {
+	t := table{
+		name:    s.CurrentTable(),
+		engine:  "ReplacingMergeTree(" + feed.ColVersion + ", " + feed.ColDeleted + ")",
+		order:   s.Key(),
+		comment: s.En + ": the newest version of each record; read it with FINAL",
+	}
+	for _, c := range s.Columns() {
+		if c.Current {
+			t.columns = append(t.columns, column{c.Name, c.ClickHouse, codec(c)})
+		}
+	}
+	return t
+}
+
+func currentView(s *feed.Spec) view {
+	t := currentTable(s)
+	return view{
+		name:   s.Feed + "_to_current",
+		target: s.CurrentTable(),
+		query:  "SELECT " + quoteNames(t.names()) + "\nFROM " + quoteName(s.HistoryTable()),
+	}
+}
+
+func (t *table) names() []string {
+	out := make([]string, 0, len(t.columns))
+	for _, c := range t.columns {
+		if !c.materialized() {
+			out = append(out, c.name)
+		}
+	}
+	return out
+}
+
+// outcomeColumns are the counts of a ledger row or a receipt part, in the order
+// of flow.Outcome.
+func outcomeColumns() []column {
+	out := []column{{"received", "Int64", ""}}
+	for _, name := range outcomeNames() {
+		out = append(out, column{name, "Int64", ""})
+	}
+	return out
+}
+
+const code = "LowCardinality(String)"
+
+// position is a span's place; every system table that speaks of spans begins
+// with it.
+var position = []column{{"topic", code, ""}, {"incarnation", "Int32", ""}, {"partition", "Int32", ""}}
+
+func columns(groups ...[]column) []column {
+	var out []column
+	for _, g := range groups {
+		out = append(out, g...)
+	}
+	return out
+}
+
+// systemTables are the sink's own tables. Each is idempotent by its key: a row
+// written twice is one row under FINAL.
+func systemTables() []table {
+	return []table{
+		{
+			name: "quarantine",
+			columns: columns(position, []column{
+				{"offset", "Int64", ""}, {"row", "Int32", ""}, {"epoch", "UInt32", ""},
+				{"unit", code, ""}, {"feed", code, ""}, {"batch_id", "String", ""}, {"record_id", "String", ""},
+				{"rule", code, ""}, {"fields", "Array(" + code + ")", ""}, {"rules", "Array(" + code + ")", ""},
+				{"kept", "String", "CODEC(ZSTD(1))"}, {"arrived_at", moment, ""},
+			}),
+			engine:  "ReplacingMergeTree(epoch)",
+			order:   []string{"topic", "incarnation", "partition", "offset", "row"},
+			comment: "Refused records by position, with their findings and the fields that are not personal",
+		},
+		{
+			name: "ledger",
+			columns: columns(position, []column{
+				{"first_offset", "Int64", ""}, {"last_offset", "Int64", ""}, {"epoch", "UInt32", ""},
+				{"run", code, ""}, {"kind", code, ""}, {"worker", code, ""}, {"revision", "UInt16", ""},
+			}, outcomeColumns(), []column{
+				{"arrived_at", moment, ""}, {"last_sum", "UInt64", ""}, {"reason", "String", ""}, {"written_at", moment, ""},
+			}),
+			engine:  "ReplacingMergeTree",
+			order:   []string{"topic", "incarnation", "partition", "run", "epoch", "first_offset"},
+			comment: "One row a durable cut, written after everything that was in it; kind is cut or skip",
+		},
+		{
+			name: "claims",
+			columns: columns(position, []column{
+				{"epoch", "UInt32", ""}, {"claim", "UUID", ""}, {"worker", code, ""}, {"claimed_at", moment, ""},
+			}),
+			engine:  "ReplacingMergeTree",
+			order:   []string{"topic", "incarnation", "partition", "epoch", "claim"},
+			comment: "Who took a partition over; the highest epoch owns it",
+		},
+		{
+			name: "incarnations",
+			columns: []column{
+				{"topic", code, ""}, {"incarnation", "Int32", ""}, {"worker", code, ""}, {"written_at", moment, ""},
+			},
+			engine:  "ReplacingMergeTree",
+			order:   []string{"topic", "incarnation"},
+			comment: "Topics that an operator declared to be made anew; without a row the incarnation is 0",
+		},
+		{
+			name: "receipt_parts",
+			columns: columns([]column{{"unit", code, ""}, {"feed", code, ""}, {"batch_id", "String", ""}}, position, []column{
+				{"first_offset", "Int64", ""}, {"epoch", "UInt32", ""},
+			}, outcomeColumns(), []column{
+				{"rules", "Map(" + code + ", Int64)", ""}, {"warnings", "Map(" + code + ", Int64)", ""},
+				{"declared", "Int64", ""}, {"chunks", "Array(Int32)", ""}, {"sha256", "String", ""}, {"arrived_at", moment, ""},
+			}),
+			engine:  "ReplacingMergeTree",
+			order:   []string{"unit", "feed", "batch_id", "topic", "incarnation", "partition", "first_offset", "epoch"},
+			comment: "What one cut did to one batch; it counts only where the cut is in ledger_effective",
+		},
+		{
+			name: "schema_migrations",
+			columns: []column{
+				{"object", "String", ""}, {"statement", "String", "CODEC(ZSTD(1))"}, {"worker", "String", ""}, {"applied_at", moment, ""},
+			},
+			engine:  "MergeTree",
+			order:   []string{"applied_at", "object"},
+			comment: "Every statement by which a migration changed the database",
+		},
+	}
+}
+
+// effective is the ledger without the rows that a takeover made void: a row is
+// dropped when a row of a higher epoch starts at or before its last offset,
+// because the newer owner wrote those offsets again. The argument restricts it
+// to some topics before the window, which the view cannot do.
+func effective(where string) string {
+	return fmt.Sprintf(`SELECT * EXCEPT (_taken_over)
+FROM
+(
+    SELECT *, ifNull(min(toNullable(first_offset)) OVER (
+        PARTITION BY topic, incarnation, partition
+        ORDER BY epoch DESC RANGE BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING), 9223372036854775807) AS _taken_over
+    FROM ledger FINAL
+    WHERE %s
+)
+WHERE _taken_over > last_offset`, where)
+}
+
+const (
+	liveRows  = "run = 'live'"
+	liveTopic = "run = 'live' AND topic = {topic:String}"
+)
+
+func systemViews() []view {
+	var sums, balance []string
+	for _, c := range outcomeColumns() {
+		sums = append(sums, "sum(p."+c.name+") AS "+c.name)
+		balance = append(balance, "sum("+c.name+") AS "+c.name)
+	}
+	return []view{
+		{name: "ledger_effective", query: effective(liveRows)},
+		{name: "receipt_parts_effective", query: `SELECT p.*
+FROM (SELECT * FROM receipt_parts FINAL) AS p
+SEMI LEFT JOIN ledger_effective AS l
+ON p.topic = l.topic AND p.incarnation = l.incarnation AND p.partition = l.partition AND p.first_offset = l.first_offset AND p.epoch = l.epoch`},
+		// Chunk numbers begin at 1; a gap below the largest one seen is missing.
+		{name: "receipts", query: `SELECT *,
+    arrayFilter(n -> NOT has(chunks, n), range(1, toUInt32(greatest(arrayMax(arrayPushBack(chunks, toInt32(0))), 0)) + 1)) AS missing,
+    multiIf(declared = 0, 'undeclared', received >= declared AND empty(missing), 'complete', 'partial') AS status
+FROM
+(
+    SELECT unit, feed, batch_id,
+        ` + strings.Join(sums, ",\n        ") + `,
+        sumMap(p.rules) AS rules, sumMap(p.warnings) AS warnings,
+        max(p.declared) AS declared, arraySort(groupUniqArrayArray(p.chunks)) AS chunks,
+        max(p.sha256) AS sha256, uniqExactIf(p.sha256, p.sha256 != '') > 1 AS sha256_differs,
+        min(p.arrived_at) AS first_arrived_at, max(p.arrived_at) AS last_arrived_at
+    FROM receipt_parts_effective AS p
+    GROUP BY unit, feed, batch_id
+)`},
+		{name: "balance", query: "SELECT unit, feed, " + strings.Join(balance, ", ") + ",\n    received - (" +
+			strings.Join(outcomeNames(), " + ") + ") AS unexplained\nFROM receipt_parts_effective\nGROUP BY unit, feed"},
+	}
+}
+
+// dimensionTables are made from the catalogue and replaced whole by a migration.
+func dimensionTables() []table {
+	const text = "String"
+	return []table{
+		{
+			name: "dim_unit",
+			columns: []column{
+				{"code", code, ""}, {"zh", text, ""}, {"short_zh", text, ""}, {"abbr", text, ""}, {"en", text, ""}, {"iso", text, ""},
+				{"type", code, ""}, {"region", code, ""}, {"reports", "Bool", ""}, {"since", "Date32", ""}, {"until", "Date32", ""},
+				{"tile_row", "Int32", ""}, {"tile_col", "Int32", ""}, {"population_2020", "Int64", ""}, {"aliases", "Array(String)", ""},
+			},
+			engine: "MergeTree", order: []string{"code"}, comment: "Reporting units; until is not included",
+		},
+		{
+			name: "dim_division",
+			columns: []column{
+				{"code", text, ""}, {"valid_from", "Date32", ""}, {"valid_until", "Date32", ""}, {"name", text, ""},
+				{"level", code, ""}, {"parent", text, ""}, {"successor", text, ""},
+			},
+			engine: "MergeTree", order: []string{"code", "valid_from"}, comment: "GB/T 2260 codes by date; valid_until is not included",
+		},
+		{
+			name: "dim_code",
+			columns: []column{
+				{"list", code, ""}, {"code", text, ""}, {"position", "Int32", ""}, {"zh", text, ""}, {"en", text, ""},
+				{"aliases", "Array(String)", ""}, {"extra", "Map(" + code + ", String)", ""},
+			},
+			engine: "MergeTree", order: []string{"list", "code"}, comment: "Code lists",
+		},
+		{
+			name: "dim_target",
+			columns: []column{
+				{"target_id", text, ""}, {"indicator_id", text, ""}, {"scope", text, ""}, {"value", "Float64", ""}, {"unit", text, ""},
+				{"due", text, ""}, {"source", text, ""}, {"status", text, ""}, {"verified", "Bool", ""},
+			},
+			engine: "MergeTree", order: []string{"target_id"}, comment: "Targets; one that is not verified is shown with a mark",
+		},
+		{
+			name: "dim_calendar",
+			columns: []column{
+				{"feed", code, ""}, {"rhythm", code, ""}, {"period", "Date32", ""}, {"due_at", moment, ""},
+			},
+			engine: "MergeTree", order: []string{"feed", "period"},
+			comment: "When the records of a period are due, for feeds with a rhythm and years whose working days are known; units report within dim_unit.since and until",
+		},
+	}
+}
+
+// DDL lists the statements that make a feed's tables and the view between them,
+// as `duiwu show ddl` prints them.
+func DDL(s *feed.Spec) []string {
+	h, c := historyTable(s), currentTable(s)
+	return []string{h.create(h.name), c.create(c.name), currentView(s).create()}
+}
+
+// SystemDDL lists the statements that make the tables and views that belong to
+// no feed.
+func SystemDDL() []string {
+	var out []string
+	for _, t := range append(systemTables(), dimensionTables()...) {
+		out = append(out, t.create(t.name))
+	}
+	for _, v := range systemViews() {
+		out = append(out, v.create())
+	}
+	return out
+}
