@@ -1,0 +1,37 @@
+# Messages go to stderr and recipes are quiet: `make demo ARGS="--once --json"`
+# must print its JSON and nothing else on stdout.
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+MAKEFLAGS += --no-print-directory
+
+ifeq ($(shell command -v go),)
+ifneq ($(filter-out help,$(or $(MAKECMDGOALS),help)),)
+$(error go is not on PATH: install Go 1.26 or newer)
+endif
+endif
+
+.PHONY: help fetch demo test clean clean-cache
+
+help: ## this list
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 14
+
+fetch: ## get all that tests and the demo need into .cache (once)
+	@go run ./internal/fetch/cmd libchdb kafka chromium >&2
+	@if [ -e charts/viewer/web/package-lock.json ]; then go run ./internal/fetch/cmd viewer >&2; fi
+
+demo: ## the whole path on this machine; flags go in ARGS="..."
+	@go run ./internal/fetch/cmd libchdb viewer >&2
+	@mkdir -p bin && go build -o bin/demo ./cmd/demo >&2
+	@exec bin/demo $(ARGS)
+
+test: fetch ## everything: format, vet, and all tests on real servers
+	@bad=$$(git ls-files -z --cached --others --exclude-standard '*.go' | xargs -0 gofmt -l); \
+	 if [ -n "$$bad" ]; then echo "not formatted, run gofmt -w:"; echo "$$bad"; exit 1; fi
+	@go vet ./...
+	@DUIWU_TEST=full go test -p 2 -timeout 20m ./...
+
+clean: ## remove what was built
+	@rm -rf bin .demo charts/viewer/web/dist charts/viewer/web/node_modules/.built
+
+clean-cache: ## remove what was fetched
+	@rm -rf "$${DUIWU_CACHE:-.cache}"

@@ -1,0 +1,206 @@
+package engine_test
+
+import (
+	"bytes"
+	"context"
+	"database/sql"
+	"encoding/hex"
+	"io"
+	"log/slog"
+	"net/http"
+	"os"
+	"strings"
+	"testing"
+	"time"
+
+	_ "github.com/ClickHouse/clickhouse-go/v2"
+	"github.com/apache/arrow/go/v15/arrow"
+	"github.com/apache/arrow/go/v15/arrow/array"
+	"github.com/apache/arrow/go/v15/arrow/ipc"
+	"github.com/apache/arrow/go/v15/arrow/memory"
+	"github.com/stretchr/testify/require"
+
+	"github.com/duiwu/duiwu/internal/engine"
+	"github.com/duiwu/duiwu/internal/testenv"
+)
+
+func TestMain(m *testing.M) { testenv.Main(m) }
+
+// post runs a statement over plain HTTP, with a body for INSERT ... FORMAT.
+func post(t *testing.T, dsn, query string, body io.Reader) (string, error) {
+	t.Helper()
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, dsn, body)
+	require.NoError(t, err)
+	q := req.URL.Query()
+	q.Set("query", query)
+	req.URL.RawQuery, req.URL.Path, req.Close = q.Encode(), "/", true
+	res, err := http.DefaultClient.Do(req)
+	if err != nil {
+		return "", err
+	}
+	defer res.Body.Close()
+	b, err := io.ReadAll(res.Body)
+	require.NoError(t, err)
+	if res.StatusCode != http.StatusOK {
+		return "", &failure{string(b)}
+	}
+	return strings.TrimSpace(string(b)), nil
+}
+
+type failure struct{ text string }
+
+func (f *failure) Error() string { return f.text }
+
+func must(t *testing.T, dsn, query string) string {
+	t.Helper()
+	out, err := post(t, dsn, query, nil)
+	require.NoError(t, err)
+	return out
+}
+
+func start(t *testing.T) *engine.Engine {
+	t.Helper()
+	begin := time.Now()
+	e, err := engine.Start(t.Context(), engine.Options{Lib: testenv.LibCHDB(t), Dir: t.TempDir()})
+	require.NoError(t, err)
+	t.Logf("started in %s", time.Since(begin))
+	t.Cleanup(func() {
+		ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+		defer cancel()
+		e.Stop(ctx)
+	})
+	return e
+}
+
+func TestKillAndStopKeepData(t *testing.T) {
+	e := start(t)
+	dsn := e.DSN()
+	must(t, dsn, "CREATE TABLE duiwu.t (id UInt64) ENGINE = MergeTree ORDER BY id")
+	must(t, dsn, "INSERT INTO duiwu.t SELECT number FROM numbers(1000)")
+
+	e.Kill()
+	require.NoError(t, e.Restart(t.Context()))
+	require.Equal(t, dsn, e.DSN())
+	require.Equal(t, "1000", must(t, dsn, "SELECT count() FROM duiwu.t"))
+
+	begin := time.Now()
+	require.NoError(t, e.Stop(t.Context()))
+	require.NoError(t, e.Wait())
+	t.Logf("stopped in %s", time.Since(begin))
+	require.NoError(t, e.Restart(t.Context()))
+	require.Equal(t, "1000", must(t, dsn, "SELECT count() FROM duiwu.t"))
+
+	db, err := sql.Open("clickhouse", dsn)
+	require.NoError(t, err)
+	defer db.Close()
+	var n uint64
+	require.NoError(t, db.QueryRowContext(t.Context(), "SELECT sum(id) FROM t").Scan(&n))
+	require.EqualValues(t, 499500, n)
+}
+
+func TestSecondOnTheSameFolderIsRefused(t *testing.T) {
+	lib, dir := testenv.LibCHDB(t), t.TempDir()
+	e, err := engine.Start(t.Context(), engine.Options{Lib: lib, Dir: dir})
+	require.NoError(t, err)
+	defer e.Kill()
+	_, err = engine.Start(t.Context(), engine.Options{Lib: lib, Dir: dir})
+	require.ErrorContains(t, err, "another engine is running on it")
+	require.Equal(t, "1", must(t, e.DSN(), "SELECT 1"))
+}
+
+func TestWrongLibrary(t *testing.T) {
+	_, err := engine.Start(t.Context(), engine.Options{Lib: "libm.so.6", Dir: t.TempDir()})
+	require.ErrorContains(t, err, "wrong engine version: want libchdb 26.7")
+}
+
+func TestUsers(t *testing.T) {
+	e := testenv.ClickHouse(t)
+	must(t, e.DSN(), "CREATE TABLE duiwu.users (a UInt8) ENGINE = MergeTree ORDER BY a")
+	f := func(user, query, code string) {
+		t.Helper()
+		_, err := post(t, e.DSNOf(user), query, nil)
+		if code == "" {
+			require.NoError(t, err)
+		} else {
+			require.ErrorContains(t, err, code)
+		}
+	}
+	f(engine.Writer, "INSERT INTO duiwu.users VALUES (1)", "")
+	f(engine.Writer, "DROP TABLE duiwu.users", "Code: 497")
+	f(engine.Dashboards, "SELECT * FROM duiwu.users", "")
+	f(engine.Dashboards, "SELECT * FROM duiwu.users SETTINGS max_execution_time = 5", "")
+	f(engine.Dashboards, "INSERT INTO duiwu.users VALUES (1)", "Code: ")
+	f(engine.Dashboards, "SELECT * FROM system.parts", "Code: 497")
+	f(engine.Admin, "SELECT * FROM system.parts FORMAT Null", "")
+	_, err := post(t, "http://default:@"+e.HTTPAddr()+"/", "SELECT * FROM duiwu.users", nil)
+	require.ErrorContains(t, err, "Code: 497")
+	info, err := os.Stat(engine.PasswordFile(e))
+	require.NoError(t, err)
+	require.EqualValues(t, 0o600, info.Mode().Perm())
+}
+
+func TestSupervise(t *testing.T) {
+	e := start(t)
+	var log bytes.Buffer
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		engine.Supervise(ctx, e, slog.New(slog.NewTextHandler(&log, nil)))
+	}()
+	pid := e.PID()
+	e.Kill()
+	require.Eventually(t, func() bool {
+		out, err := post(t, e.DSN(), "SELECT 1", nil)
+		return err == nil && out == "1"
+	}, 20*time.Second, 50*time.Millisecond)
+	require.NotEqual(t, pid, e.PID())
+	require.NoError(t, e.Stop(t.Context()))
+	<-done // Stop ends it by itself
+	cancel()
+	require.Contains(t, log.String(), "engine ended, restarting")
+}
+
+// The byte order that the sink must know: what Arrow calls 16 fixed bytes is
+// copied as it is into a UInt128, whose first byte in memory is the lowest.
+func TestArrowFixedBytes(t *testing.T) {
+	e := testenv.ClickHouse(t)
+	must(t, e.DSN(), "CREATE TABLE duiwu.fixed (i UInt64, u UInt128, f FixedString(32), n Nullable(FixedString(32))) ENGINE = MergeTree ORDER BY i")
+	mem := memory.NewCheckedAllocator(memory.DefaultAllocator)
+	defer mem.AssertSize(t, 0)
+	schema := arrow.NewSchema([]arrow.Field{
+		{Name: "i", Type: arrow.PrimitiveTypes.Uint64},
+		{Name: "u", Type: &arrow.FixedSizeBinaryType{ByteWidth: 16}},
+		{Name: "f", Type: &arrow.FixedSizeBinaryType{ByteWidth: 32}},
+		{Name: "n", Type: &arrow.FixedSizeBinaryType{ByteWidth: 32}, Nullable: true},
+	}, nil)
+	b := array.NewRecordBuilder(mem, schema)
+	defer b.Release()
+	u, f := make([]byte, 16), make([]byte, 32)
+	for i := range f {
+		f[i] = byte(i)
+	}
+	copy(u, f[1:])
+	for i := range uint64(2) {
+		b.Field(0).(*array.Uint64Builder).Append(i)
+		b.Field(1).(*array.FixedSizeBinaryBuilder).Append(u)
+		b.Field(2).(*array.FixedSizeBinaryBuilder).Append(f)
+		if i == 0 {
+			b.Field(3).(*array.FixedSizeBinaryBuilder).AppendNull()
+		} else {
+			b.Field(3).(*array.FixedSizeBinaryBuilder).Append(f)
+		}
+	}
+	rec := b.NewRecord()
+	defer rec.Release()
+	var body bytes.Buffer
+	w := ipc.NewWriter(&body, ipc.WithSchema(schema), ipc.WithAllocator(mem))
+	require.NoError(t, w.Write(rec))
+	require.NoError(t, w.Close())
+	_, err := post(t, e.DSN(), "INSERT INTO duiwu.fixed FORMAT ArrowStream", &body)
+	require.NoError(t, err)
+	out := must(t, e.DSN(), "SELECT hex(u), hex(f), hex(n) FROM duiwu.fixed ORDER BY i FORMAT TSV")
+	full := strings.ToUpper(hex.EncodeToString(f))
+	// hex() of a number writes the highest byte first: the reverse of u.
+	require.Equal(t, "100F0E0D0C0B0A090807060504030201\t"+full+"\t\\N\n100F0E0D0C0B0A090807060504030201\t"+full+"\t"+full, out)
+}
