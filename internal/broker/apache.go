@@ -124,7 +124,11 @@ func (b *Broker) prepare() error {
 		"transaction.state.log.num.partitions":     "1",
 		"group.initial.rebalance.delay.ms":         "0",
 		"group.min.session.timeout.ms":             "1000",
-		"log.cleaner.dedupe.buffer.size":           "8388608",
+		// After kill -9 the controller waits this long before it lets the same
+		// broker in again; the default of 9 s makes each fault test slow.
+		"broker.session.timeout.ms":      "2000",
+		"broker.heartbeat.interval.ms":   "500",
+		"log.cleaner.dedupe.buffer.size": "8388608",
 	}
 	extra := strings.NewReplacer("{addr}", here, "{controller}", control)
 	for k, v := range o.Properties {

@@ -112,6 +112,11 @@ func freePorts(ports ...*int) error {
 func (e *Engine) Restart(ctx context.Context) error {
 	e.mu.Lock()
 	defer e.mu.Unlock()
+	return e.restart(ctx)
+}
+
+// restart is Restart under the lock.
+func (e *Engine) restart(ctx context.Context) error {
 	if e.proc != nil {
 		select {
 		case <-e.proc.Done():
@@ -259,6 +264,12 @@ func (e *Engine) Stop(ctx context.Context) error {
 // Kill ends the server with SIGKILL, as a fault would.
 func (e *Engine) Kill() { e.process().Kill() }
 
+func (e *Engine) wasStopped() bool {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.stopped
+}
+
 // Supervise restarts a server that ends by itself, on the same ports, with a
 // pause that grows while it keeps failing. It returns when ctx ends (the
 // server goes on) or after Stop.
@@ -276,10 +287,7 @@ func Supervise(ctx context.Context, e *Engine, log *slog.Logger) {
 			pause = least
 		}
 		for {
-			e.mu.Lock()
-			stopped := e.stopped
-			e.mu.Unlock()
-			if stopped || ctx.Err() != nil {
+			if e.wasStopped() || ctx.Err() != nil {
 				return
 			}
 			log.Warn("engine ended, restarting", "error", e.Wait(), "pause", pause)
@@ -289,7 +297,15 @@ func Supervise(ctx context.Context, e *Engine, log *slog.Logger) {
 			case <-time.After(pause):
 			}
 			pause = min(2*pause, most)
-			if err := e.Restart(ctx); err != nil {
+			// Stop may have come during the pause: look and start under one lock.
+			e.mu.Lock()
+			if e.stopped {
+				e.mu.Unlock()
+				return
+			}
+			err := e.restart(ctx)
+			e.mu.Unlock()
+			if err != nil {
 				log.Error("cannot restart engine", "error", err)
 				continue
 			}

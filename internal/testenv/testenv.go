@@ -192,3 +192,11 @@ func Chromium(t testing.TB) (path string, env []string) {
 	}
 	return path, env
 }
+
+// ChromiumFlags are those that the fetched headless build needs, for
+// chromedp.Flag: without a zygote or a GPU process of their own, its renderer
+// works in a container too. The one-shot --screenshot of the command line
+// hangs in it; drive it over DevTools.
+func ChromiumFlags() map[string]any {
+	return map[string]any{"no-zygote": true, "in-process-gpu": true, "disable-dev-shm-usage": true, "disable-gpu": true}
+}
