@@ -1,0 +1,204 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"sort"
+	"strconv"
+	"strings"
+	"text/tabwriter"
+
+	"github.com/duiwu/duiwu/internal/flow"
+	"github.com/duiwu/duiwu/sink"
+)
+
+// database is what every command that talks to ClickHouse needs.
+type database struct {
+	dsn, feeds, logLevel string
+}
+
+func (d *database) flags(fs *flag.FlagSet) {
+	fs.StringVar(&d.dsn, "clickhouse", "", "database, http://user:password@host:8123/database (or https)")
+	fs.StringVar(&d.feeds, "feeds", "", "folder of feed files; empty means those inside the binary")
+	fs.StringVar(&d.logLevel, "log-level", "warn", "debug, info, warn or error")
+}
+
+// open connects; who names the operator or process in what is written.
+func (d *database) open(ctx context.Context, env *environment, who string) (*sink.Sink, error) {
+	if d.dsn == "" {
+		return nil, errors.New("no database: give --clickhouse or DUIWU_CLICKHOUSE")
+	}
+	log, err := env.logger(d.logLevel)
+	if err != nil {
+		return nil, err
+	}
+	cat, err := catalogue(d.feeds)
+	if err != nil {
+		return nil, err
+	}
+	return sink.Open(ctx, sink.Options{DSN: d.dsn, Catalogue: cat, Worker: who, Revision: revision, Log: log})
+}
+
+// runMigrate creates or widens the tables.
+func runMigrate(ctx context.Context, env *environment, args []string) error {
+	var d database
+	fs := env.flags("migrate", "[flags]")
+	d.flags(fs)
+	if _, err := env.parse(fs, args, 0, 0); err != nil {
+		return err
+	}
+	s, err := d.open(ctx, env, hostname())
+	if err != nil {
+		return err
+	}
+	defer s.Close()
+	if err := s.Migrate(ctx); err != nil {
+		return err
+	}
+	_, err = fmt.Fprintln(env.stdout, "the tables are as the feed files say")
+	return err
+}
+
+// runReceipt prints what became of one batch.
+func runReceipt(ctx context.Context, env *environment, args []string) error {
+	var d database
+	fs := env.flags("receipt", "[flags] UNIT FEED BATCH")
+	d.flags(fs)
+	rest, err := env.parse(fs, args, 3, 3)
+	if err != nil {
+		return err
+	}
+	s, err := d.open(ctx, env, hostname())
+	if err != nil {
+		return err
+	}
+	defer s.Close()
+	r, err := s.Receipt(ctx, rest[0], rest[1], rest[2])
+	if errors.Is(err, sink.ErrNoReceipt) {
+		return fmt.Errorf("nothing of batch %s of feed %s of unit %s has arrived: check the batch number, or wait a minute and ask again", rest[2], rest[1], rest[0])
+	}
+	if err != nil {
+		return err
+	}
+	w := tabwriter.NewWriter(env.stdout, 0, 0, 2, ' ', 0)
+	fmt.Fprintf(w, "batch\t%s of feed %s of unit %s: %s\n", r.Batch, r.Feed, r.Unit, r.Status)
+	if r.Declared > 0 {
+		fmt.Fprintf(w, "declared\t%d\n", r.Declared)
+	}
+	if len(r.Missing) > 0 {
+		fmt.Fprintf(w, "missing\tchunks %s; push them again\n", strings.Trim(fmt.Sprint(r.Missing), "[]"))
+	}
+	fmt.Fprintf(w, "received\t%d\n", r.Received)
+	for o, n := range r.By {
+		if n > 0 {
+			fmt.Fprintf(w, "  %s\t%d\n", flow.Outcome(o), n)
+		}
+	}
+	counted := func(what string, m map[string]int64) {
+		for _, id := range sorted(m) {
+			fmt.Fprintf(w, "%s %s\t%d\n", what, id, m[id])
+		}
+	}
+	counted("rejected by", r.Rules)
+	counted("warned by", r.Warnings)
+	return w.Flush()
+}
+
+// runBalance prints the balance of every unit and feed.
+func runBalance(ctx context.Context, env *environment, args []string) error {
+	var d database
+	fs := env.flags("balance", "[flags]")
+	d.flags(fs)
+	if _, err := env.parse(fs, args, 0, 0); err != nil {
+		return err
+	}
+	s, err := d.open(ctx, env, hostname())
+	if err != nil {
+		return err
+	}
+	defer s.Close()
+	rows, err := s.Balance(ctx)
+	if err != nil {
+		return err
+	}
+	w := tabwriter.NewWriter(env.stdout, 0, 0, 2, ' ', tabwriter.AlignRight)
+	head := []string{"unit", "feed", "received"}
+	for o := range flow.Outcomes {
+		head = append(head, o.String())
+	}
+	fmt.Fprintln(w, strings.Join(append(head, "unexplained", ""), "\t"))
+	holds := true
+	for _, r := range rows {
+		line := []string{r.Unit, r.Feed, strconv.FormatInt(r.Received, 10)}
+		for _, n := range r.By {
+			line = append(line, strconv.FormatInt(n, 10))
+		}
+		holds = holds && r.Unexplained() == 0
+		fmt.Fprintln(w, strings.Join(append(line, strconv.FormatInt(r.Unexplained(), 10), ""), "\t"))
+	}
+	if err := w.Flush(); err != nil {
+		return err
+	}
+	if !holds {
+		return errFindings
+	}
+	return nil
+}
+
+// runLedger lets an operator vouch for what a worker may not decide.
+func runLedger(ctx context.Context, env *environment, args []string) error {
+	var d database
+	fs := env.flags("ledger", "[flags] skip TOPIC PARTITION LAST-OFFSET | new-topic TOPIC")
+	d.flags(fs)
+	by := fs.String("by", "", "your name, kept in the ledger")
+	reason := fs.String("reason", "", "why, kept in the ledger")
+	rest, err := env.parse(fs, args, 2, 4)
+	if err != nil {
+		return err
+	}
+	if *by == "" || *reason == "" {
+		return errors.New("give --by NAME and --reason TEXT: this decision is kept in the ledger")
+	}
+	s, err := d.open(ctx, env, *by)
+	if err != nil {
+		return err
+	}
+	defer s.Close()
+	switch {
+	case rest[0] == "new-topic" && len(rest) == 2:
+		n, err := s.NewIncarnation(ctx, rest[1])
+		if err != nil {
+			return err
+		}
+		_, err = fmt.Fprintf(env.stdout, "%s is read from its beginning, as incarnation %d\n", rest[1], n)
+		return err
+	case rest[0] == "skip" && len(rest) == 4:
+		partition, err := strconv.ParseInt(rest[2], 10, 32)
+		if err != nil {
+			return fmt.Errorf("partition %q is no number", rest[2])
+		}
+		last, err := strconv.ParseInt(rest[3], 10, 64)
+		if err != nil {
+			return fmt.Errorf("offset %q is no number", rest[3])
+		}
+		span, err := s.Skip(ctx, rest[1], int32(partition), last, *by, *reason)
+		if err != nil {
+			return err
+		}
+		_, err = fmt.Fprintf(env.stdout, "offsets %d to %d of %s/%d are accounted for as skipped\n", span.First, span.Last, span.Topic, span.Partition)
+		return err
+	}
+	fs.Usage()
+	return errUsage
+}
+
+func sorted(m map[string]int64) []string {
+	out := make([]string, 0, len(m))
+	for k := range m {
+		out = append(out, k)
+	}
+	sort.Strings(out)
+	return out
+}

@@ -1,0 +1,190 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/duiwu/duiwu/ingest"
+	"github.com/duiwu/duiwu/internal/feed"
+	"github.com/duiwu/duiwu/internal/flow"
+	"github.com/duiwu/duiwu/sink"
+	"github.com/duiwu/duiwu/transform"
+)
+
+// revision counts changes of this code that read the same bytes differently; it
+// is the low end of every version, so a record read anew replaces itself.
+const revision = 1
+
+// worker is everything that the assignments of one process share.
+type worker struct {
+	config  *workerConfig
+	cat     *feed.Catalogue
+	sink    *sink.Sink
+	keys    transform.TokenKeys
+	hashKey [16]byte
+	clock   func() time.Time
+	metrics *metrics
+	log     *slog.Logger
+}
+
+// runWorker reads the units' topics until it is told to stop.
+func runWorker(ctx context.Context, env *environment, args []string) error {
+	config, err := parseWorker(env, args)
+	if err != nil {
+		return err
+	}
+	log, err := env.logger(config.logLevel)
+	if err != nil {
+		return err
+	}
+	w := &worker{config: config, log: log, metrics: newMetrics()}
+	if w.cat, err = catalogue(config.feeds); err != nil {
+		return err
+	}
+	if w.clock, err = config.clock(); err != nil {
+		return err
+	}
+	if w.keys, err = readTokenKeys(config.tokenAlgorithm, config.tokenKeys); err != nil {
+		return err
+	}
+	if w.hashKey, err = readHashKey(config.hashKey); err != nil {
+		return err
+	}
+	broker, err := config.broker.open()
+	if err != nil {
+		return err
+	}
+	w.sink, err = sink.Open(ctx, sink.Options{
+		DSN: config.clickhouse, Catalogue: w.cat, Worker: config.name, Revision: revision, Log: log,
+	})
+	if err != nil {
+		return err
+	}
+	defer w.sink.Close()
+	group, err := ingest.NewGroup(
+		ingest.Config{Broker: broker, Group: config.group, Prefix: config.prefix, Units: reporting(w.cat)},
+		ingest.Options{
+			Catalogue: w.cat, Log: log, Clock: w.clock,
+			Limits: ingest.Limits{Rows: config.cutRows, Bytes: config.cutBytes, Linger: config.linger},
+			Gate:   ingest.NewGate(config.slots),
+		}, w.assigned)
+	if err != nil {
+		return err
+	}
+	g, ctx := errgroup.WithContext(ctx)
+	if config.listen != "" {
+		server, err := w.listen(ctx, group)
+		if err != nil {
+			return err
+		}
+		g.Go(server)
+	}
+	g.Go(func() error { return group.Run(ctx) })
+	return g.Wait()
+}
+
+// assigned is the path of one partition, from its claim to the end of its
+// assignment.
+func (w *worker) assigned(ctx context.Context, a *ingest.Assignment) error {
+	held, err := w.sink.Assign(ctx, a.Topic, a.Partition)
+	if err != nil {
+		return err
+	}
+	source, err := a.Open(ctx, ingest.Resume{
+		Known: held.Next > 0, Last: held.Next - 1, LastSum: held.LastSum, Incarnation: held.Incarnation,
+	})
+	if err != nil {
+		return err
+	}
+	defer source.Close()
+	pseudonymize, err := transform.NewPseudonymize(w.keys, w.cat, nil)
+	if err != nil {
+		return flow.Permanent(err)
+	}
+	check := transform.NewCheck(transform.CheckOptions{
+		Catalogue: w.cat, HashKey: w.hashKey, AllowTestAreas: w.config.testAreas, Clock: w.clock,
+	})
+	defer check.Release()
+	begun := time.Now()
+	dedupe, err := transform.NewDedupe(ctx, transform.DedupeOptions{
+		Feeds: w.cat.Feeds, History: held, Revision: revision,
+		Mine: a.Routes,
+	})
+	if err != nil {
+		return err
+	}
+	w.log.Info("partition assigned", "topic", a.Topic, "partition", a.Partition, "epoch", held.Epoch,
+		"resume", held.Next, "known", dedupe.State().Len(), "took", time.Since(begun).Round(time.Millisecond))
+	w.metrics.assigned(a.Topic, a.Partition, dedupe.State())
+	return flow.Run(ctx, source, []flow.Step{check, pseudonymize, dedupe}, held, flow.Options{
+		Log: w.log, Observe: w.metrics, RetryMin: 200 * time.Millisecond, RetryMax: 30 * time.Second,
+	})
+}
+
+// reporting lists the units that push records: those that report, and the
+// national office.
+func reporting(cat *feed.Catalogue) []string {
+	var out []string
+	for _, u := range cat.Units {
+		if u.Reports || u.National() {
+			out = append(out, u.Code)
+		}
+	}
+	return out
+}
+
+// listen serves /metrics, /livez and /readyz.
+func (w *worker) listen(ctx context.Context, group *ingest.Group) (func() error, error) {
+	mux := http.NewServeMux()
+	mux.Handle("GET /metrics", w.metrics.handler())
+	mux.HandleFunc("GET /livez", func(rw http.ResponseWriter, _ *http.Request) { fmt.Fprintln(rw, "ok") })
+	mux.HandleFunc("GET /readyz", func(rw http.ResponseWriter, _ *http.Request) {
+		stopped := group.Stopped()
+		if len(stopped) == 0 && group.Owned() > 0 {
+			fmt.Fprintln(rw, "ok")
+			return
+		}
+		rw.WriteHeader(http.StatusServiceUnavailable)
+		if len(stopped) == 0 {
+			fmt.Fprintln(rw, "no partition is assigned yet")
+		}
+		for _, s := range stopped {
+			fmt.Fprintf(rw, "%s/%d stopped at %s: %v\n", s.Topic, s.Partition, s.Since.Format(time.RFC3339), s.Reason)
+		}
+	})
+	l, err := net.Listen("tcp", w.config.listen)
+	if err != nil {
+		return nil, fmt.Errorf("cannot listen for metrics: %w", err)
+	}
+	server := &http.Server{Handler: mux, ReadHeaderTimeout: 10 * time.Second}
+	w.log.Info("listening", "addr", l.Addr().String())
+	return func() error {
+		stop := context.AfterFunc(ctx, func() {
+			short, cancel := context.WithTimeout(context.WithoutCancel(ctx), 2*time.Second)
+			defer cancel()
+			_ = server.Shutdown(short) // the process ends anyway
+		})
+		defer stop()
+		if err := server.Serve(l); !errors.Is(err, http.ErrServerClosed) {
+			return fmt.Errorf("cannot serve metrics: %w", err)
+		}
+		return nil
+	}, nil
+}
+
+// hostname names this worker in claims and in the ledger.
+func hostname() string {
+	name, err := os.Hostname()
+	if err != nil {
+		name = "worker"
+	}
+	return fmt.Sprintf("%s-%d", name, os.Getpid())
+}
