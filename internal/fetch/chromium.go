@@ -68,7 +68,7 @@ func unpackChromium(ctx context.Context, dir string) error {
 	if err != nil {
 		return err
 	}
-	for _, name := range []string{"chromium.br", "al2023.tar.br", "fonts.tar.br"} {
+	for _, name := range []string{"chromium.br", "al2023.tar.br", "swiftshader.tar.br", "fonts.tar.br"} {
 		b, ok := parts[name]
 		if !ok {
 			return fmt.Errorf("the package holds no %s", name)

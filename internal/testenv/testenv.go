@@ -198,5 +198,6 @@ func Chromium(t testing.TB) (path string, env []string) {
 // works in a container too. The one-shot --screenshot of the command line
 // hangs in it; drive it over DevTools.
 func ChromiumFlags() map[string]any {
-	return map[string]any{"no-zygote": true, "in-process-gpu": true, "disable-dev-shm-usage": true, "disable-gpu": true}
+	return map[string]any{"no-zygote": true, "in-process-gpu": true, "disable-dev-shm-usage": true, "disable-gpu": false,
+		"use-gl": "angle", "use-angle": "swiftshader", "enable-unsafe-swiftshader": true}
 }
