@@ -73,8 +73,9 @@ type Decoder struct {
 	max  int
 
 	feeds map[string]*rows
-	guess *rows // feed of the record before, tried first
-	total int   // accepted rows since the last Flush
+	all   []*rows // those of feeds; a map costs too much to walk for each message
+	guess *rows   // feed of the record before, tried first
+	total int     // accepted rows since the last Flush
 
 	rejects []reject
 	notes   []note
@@ -189,9 +190,16 @@ func (d *Decoder) decode(b []byte) (feed.Rule, error) {
 			return d.json(b)
 		case len(b) >= 4 && b[0] == 0xff && b[1] == 0xff && b[2] == 0xff && b[3] == 0xff:
 			return d.arrow(b)
-		default:
-			return d.csv(b, "")
 		}
+		rule, err := d.csv(b, "")
+		if rule == feed.FeedUnknown {
+			// Nothing said that this is CSV, and nothing in it looks like it.
+			rule = feed.MessageUndecodable
+		}
+		return rule, err
+	}
+	if string(d.head.contentType) == TypeJSON {
+		return d.json(b)
 	}
 	kind, params, _ := strings.Cut(string(d.head.contentType), ";")
 	switch strings.ToLower(strings.TrimSpace(kind)) {
@@ -239,6 +247,7 @@ func (d *Decoder) rowsOf(name []byte) *rows {
 	}
 	r := newRows(spec, d.mem)
 	d.feeds[spec.Feed] = r
+	d.all = append(d.all, r)
 	return r
 }
 
@@ -310,7 +319,7 @@ func (d *Decoder) finish(r *rows) error {
 
 // meet remembers the first record's batch, which the message's headers are about.
 func (d *Decoder) meet(name string, batch []byte) {
-	if !d.haveFirst {
+	if h := &d.head; !d.haveFirst && len(h.rows)+len(h.chunk)+len(h.sha) > 0 {
 		d.haveFirst, d.firstFeed, d.firstBatch = true, name, string(batch)
 	}
 }
@@ -484,7 +493,7 @@ func harmlessHex(v []byte) string {
 type state struct{ rejects, notes, total int }
 
 func (d *Decoder) mark() state {
-	for _, r := range d.feeds {
+	for _, r := range d.all {
 		r.save()
 	}
 	return state{len(d.rejects), len(d.notes), d.total}
@@ -492,7 +501,7 @@ func (d *Decoder) mark() state {
 
 // rewind takes back what a message added.
 func (d *Decoder) rewind(s state) {
-	for _, r := range d.feeds {
+	for _, r := range d.all {
 		r.rewind()
 	}
 	clear(d.rejects[s.rejects:])
@@ -505,7 +514,7 @@ func (d *Decoder) rewind(s state) {
 func (d *Decoder) Flush() ([]flow.Batch, []flow.Reject, flow.Tally) {
 	tally := make(flow.Tally)
 	var parts []flow.Batch
-	for _, r := range d.feeds {
+	for _, r := range d.all {
 		if r.n == 0 {
 			continue
 		}
@@ -540,7 +549,7 @@ func (d *Decoder) Flush() ([]flow.Batch, []flow.Reject, flow.Tally) {
 
 // Release gives back the memory of rows that were never flushed.
 func (d *Decoder) Release() {
-	for _, r := range d.feeds {
+	for _, r := range d.all {
 		r.release()
 	}
 	d.total = 0

@@ -143,7 +143,7 @@ func (f *fetcher) bounds(ctx context.Context) (start, end int64, err error) {
 
 // seek sets the next offset.
 func (f *fetcher) seek(pos int64) {
-	f.pos, f.set, f.recs, f.left = pos, nil, nil, 0
+	f.pos, f.end, f.set, f.recs, f.left = pos, 0, nil, nil, 0
 }
 
 // fetch asks for data from pos on and waits at most wait for some. ctx ends the

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"log/slog"
 	"maps"
 	"slices"
 	"sort"
@@ -68,6 +67,8 @@ func (c *Config) withDefaults() {
 type Assignment struct {
 	Topic, Unit string
 	Partition   int32
+	// Partitions is how many the topic has.
+	Partitions int
 
 	group *Group
 	gen   *kafka.Generation
@@ -77,6 +78,11 @@ type Assignment struct {
 // closes the partition.
 func (a *Assignment) Open(ctx context.Context, resume Resume) (*Partition, error) {
 	return OpenPartition(ctx, &a.group.cfg.Broker, a.Topic, a.Unit, a.Partition, resume, a.commit, a.group.opt)
+}
+
+// Routes says whether the partitioner sends a record of the unit here.
+func (a *Assignment) Routes(recordID []byte) bool {
+	return a.Partitions <= 1 || PartitionOf(Key(a.Unit, string(recordID)), a.Partitions) == int(a.Partition)
 }
 
 // commit fails in a generation that has ended, so a worker that lost the
@@ -301,7 +307,7 @@ func (g *Group) generation(gen *kafka.Generation, w *watch) {
 		for _, p := range parts {
 			a := &Assignment{
 				Topic: topic, Unit: strings.TrimPrefix(topic, g.cfg.Prefix+"."), Partition: int32(p.ID),
-				group: g, gen: gen,
+				Partitions: w.partitions(topic), group: g, gen: gen,
 			}
 			gen.Start(func(ctx context.Context) { g.assigned(ctx, a) })
 		}
@@ -344,6 +350,7 @@ func (g *Group) assigned(ctx context.Context, a *Assignment) {
 // watch sees topics come and go and partitions being added.
 type watch struct {
 	g      *Group
+	mu     sync.Mutex
 	topics map[string]int
 	grown  chan struct{}
 	other  func() // the set of topics changed
@@ -351,6 +358,13 @@ type watch struct {
 
 func newWatch(g *Group, topics map[string]int, other func()) *watch {
 	return &watch{g: g, topics: maps.Clone(topics), grown: make(chan struct{}), other: other}
+}
+
+// partitions is how many the topic had when last looked at.
+func (w *watch) partitions(topic string) int {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.topics[topic]
 }
 
 func (w *watch) run(ctx context.Context) {
@@ -384,7 +398,9 @@ func (w *watch) run(ctx context.Context) {
 				grown = true
 			}
 		}
+		w.mu.Lock()
 		w.topics = now
+		w.mu.Unlock()
 		if grown {
 			select {
 			case w.grown <- struct{}{}:

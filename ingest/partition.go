@@ -36,6 +36,8 @@ type Options struct {
 	Mem       memory.Allocator
 	Limits    Limits
 	Gate      *Gate
+	// Clock says when a cut arrived; default time.Now.
+	Clock func() time.Time
 }
 
 func (o Options) withDefaults() Options {
@@ -47,6 +49,9 @@ func (o Options) withDefaults() Options {
 	}
 	if o.Gate == nil {
 		o.Gate = NewGate(0)
+	}
+	if o.Clock == nil {
+		o.Clock = time.Now
 	}
 	o.Limits = o.Limits.withDefaults()
 	return o
@@ -327,7 +332,7 @@ func (p *Partition) cut(first, last int64) flow.Cut {
 		LastSum: p.sum,
 	}
 	c.Parts, c.Rejects, c.Tally = p.dec.Flush()
-	c.Arrived = time.Now()
+	c.Arrived = p.opt.Clock()
 	p.pos = last + 1
 	return c
 }

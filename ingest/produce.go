@@ -2,6 +2,7 @@ package ingest
 
 import (
 	"context"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"time"
@@ -21,13 +22,29 @@ type Outgoing struct {
 func Key(unit, recordID string) []byte { return []byte(unit + recordID) }
 
 // PartitionOf is the partition of a key, the same as Java's default partitioner
-// (murmur2) would choose.
+// (murmur2) and kafka-go's Murmur2Balancer choose. It is written out here
+// because the balancer wants the list of partitions for each key.
 func PartitionOf(key []byte, partitions int) int {
-	all := make([]int, partitions)
-	for i := range all {
-		all[i] = i
+	const m, r = 0x5bd1e995, 24
+	h := uint32(0x9747b28c) ^ uint32(len(key))
+	for ; len(key) >= 4; key = key[4:] {
+		k := binary.LittleEndian.Uint32(key) * m
+		k ^= k >> r
+		h = h*m ^ k*m
 	}
-	return kafka.Murmur2Balancer{}.Balance(kafka.Message{Key: key}, all...)
+	switch len(key) {
+	case 3:
+		h ^= uint32(key[2]) << 16
+		fallthrough
+	case 2:
+		h ^= uint32(key[1]) << 8
+		fallthrough
+	case 1:
+		h = (h ^ uint32(key[0])) * m
+	}
+	h = (h ^ h>>13) * m
+	h ^= h >> 15
+	return int(h&0x7fffffff) % partitions
 }
 
 // Producer sends messages and waits until every in-sync replica has them.
@@ -53,7 +70,9 @@ func NewProducer(b Broker) (*Producer, error) {
 		RequiredAcks: kafka.RequireAll,
 		Compression:  kafka.Zstd,
 		BatchSize:    5000,
-		BatchBytes:   DefaultMaxMessageBytes + 64<<10,
+		// More than a worker decodes: that a message is too large is for the
+		// broker or the quarantine to say, not for this client.
+		BatchBytes: 2 * DefaultMaxMessageBytes,
 		// Each Send waits for this long before an unfilled batch leaves.
 		BatchTimeout: 5 * time.Millisecond,
 		MaxAttempts:  10,
