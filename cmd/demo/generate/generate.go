@@ -62,8 +62,10 @@ type Generator struct {
 	raw       []string
 	failed    error
 	large     bool
-	sessions  []session
-	sessionAt map[int]int
+	// lastRefused says of the message being yielded that it breaks a rule; tests look at it.
+	lastRefused bool
+	sessions    []session
+	sessionAt   map[int]int
 }
 
 const defaultRecords = 300_000
@@ -302,7 +304,10 @@ func (g *Generator) refused(b *rec, m *mess) error {
 	if m.kind == "damaged_gb18030" {
 		return g.addChunk(b)
 	}
-	return g.sendSingle(b)
+	g.lastRefused = true
+	err := g.sendSingle(b)
+	g.lastRefused = false
+	return err
 }
 
 // Messages yields the messages in the order in which they are produced. Only

@@ -151,7 +151,7 @@ func (g *Generator) build() {
 	scaled := func(n int64) int64 { return int64(float64(n)*g.scale + 0.5) }
 	workers := apportion(scaled(fullWorkers), ww)
 	users := apportion(scaled(fullUsers), uw)
-	norg := apportion(max(scaled(fullOrgs), int64(len(plans))), ow)
+	norg := apportion(max(scaled(fullOrgs), int64(len(plans)))-int64(len(plans)), ow) // one each, the rest by weight
 	serial := 0
 	for i := range plans {
 		u := &unit{plan: plans[i], index: i, topic: "duiwu.feed." + plans[i].code, area: plans[i].code[:2]}
@@ -193,7 +193,7 @@ func (g *Generator) build() {
 			serial++
 			u.township = append(u.township, creditCode("11", u.area, "MC", serial))
 		}
-		g.buildOrgs(u, int(norg[i]), &serial)
+		g.buildOrgs(u, 1+int(norg[i]), &serial)
 		g.units = append(g.units, u)
 		g.byCode[u.code] = u
 	}
