@@ -274,11 +274,11 @@ func (s *sheet) value(p *fieldPlan, field, row int, b array.Builder, v []byte) f
 		if rule != feed.NoRule {
 			return rule
 		}
-		u := s.opt.Catalogue.Unit(string(out))
-		if u == nil || !u.Reports && !u.National() {
+		code, ok := s.opt.Catalogue.LookupUnit(out)
+		if !ok {
 			return feed.CodeList
 		}
-		b.(*array.StringBuilder).Append(u.Code)
+		b.(*array.StringBuilder).Append(code)
 	case feed.Division:
 		return s.division(row, b, v)
 	case feed.ResidentID:

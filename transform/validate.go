@@ -121,9 +121,9 @@ var checks = map[string]func(a []arg, row int) (int, feed.Rule){
 		}
 		return 0, feed.NoRule
 	},
-	// evaluator_self evaluator subject type: a third party (2) judges others.
+	// evaluator_self evaluator subject: nobody judges itself from outside.
 	"evaluator_self": func(a []arg, row int) (int, feed.Rule) {
-		if a[2].text(row) == "2" && a[0].text(row) != "" && a[0].text(row) == a[1].text(row) {
+		if a[0].text(row) != "" && a[0].text(row) == a[1].text(row) {
 			return 0, feed.EvaluatorSelf
 		}
 		return 0, feed.NoRule

@@ -367,7 +367,7 @@ var checkArgs = map[string][][]Kind{
 	"ric_sex_mismatch":   {{Code}, {ResidentID}},
 	"ric_birth_mismatch": {{Birth}, {ResidentID}},
 	"org_type_mismatch":  {{Code}, {CreditCode}},
-	"evaluator_self":     {{CreditCode}, {Subject}, {Code}},
+	"evaluator_self":     {{CreditCode}, {Subject}},
 }
 
 // CheckRules lists the rules that a feed file may name in checks.

@@ -119,7 +119,7 @@ type Check struct {
 	// Fields are its arguments in order, as the rule's documentation says:
 	// date_order a b: a <= b when both stand. required_with a b: a must stand
 	// when b does. ric_sex_mismatch sex id; ric_birth_mismatch birth id;
-	// org_type_mismatch type uscc; evaluator_self evaluator subject type.
+	// org_type_mismatch type uscc; evaluator_self evaluator subject.
 	Fields []string `yaml:"fields"`
 	// When restricts the check to records whose field When.Field is one of When.Is.
 	When *When `yaml:"when,omitempty"`
