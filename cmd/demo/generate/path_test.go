@@ -35,6 +35,14 @@ func (s stored) Stored(_ context.Context, spec *feed.Spec, rows []flow.Known) ([
 	return out, nil
 }
 
+// row is the newest version of one record, as the current table holds it.
+type row struct {
+	version    flow.Version
+	void       bool
+	feed, unit string
+	v          map[string]string
+}
+
 // lane is one topic's decoder and steps.
 type lane struct {
 	dec   *ingest.Decoder
@@ -56,6 +64,7 @@ func TestThePathCountsWhatTheManifestSays(t *testing.T) {
 	g := New(Config{Seed: 7, Records: pathRecords})
 	ctx, mem := context.Background(), memory.DefaultAllocator
 	lanes := map[string]*lane{}
+	current := map[string]row{}
 	got := Manifest{Feeds: map[string]*Count{}}
 	flush := func(l *lane) {
 		parts, rejects, tally := l.dec.Flush()
@@ -78,7 +87,20 @@ func TestThePathCountsWhatTheManifestSays(t *testing.T) {
 				if p.Feed.KeyHasDate() {
 					day = int32(from.Value(i))
 				}
-				l.known[storedKey(p.Feed, []byte(id.Value(i)), day, flow.Version(v.Value(i)))] = true
+				ver := flow.Version(v.Value(i))
+				l.known[storedKey(p.Feed, []byte(id.Value(i)), day, ver)] = true
+				k := l.unit + storedKey(p.Feed, []byte(id.Value(i)), day, flow.Version{})
+				if old, ok := current[k]; ok && old.version.Compare(ver) >= 0 {
+					continue
+				}
+				r := row{version: ver, feed: p.Feed.Feed, unit: l.unit, v: map[string]string{}}
+				r.void = p.Rows.Column(col(feed.ColDeleted)).(*array.Uint8).Value(i) == 1
+				for c, f := range p.Rows.Schema().Fields() {
+					if a := p.Rows.Column(c); f.Name[0] != '_' && a.IsValid(i) {
+						r.v[f.Name] = a.ValueStr(i)
+					}
+				}
+				current[k] = r
 			}
 		}
 		for k, c := range cut.Tally {
@@ -155,5 +177,109 @@ func TestThePathCountsWhatTheManifestSays(t *testing.T) {
 		compare(name, "outcome", w.Outcomes, h.Outcomes)
 		compare(name, "rule", w.RejectedByRule, h.RejectedByRule)
 		compare(name, "warning", w.Warnings, h.Warnings)
+	}
+	figuresFrom(t, current, want.Expected)
+}
+
+// figuresFrom computes the nation's figures from the current rows alone, as the
+// indicators define them, and compares them with the world's own.
+func figuresFrom(t *testing.T, current map[string]row, want []MonthFigures) {
+	t.Helper()
+	by := map[string][]row{}
+	for _, r := range current {
+		if !r.void {
+			by[r.feed] = append(by[r.feed], r)
+		}
+	}
+	for _, m := range want {
+		type spell struct{ start, unit, county, category string }
+		open := map[string]spell{}
+		for _, r := range by["employment"] {
+			s := spell{r.v["start_on"], r.unit, r.v["county_code"], r.v["worker_category"]}
+			end := r.v["end_on"]
+			if s.category > "03" || s.start > m.Day || end != "" && end <= m.Day {
+				continue
+			}
+			id := r.v["id_number_token"]
+			if old, ok := open[id]; !ok || s.start > old.start || s.start == old.start && s.unit < old.unit {
+				open[id] = s
+			}
+		}
+		byUnit, byCounty, category := map[string]int64{}, map[string]int64{}, map[string]int64{}
+		for _, s := range open {
+			byUnit[s.unit]++
+			byCounty[s.unit+s.county]++
+			category[s.category]++
+		}
+		certified, trained := map[string]bool{}, map[string]bool{}
+		for _, r := range by["qualification"] {
+			if _, ok := open[r.v["id_number_token"]]; ok && r.v["issued_on"] <= m.Day && r.v["cert_status"] != "4" && r.v["cert_level"] >= "1" {
+				certified[r.v["id_number_token"]] = true
+			}
+		}
+		for _, r := range by["attendance"] {
+			if _, ok := open[r.v["id_number_token"]]; ok && r.v["effective_from"] <= m.Day && r.v["effective_from"][:4] == m.Day[:4] && r.v["passed"] == "true" {
+				trained[r.v["id_number_token"]] = true
+			}
+		}
+		latest := func(feedName, key string) map[string]row {
+			out := map[string]row{}
+			for _, r := range by[feedName] {
+				k := r.v[key] + r.v["budget_year"]
+				if r.unit == nationalOffice || r.v["effective_from"] > m.Day || out[k].v["effective_from"] >= r.v["effective_from"] {
+					continue
+				}
+				out[k] = r
+			}
+			return out
+		}
+		number := func(s string) (n int64) {
+			for _, d := range s {
+				n = n*10 + int64(d-'0')
+			}
+			return n
+		}
+		var orgs, users, population, gap, projects, posts int64
+		for _, r := range latest("org", "uscc") {
+			if r.v["status"] == "active" && strings.Contains("51 52 53", r.v["org_type"]) && r.v["worker_total"] != "0" {
+				orgs++
+			}
+		}
+		for _, r := range latest("context", "division_code") {
+			users += number(r.v["registered_users"])
+			population += number(r.v["population"])
+			gap += max(0, (number(r.v["registered_users"])+29)/30-byCounty[r.unit+r.v["division_code"]])
+		}
+		for _, r := range by["project"] {
+			if r.v["start_on"] <= m.Day && r.v["budget_year"] == m.Day[:4] {
+				projects += number(r.v["amount_fen"])
+			}
+		}
+		for _, r := range latest("post", "record_id") {
+			if r.v["start_on"] <= m.Day && r.v["budget_year"] == m.Day[:4] {
+				posts += number(r.v["unit_price_fen"])
+			}
+		}
+		f := func(what string, got, want int64) {
+			if got != want {
+				t.Errorf("%s: %s: the rows give %d, the world has %d", m.Month, what, got, want)
+			}
+		}
+		n := m.Nation
+		f("workers", int64(len(open)), n.Workers)
+		for c, w := range n.ByCategory {
+			f("workers of category "+c, category[c], w)
+		}
+		for u, w := range m.Units {
+			f("workers of "+u, byUnit[u], w.Workers)
+		}
+		f("certified", int64(len(certified)), n.Certified)
+		f("trained", int64(len(trained)), n.Trained)
+		f("organisations", orgs, n.Orgs)
+		f("registered users", users, n.RegisteredUsers)
+		f("population", population, n.Population)
+		f("gap", gap, n.Gap)
+		f("projects", projects, n.ProjectFen)
+		f("posts", posts, n.PostFen)
 	}
 }
