@@ -288,10 +288,12 @@ func systemViews() []view {
 FROM (SELECT * FROM receipt_parts FINAL) AS p
 SEMI LEFT JOIN ledger_effective AS l
 ON p.topic = l.topic AND p.incarnation = l.incarnation AND p.partition = l.partition AND p.first_offset = l.first_offset AND p.epoch = l.epoch`},
-		// Chunk numbers begin at 1; a gap below the largest one seen is missing.
-		{name: "receipts", query: `SELECT *,
-    arrayFilter(n -> NOT has(chunks, n), range(1, toUInt32(greatest(arrayMax(arrayPushBack(chunks, toInt32(0))), 0)) + 1)) AS missing,
-    multiIf(declared = 0, 'undeclared', received >= declared AND empty(missing), 'complete', 'partial') AS status
+		// Chunks are numbered from 0 or 1. Missing ones are given as ranges: a
+		// header may name any number, and a list of all below it has no bound.
+		{name: "receipts", query: `SELECT * EXCEPT (_from, _to) FROM (SELECT *,
+    arrayFilter((a, b) -> a <= b, arrayMap(n -> n + 1, arrayConcat([toInt64(0)], arrayPopBack(chunks))) AS _from, arrayMap(n -> toInt64(n) - 1, chunks) AS _to) AS missing_from,
+    arrayFilter((b, a) -> a <= b, _to, _from) AS missing_to,
+    multiIf(declared = 0, 'undeclared', received >= declared AND empty(missing_from), 'complete', 'partial') AS status
 FROM
 (
     SELECT unit, feed, batch_id,
@@ -302,7 +304,7 @@ FROM
         min(p.arrived_at) AS first_arrived_at, max(p.arrived_at) AS last_arrived_at
     FROM receipt_parts_effective AS p
     GROUP BY unit, feed, batch_id
-)`},
+))`},
 		{name: "balance", query: "SELECT unit, feed, " + strings.Join(balance, ", ") + ",\n    received - (" +
 			strings.Join(outcomeNames(), " + ") + ") AS unexplained\nFROM receipt_parts_effective\nGROUP BY unit, feed"},
 	}

@@ -29,21 +29,26 @@ AND _offset <= transform(bitOr(bitShiftLeft(toInt64(_incarnation), 32), toInt64(
 // inside makes the parameters of insideLedger. For this assignment's own
 // partition the end is the one it resumed from, or wrote since: a row that a
 // fenced worker still adds to the ledger is about to be written over by us.
+// The other partitions' ends are read once: the partitioner does not send their
+// keys here.
 func (a *Assignment) inside(ctx context.Context) (params, error) {
-	own := placeOf(a.Incarnation, a.Partition)
-	ends := map[int64]int64{}
-	err := a.s.rows(ctx, "SELECT incarnation, partition, max(last_offset) FROM ("+effective(liveTopic)+") GROUP BY incarnation, partition",
-		params{"topic": text(a.Topic)}, func(scan func(...any) error) error {
-			var incarnation, partition int32
-			var end int64
-			err := scan(&incarnation, &partition, &end)
-			ends[placeOf(incarnation, partition)] = end
-			return err
-		})
-	if err != nil {
-		return nil, fmt.Errorf("cannot read the ledger of %s: %w", a.Topic, err)
+	if a.ends == nil {
+		ends := map[int64]int64{}
+		err := a.s.rows(ctx, "SELECT incarnation, partition, max(last_offset) FROM ("+effective(liveTopic)+") GROUP BY incarnation, partition",
+			params{"topic": text(a.Topic)}, func(scan func(...any) error) error {
+				var incarnation, partition int32
+				var end int64
+				err := scan(&incarnation, &partition, &end)
+				ends[placeOf(incarnation, partition)] = end
+				return err
+			})
+		if err != nil {
+			return nil, fmt.Errorf("cannot read the ledger of %s: %w", a.Topic, err)
+		}
+		a.ends = ends
 	}
-	ends[own] = a.end()
+	ends := a.ends
+	ends[placeOf(a.Incarnation, a.Partition)] = a.end()
 	places := make([]int64, 0, len(ends))
 	for p := range ends {
 		places = append(places, p)

@@ -46,6 +46,8 @@ type Assignment struct {
 	written flow.Span
 	// due is where the next cut has to begin.
 	due int64
+	// ends are the last offsets in the ledger by placeOf, nil until asked for.
+	ends map[int64]int64
 }
 
 // Assign claims a partition and says where it resumes. Whoever held it before

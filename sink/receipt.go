@@ -37,10 +37,10 @@ type Receipt struct {
 	Rules, Warnings map[string]int64
 	// Declared is the number of rows the sender announced, 0 when it did not.
 	Declared int64
-	// Chunks are the chunk numbers seen, Missing those below the largest one
-	// that were not.
+	// Chunks are the chunk numbers seen, Missing the ranges below the largest
+	// one that were not, both ends included.
 	Chunks  []int32
-	Missing []uint32
+	Missing [][2]int64
 	SHA256  string
 	// SHA256Differs says that two different contents came under one batch id.
 	SHA256Differs bool
@@ -50,17 +50,21 @@ type Receipt struct {
 // Receipt reads the receipt of a batch; ErrNoReceipt when there is none.
 func (s *Sink) Receipt(ctx context.Context, unit, feedName, batch string) (*Receipt, error) {
 	var r *Receipt
-	err := s.rows(ctx, "SELECT toString(status), rules, warnings, declared, chunks, missing, sha256, sha256_differs, first_arrived_at, last_arrived_at, "+counts+
+	err := s.rows(ctx, "SELECT toString(status), rules, warnings, declared, chunks, missing_from, missing_to, sha256, sha256_differs, first_arrived_at, last_arrived_at, "+counts+
 		" FROM receipts WHERE unit = {unit:String} AND feed = {feed:String} AND batch_id = {batch:String}",
 		params{"unit": text(unit), "feed": text(feedName), "batch": text(batch)}, func(scan func(...any) error) error {
 			r = &Receipt{Unit: unit, Feed: feedName, Batch: batch}
 			var status string
 			var differs uint8
-			into := append([]any{&status, &r.Rules, &r.Warnings, &r.Declared, &r.Chunks, &r.Missing, &r.SHA256, &differs, &r.First, &r.Last, &r.Received}, by(&r.By)...)
+			var from, to []int64
+			into := append([]any{&status, &r.Rules, &r.Warnings, &r.Declared, &r.Chunks, &from, &to, &r.SHA256, &differs, &r.First, &r.Last, &r.Received}, by(&r.By)...)
 			if err := scan(into...); err != nil {
 				return err
 			}
 			r.Status, r.SHA256Differs = Status(status), differs != 0
+			for i := range from {
+				r.Missing = append(r.Missing, [2]int64{from[i], to[i]})
+			}
 			return nil
 		})
 	if err == nil && r == nil {

@@ -354,11 +354,20 @@ func TestReceipts(t *testing.T) {
 	r, err := s.Receipt(t.Context(), "310000", "employment", `b\1'`)
 	require.NoError(t, err)
 	require.Equal(t, Partial, r.Status)
-	require.Equal(t, []uint32{2}, r.Missing)
+	require.Equal(t, [][2]int64{{2, 2}}, r.Missing)
 	require.EqualValues(t, 20, r.Received)
 	require.EqualValues(t, 14, r.By[flow.New])
 	require.Equal(t, map[string]int64{"code_list": 2, "date_order": 2}, r.Rules)
 	require.Equal(t, map[string]int64{"ric_sex_mismatch": 2}, r.Warnings)
+	// A header may say anything; it must not break the view for all.
+	wild := cut(spec, assign(t, s, 7), 0, 0, nil)
+	wild.Tally.Of("employment", "wild").Chunks = []int32{0, 1, 5, 2147483647}
+	wild.Span.Partition = 7
+	require.NoError(t, assign(t, s, 7).Write(t.Context(), wild))
+	w, err := s.Receipt(t.Context(), "310000", "employment", "wild")
+	require.NoError(t, err)
+	require.Equal(t, Undeclared, w.Status)
+	require.Equal(t, [][2]int64{{2, 4}, {6, 2147483646}}, w.Missing)
 	// A part whose cut never reached the ledger does not count, nor one written over.
 	c := cut(spec, a, 2, 2, nil)
 	c.Tally.Of("employment", `b\1'`).Received = 1000
