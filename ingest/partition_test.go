@@ -636,6 +636,7 @@ func BenchmarkPartition(b *testing.B) {
 	require.NoError(b, p.Close())
 	opt := Options{Catalogue: catalogue(b), Mem: memory.NewGoAllocator()}
 	b.ReportAllocs()
+	defer cpu(b, n)()
 	for b.Loop() {
 		src, err := OpenPartition(b.Context(), &br, topic, unit, 0, Resume{}, nil, opt)
 		require.NoError(b, err)
