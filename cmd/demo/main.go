@@ -32,6 +32,8 @@ type options struct {
 	partitions        int
 	duiwu             string
 	verbose           bool
+
+	workerArgs []string // further flags of the worker, for tests
 }
 
 func main() {

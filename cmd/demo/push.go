@@ -26,7 +26,7 @@ func (s *stack) push(ctx context.Context) error {
 	if s.manifest != nil {
 		return nil
 	}
-	ends, err := ingest.Ends(ctx, s.kafka, topics()...)
+	ends, err := ingest.Ends(ctx, s.kafka, s.topics()...)
 	if err != nil {
 		return err
 	}
@@ -41,7 +41,7 @@ func (s *stack) push(ctx context.Context) error {
 		return err
 	}
 	defer producer.Close()
-	world := generate.New(generate.Config{Seed: s.o.seed, Records: s.o.records})
+	world := generate.New(generate.Config{Seed: s.o.seed, Records: s.o.records, Partitions: s.o.partitions})
 	batch := make([]ingest.Outgoing, 0, pushBatch)
 	sent := 0
 	flush := func() error {
@@ -94,7 +94,7 @@ func (s *stack) push(ctx context.Context) error {
 
 // wait returns when the ledger reaches the end of every topic.
 func (s *stack) wait(ctx context.Context) error {
-	ends, err := ingest.Ends(ctx, s.kafka, topics()...)
+	ends, err := ingest.Ends(ctx, s.kafka, s.topics()...)
 	if err != nil {
 		return err
 	}
@@ -125,7 +125,7 @@ func (s *stack) wait(ctx context.Context) error {
 		select {
 		case <-ctx.Done():
 			return ctx.Err()
-		case <-time.After(200 * time.Millisecond):
+		case <-time.After(500 * time.Millisecond):
 		}
 	}
 }

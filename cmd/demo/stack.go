@@ -20,8 +20,10 @@ import (
 
 	"github.com/duiwu/duiwu/cmd/demo/generate"
 	"github.com/duiwu/duiwu/ingest"
+	"github.com/duiwu/duiwu/ingest/feeds"
 	"github.com/duiwu/duiwu/internal/broker"
 	"github.com/duiwu/duiwu/internal/engine"
+	"github.com/duiwu/duiwu/internal/feed"
 	"github.com/duiwu/duiwu/internal/fetch"
 )
 
@@ -38,6 +40,7 @@ type stack struct {
 	broker   *broker.Broker // nil when the user brought one
 	worker   *worker
 	manifest *generate.Manifest
+	contract *feed.Catalogue
 	world    world
 	// pushed says that this run sent messages, so its measurements mean something.
 	pushed bool
@@ -70,6 +73,9 @@ func start(ctx context.Context, o *options, log *slog.Logger, stderr io.Writer) 
 			s.stop()
 		}
 	}()
+	if s.contract, err = feed.Load(feeds.FS); err != nil {
+		return nil, err
+	}
 	if err := s.sameWorld(); err != nil {
 		return nil, err
 	}
@@ -163,13 +169,17 @@ func (s *stack) startBroker(ctx context.Context) (err error) {
 		}
 		s.kafka = ingest.Broker{Brokers: []string{s.broker.Addr()}, ClientID: "duiwu-demo"}
 	}
-	return ingest.CreateTopics(ctx, s.kafka, s.o.partitions, map[string]string{"max.message.bytes": "8388608", "retention.ms": "-1"}, topics()...)
+	return ingest.CreateTopics(ctx, s.kafka, s.o.partitions, map[string]string{"max.message.bytes": "8388608", "retention.ms": "-1"}, s.topics()...)
 }
 
-func topics() []string {
+// topics are those of every unit that pushes: the reporting units and the
+// national office.
+func (s *stack) topics() []string {
 	var out []string
-	for _, unit := range generate.Units() {
-		out = append(out, ingest.Topic("", unit))
+	for _, u := range s.contract.Units {
+		if u.Reports || u.National() {
+			out = append(out, ingest.Topic("", u.Code))
+		}
 	}
 	return out
 }
@@ -252,6 +262,7 @@ func (s *stack) startWorker(stderr io.Writer) (*worker, error) {
 		"worker", "--token-keys", keys, "--hash-key", hash, "--test-areas",
 		"--clock", generate.Today.Format(time.RFC3339),
 	}}
+	w.args = append(w.args, s.o.workerArgs...)
 	if err := w.spawn(); err != nil {
 		return nil, err
 	}
