@@ -97,12 +97,13 @@ func pass(ctx context.Context, src Source, steps []Step, sink Sink, cut Cut, opt
 	return nil
 }
 
-// write tries until the cut is durable, the error is permanent, or ctx ends.
+// write tries until the cut is durable, the error is permanent, another worker
+// has the partition, or ctx ends.
 func write(ctx context.Context, sink Sink, cut Cut, opt Options) error {
 	pause := max(opt.RetryMin, time.Millisecond)
 	for try := 1; ; try++ {
 		err := sink.Write(ctx, cut)
-		if err == nil || IsPermanent(err) || ctx.Err() != nil {
+		if err == nil || IsPermanent(err) || errors.Is(err, ErrFenced) || ctx.Err() != nil {
 			return err
 		}
 		opt.Log.Warn("write failed, trying again", "span", cut.Span.String(), "try", try, "pause", pause, "error", err)

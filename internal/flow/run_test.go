@@ -108,6 +108,14 @@ func TestRunStopsAtAPermanentError(t *testing.T) {
 	require.NotContains(t, r.log, "commit")
 }
 
+func TestRunEndsWhenAnotherWorkerHasThePartition(t *testing.T) {
+	r := &rig{n: 2, fail: map[int]error{1: fmt.Errorf("epoch 4: %w", ErrFenced)}}
+	err := r.run(t, t.Context())
+	require.ErrorIs(t, err, ErrFenced)
+	require.False(t, IsPermanent(err), "no operator is needed")
+	require.Equal(t, "next apply write 2", strings.Join(r.log, " "))
+}
+
 func TestRunEndsWhileItWaitsToTryAgain(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		ctx, stop := context.WithTimeout(t.Context(), 1500*time.Millisecond)
