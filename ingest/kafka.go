@@ -36,10 +36,12 @@ type Config struct {
 	Prefix string
 	// Units are the reporting units whose topics are read.
 	Units []string
-	// Session is how long a silent worker keeps its partitions; default 30 s.
+	// Session is how long a silent worker keeps its partitions; default 10 s.
+	// A short one is safe: whoever loses a partition is fenced by the ledger.
 	Session time.Duration
-	// Rebalance is how long the group waits for a worker that has to finish
-	// its write; default 60 s.
+	// Rebalance is how long the group waits for its members to join again;
+	// default 15 s. A worker leaves a write at once when its generation ends,
+	// and workers that were killed delay every join by this long.
 	Rebalance time.Duration
 	// Watch is how often topics and partition counts are looked at; default 10 s.
 	Watch time.Duration
@@ -53,10 +55,10 @@ func (c *Config) withDefaults() {
 		c.Prefix = DefaultPrefix
 	}
 	if c.Session <= 0 {
-		c.Session = 30 * time.Second
+		c.Session = 10 * time.Second
 	}
 	if c.Rebalance <= 0 {
-		c.Rebalance = 60 * time.Second
+		c.Rebalance = 15 * time.Second
 	}
 	if c.Watch <= 0 {
 		c.Watch = 10 * time.Second

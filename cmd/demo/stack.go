@@ -261,6 +261,8 @@ func (s *stack) startWorker(stderr io.Writer) (*worker, error) {
 	w := &worker{s: s, log: out, done: make(chan struct{}), args: []string{
 		"worker", "--token-keys", keys, "--hash-key", hash, "--test-areas",
 		"--clock", generate.Today.Format(time.RFC3339),
+		// One worker alone: after a kill its successor need not wait long.
+		"--session", "6s", "--rebalance", "6s",
 	}}
 	w.args = append(w.args, s.o.workerArgs...)
 	if err := w.spawn(); err != nil {

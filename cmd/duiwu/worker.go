@@ -70,7 +70,10 @@ func runWorker(ctx context.Context, env *environment, args []string) error {
 	}
 	defer w.sink.Close()
 	group, err := ingest.NewGroup(
-		ingest.Config{Broker: broker, Group: config.group, Prefix: config.prefix, Units: reporting(w.cat)},
+		ingest.Config{
+			Broker: broker, Group: config.group, Prefix: config.prefix, Units: reporting(w.cat),
+			Session: config.session, Rebalance: config.rebalance,
+		},
 		ingest.Options{
 			Catalogue: w.cat, Log: log, Clock: w.clock,
 			Limits: ingest.Limits{Rows: config.cutRows, Bytes: config.cutBytes, Linger: config.linger},
