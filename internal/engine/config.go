@@ -25,7 +25,10 @@ const (
 // of an earlier run are lost at a restart.
 const systemDB = "ATTACH DATABASE _ UUID '6f0a2f5e-6d1b-4c0e-9d57-3b1f0c2a7e11' ENGINE = Atomic\n"
 
+// clickhouse-local takes its level from log-level alone; without it everything
+// is logged, which costs more than small queries do.
 var configXML = template.Must(template.New("config.xml").Parse(`<clickhouse>
+  <log-level>{{.LogLevel}}</log-level>
   <logger><level>{{.LogLevel}}</level><log>{{.Dir}}/engine.log</log><errorlog>{{.Dir}}/engine.err.log</errorlog><size>20M</size><count>2</count></logger>
   <users_config>{{.Dir}}/users.xml</users_config>
   <max_server_memory_usage>{{.MaxMemory}}</max_server_memory_usage>
