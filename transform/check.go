@@ -18,7 +18,6 @@ import (
 
 	"github.com/apache/arrow/go/v15/arrow"
 	"github.com/apache/arrow/go/v15/arrow/array"
-	"github.com/apache/arrow/go/v15/arrow/compute"
 	"github.com/apache/arrow/go/v15/arrow/memory"
 	"github.com/dchest/siphash"
 
@@ -84,7 +83,7 @@ func (c *Check) Release() {
 func (c *Check) String() string { return "check" }
 
 // Apply implements flow.Step.
-func (c *Check) Apply(ctx context.Context, in flow.Cut) (flow.Cut, error) {
+func (c *Check) Apply(_ context.Context, in flow.Cut) (flow.Cut, error) {
 	out := in
 	out.Parts = make([]flow.Batch, 0, len(in.Parts))
 	out.Rejects = slices.Clone(in.Rejects)
@@ -95,7 +94,7 @@ func (c *Check) Apply(ctx context.Context, in flow.Cut) (flow.Cut, error) {
 			s = newSheet(b.Feed, &c.opt)
 			c.sheets[b.Feed] = s
 		}
-		rec, err := c.batch(ctx, s, b.Rows, now, &out)
+		rec, err := c.batch(s, b.Rows, now, &out)
 		if err != nil {
 			out.Release()
 			return flow.Cut{}, err
@@ -110,7 +109,7 @@ func (c *Check) Apply(ctx context.Context, in flow.Cut) (flow.Cut, error) {
 }
 
 // batch checks the rows of one feed.
-func (c *Check) batch(ctx context.Context, s *sheet, wire arrow.Record, now time.Time, cut *flow.Cut) (arrow.Record, error) {
+func (c *Check) batch(s *sheet, wire arrow.Record, now time.Time, cut *flow.Cut) (arrow.Record, error) {
 	s.open(wire, now)
 	defer s.close()
 	c.fingerprint(s)
@@ -124,10 +123,7 @@ func (c *Check) batch(ctx context.Context, s *sheet, wire arrow.Record, now time
 	kept.Retain()
 	if len(s.found) > 0 {
 		kept.Release()
-		var err error
-		if kept, err = c.refuse(ctx, s, rec, cut); err != nil {
-			return nil, err
-		}
+		kept = c.refuse(s, rec, cut)
 	}
 	if !s.splits {
 		return kept, nil
@@ -137,13 +133,10 @@ func (c *Check) batch(ctx context.Context, s *sheet, wire arrow.Record, now time
 }
 
 // refuse moves the rows with findings to the cut's rejects and returns the rest.
-func (c *Check) refuse(ctx context.Context, s *sheet, rec arrow.Record, cut *flow.Cut) (arrow.Record, error) {
-	keep := array.NewBooleanBuilder(c.opt.Mem)
-	defer keep.Release()
-	keep.Reserve(s.n)
-	for row := 0; row < s.n; row++ {
+func (c *Check) refuse(s *sheet, rec arrow.Record, cut *flow.Cut) arrow.Record {
+	runs, rows := runsOf(s.n, func(row int) bool { return len(s.found[int32(row)]) == 0 })
+	for row := range s.n {
 		f := s.found[int32(row)]
-		keep.UnsafeAppend(len(f) == 0)
 		if len(f) == 0 {
 			continue
 		}
@@ -155,13 +148,7 @@ func (c *Check) refuse(ctx context.Context, s *sheet, rec arrow.Record, cut *flo
 			Findings: f, Kept: s.keptJSON(row),
 		})
 	}
-	mask := keep.NewArray()
-	defer mask.Release()
-	out, err := compute.FilterRecordBatch(compute.WithAllocator(ctx, c.opt.Mem), rec, mask, compute.DefaultFilterOptions())
-	if err != nil {
-		return nil, fmt.Errorf("cannot set %s rejects apart: %w", s.spec.Feed, err)
-	}
-	return out, nil
+	return pick(rec, runs, rows, c.opt.Mem)
 }
 
 // split puts the void of the corrected record before every record that names

@@ -7,7 +7,6 @@ import (
 
 	"github.com/apache/arrow/go/v15/arrow"
 	"github.com/apache/arrow/go/v15/arrow/array"
-	"github.com/apache/arrow/go/v15/arrow/compute"
 	"github.com/apache/arrow/go/v15/arrow/memory"
 
 	"github.com/duiwu/duiwu/internal/feed"
@@ -166,7 +165,7 @@ func (d *Dedupe) batch(ctx context.Context, b flow.Batch, cut *flow.Cut) (arrow.
 	if stored == 0 {
 		return nil, nil
 	}
-	return d.table(ctx, b, &r, outcomes, versions, stored, cut)
+	return d.table(b, &r, outcomes, versions, stored, cut), nil
 }
 
 // classify compares a version with the newest one known of its record. newer
@@ -262,23 +261,12 @@ func (d *Dedupe) count(r *rows, outcomes []flow.Outcome, tally flow.Tally) int {
 }
 
 // table puts the stored rows into the table's schema.
-func (d *Dedupe) table(ctx context.Context, b flow.Batch, r *rows, outcomes []flow.Outcome, versions []flow.Version, stored int, cut *flow.Cut) (arrow.Record, error) {
+func (d *Dedupe) table(b flow.Batch, r *rows, outcomes []flow.Outcome, versions []flow.Version, stored int, cut *flow.Cut) arrow.Record {
 	mem := d.opt.Mem
 	in := b.Rows
 	if stored < r.n {
-		keep := array.NewBooleanBuilder(mem)
-		keep.Reserve(r.n)
-		for _, o := range outcomes {
-			keep.UnsafeAppend(o.Stored())
-		}
-		mask := keep.NewArray()
-		keep.Release()
-		defer mask.Release()
-		var err error
-		in, err = compute.FilterRecordBatch(compute.WithAllocator(ctx, mem), b.Rows, mask, compute.DefaultFilterOptions())
-		if err != nil {
-			return nil, fmt.Errorf("cannot set duplicates apart: %w", err)
-		}
+		runs, rows := runsOf(r.n, func(row int) bool { return outcomes[row].Stored() })
+		in = pick(b.Rows, runs, rows, mem)
 		defer in.Release()
 	}
 	version := array.NewFixedSizeBinaryBuilder(mem, flow.StoreType(feed.StoreVersion).(*arrow.FixedSizeBinaryType))
@@ -323,7 +311,7 @@ func (d *Dedupe) table(ctx context.Context, b flow.Batch, r *rows, outcomes []fl
 	for _, c := range cols {
 		c.Release()
 	}
-	return rec, nil
+	return rec
 }
 
 func constText(mem memory.Allocator, v string, n int) arrow.Array {
