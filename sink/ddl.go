@@ -291,7 +291,7 @@ ON p.topic = l.topic AND p.incarnation = l.incarnation AND p.partition = l.parti
 		// Chunks are numbered from 0 or 1. Missing ones are given as ranges: a
 		// header may name any number, and a list of all below it has no bound.
 		{name: "receipts", query: `SELECT * EXCEPT (_from, _to) FROM (SELECT *,
-    arrayFilter((a, b) -> a <= b, arrayMap(n -> n + 1, arrayConcat([toInt64(0)], arrayPopBack(chunks))) AS _from, arrayMap(n -> toInt64(n) - 1, chunks) AS _to) AS missing_from,
+    arrayFilter((a, b) -> a <= b, arrayMap(n -> n + 1, arraySlice(arrayConcat([toInt64(0)], chunks), 1, length(chunks))) AS _from, arrayMap(n -> toInt64(n) - 1, chunks) AS _to) AS missing_from,
     arrayFilter((b, a) -> a <= b, _to, _from) AS missing_to,
     multiIf(declared = 0, 'undeclared', received >= declared AND empty(missing_from), 'complete', 'partial') AS status
 FROM

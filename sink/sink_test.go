@@ -359,6 +359,15 @@ func TestReceipts(t *testing.T) {
 	require.EqualValues(t, 14, r.By[flow.New])
 	require.Equal(t, map[string]int64{"code_list": 2, "date_order": 2}, r.Rules)
 	require.Equal(t, map[string]int64{"ric_sex_mismatch": 2}, r.Warnings)
+	// Most messages say nothing of chunks.
+	plain := cut(spec, assign(t, s, 6), 0, 0, nil)
+	plain.Span.Partition = 6
+	plain.Tally.Of("employment", "plain").Received = 0
+	require.NoError(t, assign(t, s, 6).Write(t.Context(), plain))
+	r, err = s.Receipt(t.Context(), "310000", "employment", "plain")
+	require.NoError(t, err)
+	require.Equal(t, Undeclared, r.Status)
+	require.Empty(t, r.Missing)
 	// A header may say anything; it must not break the view for all.
 	wild := cut(spec, assign(t, s, 7), 0, 0, nil)
 	wild.Tally.Of("employment", "wild").Chunks = []int32{0, 1, 5, 2147483647}

@@ -9,6 +9,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
+	"github.com/duiwu/duiwu/ingest"
 	"github.com/duiwu/duiwu/internal/flow"
 	"github.com/duiwu/duiwu/transform"
 )
@@ -31,7 +32,6 @@ type metrics struct {
 
 func newMetrics() *metrics {
 	m := &metrics{registry: prometheus.NewRegistry(), states: make(map[[2]string]*transform.Newest)}
-	f := func(c prometheus.Collector) { m.registry.MustRegister(c) }
 	m.records = prometheus.NewCounterVec(prometheus.CounterOpts{
 		Name: "duiwu_records_total", Help: "Records by what became of them; the outcomes add up to what was received."}, []string{"feed", "outcome"})
 	m.rejects = prometheus.NewCounterVec(prometheus.CounterOpts{
@@ -47,14 +47,23 @@ func newMetrics() *metrics {
 		Name: "duiwu_dedupe_bytes", Help: "Memory of what dedupe remembers for a partition."}, []string{"topic", "partition"})
 	m.last = prometheus.NewGaugeVec(prometheus.GaugeOpts{
 		Name: "duiwu_durable_offset", Help: "Last offset of a partition that is durable."}, []string{"topic", "partition"})
-	for _, c := range []prometheus.Collector{m.records, m.rejects, m.stages, m.rows, m.keys, m.bytes, m.last} {
-		f(c)
-	}
+	m.registry.MustRegister(m.records, m.rejects, m.stages, m.rows, m.keys, m.bytes, m.last)
 	return m
 }
 
 func (m *metrics) handler() http.Handler {
 	return promhttp.HandlerFor(m.registry, promhttp.HandlerOpts{})
+}
+
+// watch adds what only the group knows, read when somebody asks.
+func (m *metrics) watch(group *ingest.Group) {
+	m.registry.MustRegister(
+		prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+			Name: "duiwu_stopped_partitions", Help: "Partitions that wait for an operator; the log and /readyz say why."},
+			func() float64 { return float64(len(group.Stopped())) }),
+		prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+			Name: "duiwu_missing_topics", Help: "Units whose topic does not exist."},
+			func() float64 { return float64(len(group.Missing())) }))
 }
 
 // assigned remembers whose state a partition's gauges show.

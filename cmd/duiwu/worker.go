@@ -82,6 +82,7 @@ func runWorker(ctx context.Context, env *environment, args []string) error {
 	if err != nil {
 		return err
 	}
+	w.metrics.watch(group)
 	g, ctx := errgroup.WithContext(ctx)
 	if config.listen != "" {
 		server, err := w.listen(ctx, group)

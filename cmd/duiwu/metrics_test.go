@@ -1,0 +1,45 @@
+package main
+
+import (
+	"os"
+	"regexp"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/duiwu/duiwu/ingest"
+	"github.com/duiwu/duiwu/internal/feed"
+	"github.com/duiwu/duiwu/internal/flow"
+	"github.com/duiwu/duiwu/transform"
+)
+
+// TestEveryMetricIsDocumented holds docs/metrics.md and the code together.
+func TestEveryMetricIsDocumented(t *testing.T) {
+	m := newMetrics()
+	m.watch(&ingest.Group{})
+	m.assigned("t", 0, &transform.Newest{})
+	m.Stage(flow.Span{}, "check", 1, time.Second)
+	cut := flow.Cut{Tally: flow.Tally{}}
+	c := cut.Tally.Of("org", "b")
+	c.By[flow.New] = 1
+	c.Reject(feed.Required)
+	m.Done(&cut)
+	gathered, err := m.registry.Gather()
+	require.NoError(t, err)
+	var code []string
+	for _, f := range gathered {
+		code = append(code, f.GetName())
+		require.NotEmpty(t, f.GetHelp())
+	}
+	page, err := os.ReadFile("../../docs/metrics.md")
+	require.NoError(t, err)
+	var docs []string
+	for _, m := range regexp.MustCompile("\\| `(duiwu_[a-z_]+)`").FindAllStringSubmatch(string(page), -1) {
+		docs = append(docs, m[1])
+	}
+	slices.Sort(code)
+	slices.Sort(docs)
+	require.Equal(t, code, docs)
+}
