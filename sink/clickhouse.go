@@ -23,6 +23,7 @@ import (
 
 	"github.com/ClickHouse/clickhouse-go/v2"
 	"github.com/ClickHouse/clickhouse-go/v2/lib/driver"
+	"github.com/apache/arrow/go/v15/arrow"
 
 	"github.com/duiwu/duiwu/internal/feed"
 )
@@ -62,6 +63,9 @@ type Sink struct {
 
 	mu      sync.Mutex
 	checked map[string]check
+	// What waits for a table, by its name.
+	batches map[string]*queue[arrow.Record]
+	small   map[string]*queue[jsonRows]
 }
 
 // Open connects and asks the server for a sign of life; it changes nothing.
@@ -85,7 +89,8 @@ func Open(ctx context.Context, opt Options) (*Sink, error) {
 	if opt.Recheck <= 0 {
 		opt.Recheck = 5 * time.Minute
 	}
-	s := &Sink{opt: opt, log: opt.Log, database: database, checked: map[string]check{}}
+	s := &Sink{opt: opt, log: opt.Log, database: database, checked: map[string]check{},
+		batches: map[string]*queue[arrow.Record]{}, small: map[string]*queue[jsonRows]{}}
 	if s.log == nil {
 		s.log = slog.New(slog.DiscardHandler)
 	}

@@ -30,7 +30,8 @@ AND _offset <= transform(bitOr(bitShiftLeft(toInt64(_incarnation), 32), toInt64(
 // partition the end is the one it resumed from, or wrote since: a row that a
 // fenced worker still adds to the ledger is about to be written over by us.
 // The other partitions' ends are read once: the partitioner does not send their
-// keys here.
+// keys here. No parameters mean that the ledger of the topic is empty: nothing is
+// inside, and no history has to be asked.
 func (a *Assignment) inside(ctx context.Context) (params, error) {
 	if a.ends == nil {
 		ends := map[int64]int64{}
@@ -49,6 +50,9 @@ func (a *Assignment) inside(ctx context.Context) (params, error) {
 	}
 	ends := a.ends
 	ends[placeOf(a.Incarnation, a.Partition)] = a.end()
+	if len(ends) == 1 && a.end() < 0 {
+		return nil, nil
+	}
 	places := make([]int64, 0, len(ends))
 	for p := range ends {
 		places = append(places, p)
@@ -85,7 +89,7 @@ func (a *Assignment) Newest(ctx context.Context, spec *feed.Spec, fn func(record
 
 func (a *Assignment) newest(ctx context.Context, spec *feed.Spec, mem memory.Allocator, fn func([]byte, int32, flow.Version) error) error {
 	p, err := a.inside(ctx)
-	if err != nil {
+	if err != nil || p == nil {
 		return err
 	}
 	resp, err := a.s.send(ctx, "SELECT record_id, "+keyDate(spec)+", max("+feed.ColVersion+")\nFROM "+quoteName(spec.HistoryTable())+
@@ -192,7 +196,7 @@ func (a *Assignment) Stored(ctx context.Context, spec *feed.Spec, keys []flow.Kn
 
 func (a *Assignment) stored(ctx context.Context, spec *feed.Spec, keys []flow.Known, out []bool) error {
 	p, err := a.inside(ctx)
-	if err != nil {
+	if err != nil || p == nil {
 		return err
 	}
 	// The keys travel as an external table, never inside a statement. RowBinary

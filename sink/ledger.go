@@ -98,17 +98,13 @@ func (s *Sink) claim(ctx context.Context, topic string, partition int32) (*Assig
 		ClaimedAt   string `json:"claimed_at"`
 	}
 	for try := range claimTries {
-		incarnation, err := s.incarnation(ctx, topic)
-		if err != nil {
-			return nil, err
-		}
+		var incarnation int32
 		var epoch uint64
-		p := place(topic, incarnation, partition)
-		err = s.rows(ctx, `SELECT max(epoch) FROM (
-    SELECT toUInt64(max(epoch)) AS epoch FROM claims WHERE topic = {topic:String} AND incarnation = {incarnation:Int32} AND partition = {partition:Int32}
-    UNION ALL
-    SELECT toUInt64(max(epoch)) AS epoch FROM ledger WHERE topic = {topic:String} AND incarnation = {incarnation:Int32} AND partition = {partition:Int32})`,
-			p, func(scan func(...any) error) error { return scan(&epoch) })
+		err := s.rows(ctx, `WITH (SELECT max(incarnation) FROM incarnations WHERE topic = {topic:String}) AS now
+SELECT now, greatest(
+    (SELECT toUInt64(max(epoch)) FROM claims WHERE topic = {topic:String} AND incarnation = now AND partition = {partition:Int32}),
+    (SELECT toUInt64(max(epoch)) FROM ledger WHERE topic = {topic:String} AND incarnation = now AND partition = {partition:Int32}))`,
+			place(topic, 0, partition), func(scan func(...any) error) error { return scan(&incarnation, &epoch) })
 		if err != nil {
 			return nil, err
 		}
@@ -123,6 +119,7 @@ func (s *Sink) claim(ctx context.Context, topic string, partition int32) (*Assig
 			return nil, err
 		}
 		var mine, others uint64
+		p := place(topic, incarnation, partition)
 		p["epoch"], p["claim"] = strconv.FormatUint(epoch, 10), id
 		err = s.rows(ctx, `SELECT countIf(claim = {claim:UUID}), countIf(claim != {claim:UUID}) FROM claims
 WHERE topic = {topic:String} AND incarnation = {incarnation:Int32} AND partition = {partition:Int32} AND epoch = {epoch:UInt32}`,

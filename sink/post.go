@@ -147,21 +147,37 @@ func (s *Sink) insert(ctx context.Context, table string, columns []string, forma
 
 var errStopped = errors.New("the request ended")
 
-// insertJSON posts small system rows. Row values travel as JSON, never inside a
-// statement.
+// jsonRows are small system rows, one JSON object a line. Row values travel as
+// JSON, never inside a statement.
+type jsonRows []byte
+
+// insertJSON posts small system rows, together with those that others have for
+// the table at the moment.
 func insertJSON[T any](ctx context.Context, s *Sink, table string, columns []string, rows []T) error {
 	for len(rows) > 0 {
-		part := rows[:min(len(rows), MaxRows)]
+		part := rows[:min(len(rows), maxJoined)]
 		rows = rows[len(part):]
-		err := s.insert(ctx, table, columns, "JSONEachRow", int64(len(part)), 1, func(w io.Writer) error {
-			e := json.NewEncoder(w)
-			e.SetEscapeHTML(false)
-			for i := range part {
-				if err := e.Encode(&part[i]); err != nil {
-					return err
-				}
+		var b bytes.Buffer
+		e := json.NewEncoder(&b)
+		e.SetEscapeHTML(false)
+		for i := range part {
+			if err := e.Encode(&part[i]); err != nil {
+				return flow.Permanent(fmt.Errorf("BUG: rows for table %s cannot be encoded: %w", table, err))
 			}
-			return nil
+		}
+		err := queueOf(s, s.small, table).do(ctx, b.Bytes(), int64(len(part)), func(ctx context.Context, items []jsonRows) error {
+			n := 0
+			for _, i := range items {
+				n += bytes.Count(i, []byte{'\n'})
+			}
+			return s.insert(ctx, table, columns, "JSONEachRow", int64(n), 1, func(w io.Writer) error {
+				for _, i := range items {
+					if _, err := w.Write(i); err != nil {
+						return err
+					}
+				}
+				return nil
+			})
 		})
 		if err != nil {
 			return fmt.Errorf("cannot insert into table %s: %w", table, err)
@@ -169,6 +185,21 @@ func insertJSON[T any](ctx context.Context, s *Sink, table string, columns []str
 	}
 	return nil
 }
+
+func queueOf[T any](s *Sink, queues map[string]*queue[T], table string) *queue[T] {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	q := queues[table]
+	if q == nil {
+		q = &queue[T]{}
+		queues[table] = q
+	}
+	return q
+}
+
+// bigPost is the number of rows from which a batch goes out by itself, beside
+// others: joining would save nothing and the server has more than one core.
+const bigPost = 1 << 16
 
 // store posts the rows of one feed. It borrows rec.
 func (s *Sink) store(ctx context.Context, spec *feed.Spec, rec arrow.Record) error {
@@ -187,13 +218,26 @@ func (s *Sink) store(ctx context.Context, spec *feed.Spec, rec arrow.Record) err
 	for i := range names {
 		names[i] = want.Field(i).Name
 	}
-	err = s.insert(ctx, spec.HistoryTable(), names, "ArrowStream", rec.NumRows(), times, func(w io.Writer) error {
-		e := ipc.NewWriter(w, ipc.WithSchema(rec.Schema()))
-		if err := e.Write(rec); err != nil {
-			return err
+	post := func(ctx context.Context, recs []arrow.Record) error {
+		var rows int64
+		for _, r := range recs {
+			rows += r.NumRows()
 		}
-		return e.Close()
-	})
+		return s.insert(ctx, spec.HistoryTable(), names, "ArrowStream", rows, times, func(w io.Writer) error {
+			e := ipc.NewWriter(w, ipc.WithSchema(recs[0].Schema()))
+			for _, r := range recs {
+				if err := e.Write(r); err != nil {
+					return err
+				}
+			}
+			return e.Close()
+		})
+	}
+	if rec.NumRows() >= bigPost {
+		err = post(ctx, []arrow.Record{rec})
+	} else {
+		err = queueOf(s, s.batches, spec.HistoryTable()).do(ctx, rec, rec.NumRows(), post)
+	}
 	if err != nil {
 		if isSchemaTrouble(err) {
 			s.forget(spec.HistoryTable())
