@@ -121,6 +121,9 @@ func TestOnce(t *testing.T) {
 // warning, a dozen times during the job. Tables and counts must be those of a
 // run that nobody disturbed.
 func TestKilledAtRandomMoments(t *testing.T) {
+	if !testenv.Full() {
+		t.Skip("kills servers for minutes: run make test")
+	}
 	const records = 40_000
 	quiet := testOptions(t, records)
 	s := startStack(t, quiet)
