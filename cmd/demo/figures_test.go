@@ -26,6 +26,12 @@ var figuresOf = map[string]func(f *generate.Figures) float64{
 	"I-14": func(f *generate.Figures) float64 { return float64(f.Orgs) },
 	"I-16": func(f *generate.Figures) float64 { return 100 * f.TrainedShare },
 	"I-20": func(f *generate.Figures) float64 { return 100 * f.CertifiedShare },
+	"I-24": func(f *generate.Figures) float64 {
+		if f.ProjectFen+f.PostFen == 0 {
+			return 0
+		}
+		return 100 * float64(f.ProjectFen) / float64(f.ProjectFen+f.PostFen)
+	},
 }
 
 // ask runs one query of the datasource and returns its frame.
@@ -104,4 +110,21 @@ func TestFiguresAreThoseOfTheWorld(t *testing.T) {
 		}
 	}
 	require.Greater(t, compared, 700)
+	// I-40: hours since the last accepted report among the indicator's feeds. The
+	// datasource knows today's date only, hence the day of tolerance.
+	fresh := values(t, ask(t, ds, `{"indicator":"I-40","groupBy":["province"]}`))
+	for unit, feeds := range s.manifest.Freshness {
+		hours, ok := fresh[unit]
+		if !ok {
+			continue // the national office is no province
+		}
+		last := ""
+		for _, name := range []string{"attendance", "context", "employment", "org", "post", "project", "qualification", "training"} {
+			last = max(last, feeds[name])
+		}
+		at, err := time.Parse(time.RFC3339, last)
+		require.NoError(t, err)
+		require.InDelta(t, generate.Today.Sub(at).Hours(), hours, 24, "freshness of %s", unit)
+	}
+	require.Len(t, fresh, 32)
 }
