@@ -1,0 +1,135 @@
+package chartstest
+
+import (
+	"fmt"
+	"math"
+	"testing"
+	"time"
+)
+
+// Nation fills twelve months of 32 units with plausible invented figures, so
+// that pages can be looked at. Today is 2016-11-11. Hunan is late with every
+// monthly feed, Qinghai is very small, Tibet has sent no counts of users.
+func Nation(t testing.TB, db *DB) {
+	const late, silent = "430000", "540000"
+	insert := map[string][]Row{}
+	add := func(table string, r Row) {
+		r["record_id"] = fmt.Sprintf("%s-%d", table, len(insert[table]))
+		insert[table] = append(insert[table], r)
+	}
+	person := 0
+	day := func(d time.Time) string { return d.Format(time.DateOnly) }
+	first := time.Date(2015, 11, 1, 0, 0, 0, 0, time.UTC)
+	for i, u := range db.Contract.Units {
+		if !u.Reports {
+			continue
+		}
+		// A fixed pseudo-random number per unit and use, so that every run draws
+		// the same pages.
+		rnd := func(k int) float64 {
+			x := math.Sin(float64(i*97+k*31+7)) * 43758.5453
+			return x - math.Floor(x)
+		}
+		population := u.Population2020
+		if population == 0 {
+			population = 2_600_000
+		}
+		workers := int(float64(population) / 30000 * (0.45 + 1.5*rnd(1)*rnd(2)))
+		if u.Region == "east" {
+			workers = workers * 3 / 2
+		}
+		users := int(float64(population) / 560 * (0.6 + 0.8*rnd(3)))
+		counties := 4 + int(8*rnd(4))
+		county := func(n int) string { return fmt.Sprintf("%s%02d%02d", u.Code[:2], 1+n/4, 1+n%4) }
+		for w := range workers + workers/12 {
+			person++
+			start := first.AddDate(0, 0, -int(1500*rnd(10+w)))
+			if rnd(5000+w) < 0.22 {
+				start = first.AddDate(0, 0, int(370*rnd(9000+w)))
+			}
+			var end any
+			reason := ""
+			if w >= workers {
+				end, reason = day(start.AddDate(0, 0, 200+int(500*rnd(700+w)))), "02"
+			}
+			at := start
+			if at.Before(first) {
+				at = first
+			}
+			cat := "01"
+			if r := rnd(3000 + w); r < 0.34 {
+				cat = "02"
+			} else if r < 0.52 {
+				cat = "03"
+			}
+			add("employment", Row{"reporting_unit": u.Code, "id_number_token": Person(person), "employer_uscc": fmt.Sprintf("ORG-%s-%02d", u.Code, w%7),
+				"start_on": day(start), "end_on": end, "employment_form": "01", "worker_category": cat, "county_code": county(w % counties), "leave_reason": reason,
+				"period": "2016-11-01", "effective_from": day(start), "reported_at": "2016-11-11 07:40:00.000"})
+			if rnd(7000+w) < 0.28+0.3*rnd(5) {
+				add("qualification", Row{"reporting_unit": u.Code, "id_number_token": Person(person), "cert_level": string(rune('1' + int(1.35*rnd(8000+w)))), "issued_on": day(start.AddDate(0, int(24*rnd(81+w))-6, 0)), "cert_status": "1"})
+			}
+			if rnd(6000+w) < 0.35+0.6*rnd(6) {
+				on := time.Date(2016, time.Month(1+int(10*rnd(61+w))), 12, 0, 0, 0, 0, time.UTC)
+				add("attendance", Row{"reporting_unit": u.Code, "session_id": fmt.Sprint("S", w%4), "id_number_token": Person(person), "hours_earned": 16, "passed": rnd(62+w) < 0.93,
+					"effective_from": day(on), "period": day(on.AddDate(0, 0, -11)), "reported_at": day(on) + " 18:00:00.000"})
+				on = on.AddDate(-1, 0, 0)
+				add("attendance", Row{"reporting_unit": u.Code, "session_id": fmt.Sprint("T", w%4), "id_number_token": Person(person), "hours_earned": 16, "passed": rnd(63+w) < 0.9,
+					"effective_from": day(on), "period": day(on.AddDate(0, 0, -11)), "reported_at": day(on) + " 18:00:00.000"})
+			}
+		}
+		for m := range 12 {
+			month := first.AddDate(0, m, 0)
+			last := monthEnd(month)
+			if u.Code == late && m == 11 {
+				continue
+			}
+			sent := month.AddDate(0, 1, 3+int(3*rnd(m))).Format(time.DateOnly) + " 16:20:00.000"
+			at := func(r Row) Row {
+				r["reporting_unit"], r["period"], r["effective_from"], r["reported_at"] = u.Code, day(month), last, sent
+				return r
+			}
+			if u.Code != silent {
+				growth := 1 + 0.004*float64(m)
+				for n := range counties {
+					add("context", at(Row{"division_code": county(n), "registered_users": int(float64(users) * growth / float64(counties) * (0.7 + 0.6*float64(n%3)/2)), "in_community_rehab": 10}))
+				}
+				area := u.Code
+				add("context", at(Row{"division_code": area, "registered_users": int(float64(users) * growth), "in_community_rehab": users / 4, "population": u.Population2020}))
+				if u.Population2020 == 0 {
+					insert["context"][len(insert["context"])-1]["population"] = nil
+				}
+			}
+			orgs := 3 + int(float64(workers)/38)
+			for n := range orgs {
+				if n >= orgs-3 && m < 4*(orgs-n) {
+					continue
+				}
+				add("org", at(Row{"uscc": fmt.Sprintf("ORG-%s-%02d", u.Code, n), "org_name": "", "org_type": []string{"52", "52", "51", "53"}[n%4], "county_code": county(n % counties), "status": "active", "worker_total": 1 + n}))
+			}
+			if posts := int(float64(workers) / 3 * (1 - rnd(8))); m >= 2 && posts > 0 && m == 11-boolInt(u.Code == late) {
+				for n := range posts {
+					add("post", at(Row{"post_id": fmt.Sprint("G", n), "purchaser_uscc": "11" + u.Code + "0000000000", "provider_uscc": fmt.Sprintf("ORG-%s-00", u.Code), "budget_year": 2016,
+						"county_code": county(n % counties), "unit_price_fen": 5_200_000 + 100_000*(n%9), "fund_source": "02", "start_on": "2016-02-01", "filled": n%9 != 0}))
+				}
+			}
+		}
+		for n := range 2 + int(14*rnd(8)) {
+			start := time.Date(2016, time.Month(1+n%9), 1, 0, 0, 0, 0, time.UTC)
+			add("project", Row{"reporting_unit": u.Code, "project_id": fmt.Sprint("N", n), "purchaser_uscc": "11" + u.Code + "0000000000", "provider_uscc": fmt.Sprintf("ORG-%s-%02d", u.Code, n%5), "project_name": "",
+				"budget_year": 2016, "amount_fen": int64(30_000_000 + 90_000_000*rnd(200+n)), "fund_source": "02", "procurement_method": "01", "service_types": []string{"1"}, "county_code": county(n % counties),
+				"start_on": day(start), "end_on": day(start.AddDate(1, 0, -1)), "period": "2016-10-01", "reported_at": "2016-11-04 10:00:00.000"})
+		}
+	}
+	for _, table := range []string{"employment", "qualification", "attendance", "context", "org", "post", "project"} {
+		db.Insert(t, table, insert[table]...)
+	}
+}
+
+func boolInt(b bool) int {
+	if b {
+		return 1
+	}
+	return 0
+}
+
+func monthEnd(m time.Time) string { return m.AddDate(0, 1, -1).Format(time.DateOnly) }

@@ -1,0 +1,216 @@
+package plugin
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"regexp"
+	"strconv"
+	"time"
+
+	"github.com/ClickHouse/clickhouse-go/v2"
+
+	"github.com/duiwu/duiwu/internal/feed"
+)
+
+// arrival is the newest of one unit and feed.
+type arrival struct {
+	period            time.Time
+	reported, arrived time.Time
+	rows              uint64
+}
+
+// arrivals is what has come in so far; it is read once for the panels of a page.
+type arrivals struct {
+	at    time.Time
+	feeds map[string]map[string]arrival // feed, unit
+	// ledger says how far the log has been stored; nil without a ledger.
+	ledger *Ledger
+	rows   uint64
+}
+
+// Ledger is a position of the pipeline: what lies below it is in the tables.
+type Ledger struct {
+	Topics    uint64    `json:"topics"`
+	Offset    int64     `json:"offset"`
+	ArrivedAt time.Time `json:"arrivedAt"`
+}
+
+// keep is how long arrivals are remembered: the panels of one page load share
+// them, and a wall that refreshes sees new ones.
+const keep = 3 * time.Second
+
+// arrivals reads the newest arrival of every feed. One caller at a time asks
+// the database; the others wait and share its answer.
+func (d *Datasource) arrivals(ctx context.Context) (*arrivals, error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.known != nil && time.Since(d.known.at) < keep {
+		return d.known, nil
+	}
+	a := &arrivals{at: time.Now(), feeds: map[string]map[string]arrival{}}
+	sql := ""
+	for i, s := range d.catalogue.Contract.Feeds {
+		if i > 0 {
+			sql += "\nUNION ALL\n"
+		}
+		a.feeds[s.Feed] = map[string]arrival{}
+		sql += "SELECT '" + s.Feed + "' AS feed, toString(reporting_unit) AS unit, max(period) AS period, max(reported_at) AS reported, max(_arrived_at) AS arrived, count() AS n FROM " + s.CurrentTable() + " GROUP BY unit"
+	}
+	rows, err := d.query(ctx, sql, nil)
+	if err != nil {
+		return nil, fmt.Errorf("cannot read arrivals: %w", err)
+	}
+	defer func() { _ = rows.Close() }()
+	for rows.Next() {
+		var f, unit string
+		var v arrival
+		if err := rows.Scan(&f, &unit, &v.period, &v.reported, &v.arrived, &v.rows); err != nil {
+			return nil, fmt.Errorf("cannot read arrivals: %w", err)
+		}
+		a.feeds[f][unit] = v
+		a.rows += v.rows
+	}
+	if err := rows.Err(); err != nil {
+		return nil, fmt.Errorf("cannot read arrivals: %w", err)
+	}
+	if a.ledger, err = d.ledger(ctx); err != nil {
+		return nil, err
+	}
+	d.known = a
+	return a, nil
+}
+
+func (d *Datasource) ledger(ctx context.Context) (*Ledger, error) {
+	rows, err := d.query(ctx, "SELECT uniqExact(topic), toInt64(sum(next)), max(arrived) FROM (SELECT topic, max(last_offset) + 1 AS next, max(arrived_at) AS arrived FROM ledger_effective GROUP BY topic, incarnation, partition)", nil)
+	if err != nil {
+		if codeOf(err) == codeUnknownTable {
+			return nil, nil // the tables were filled by hand
+		}
+		return nil, fmt.Errorf("cannot read the ledger: %w", err)
+	}
+	defer func() { _ = rows.Close() }()
+	var l Ledger
+	for rows.Next() {
+		if err := rows.Scan(&l.Topics, &l.Offset, &l.ArrivedAt); err != nil {
+			return nil, fmt.Errorf("cannot read the ledger: %w", err)
+		}
+	}
+	if err := rows.Err(); err != nil {
+		if codeOf(err) == codeUnknownTable {
+			return nil, nil
+		}
+		return nil, fmt.Errorf("cannot read the ledger: %w", err)
+	}
+	if l.Topics == 0 {
+		return nil, nil
+	}
+	return &l, nil
+}
+
+// expected is the last month of a feed that is due by a moment: the newest one
+// whose last day's due time has passed.
+func (d *Datasource) expected(s *feed.Spec, now time.Time) time.Time {
+	local := now.In(feed.Shanghai)
+	m := time.Date(local.Year(), local.Month(), 1, 0, 0, 0, 0, time.UTC)
+	for range 15 {
+		last := m.AddDate(0, 1, -1)
+		if due, err := d.catalogue.Contract.Calendar.Due(s, feed.Day(last)); err == nil && !due.After(now) {
+			return m
+		} else if err != nil && !last.AddDate(0, 0, 10).After(local) {
+			// The year's holidays are not in the contract; ten days cover any rhythm
+			// but the yearly one.
+			return m
+		}
+		m = m.AddDate(0, -1, 0)
+	}
+	return m
+}
+
+// Missing is a unit whose last expected month of a feed has not arrived.
+type Missing struct {
+	Unit     string `json:"unit"`
+	Feed     string `json:"feed"`
+	Expected string `json:"expected"`
+	// Last is the newest month that did arrive; empty when none ever did.
+	Last string `json:"last"`
+}
+
+// missing lists the units that are late with one of some feeds. A feed of
+// things that happen may have nothing to say about a month, so there any batch
+// sent in or after the month will do; a snapshot must be of the month itself.
+func (d *Datasource) missing(a *arrivals, feeds []string) []Missing {
+	out := []Missing{}
+	now := d.now()
+	for _, name := range feeds {
+		s := d.catalogue.Contract.Feed(name)
+		want := d.expected(s, now)
+		for _, u := range d.units(d.Today()) {
+			got, ever := a.feeds[name][u.Code]
+			if ever && !got.period.Before(want) {
+				continue
+			}
+			if ever && s.History != feed.Snapshot && !got.reported.Before(time.Date(want.Year(), want.Month(), 1, 0, 0, 0, 0, feed.Shanghai)) {
+				continue
+			}
+			m := Missing{Unit: u.Code, Feed: name, Expected: want.Format("2006-01")}
+			if ever {
+				m.Last = got.period.Format("2006-01")
+			} else if name != feeds[0] && s.History != feed.Snapshot {
+				// A unit without a single record of a side feed (it buys no posts, it
+				// holds no class) is not late with it.
+				continue
+			}
+			out = append(out, m)
+		}
+	}
+	return out
+}
+
+// asOf is the newest reporting time among some feeds.
+func (a *arrivals) asOf(feeds []string) (reported, arrived time.Time) {
+	for _, f := range feeds {
+		for _, v := range a.feeds[f] {
+			if v.reported.After(reported) {
+				reported = v.reported
+			}
+			if v.arrived.After(arrived) {
+				arrived = v.arrived
+			}
+		}
+	}
+	return reported, arrived
+}
+
+// The server's codes that mean something to an administrator.
+const (
+	codeUnknownColumn    = 47
+	codeUnknownTable     = 60
+	codeUnknownDatabase  = 81
+	codeTimeout          = 159
+	codeUnknownUser      = 192
+	codeWrongPassword    = 193
+	codeRequiredPassword = 194
+	codeTooManyRows      = 158
+	codeAccessDenied     = 497
+	codeAuthFailed       = 516
+)
+
+var codeText = regexp.MustCompile(`(?i)\bcode: (\d+)`)
+
+// codeOf finds the server's code in an error, 0 when it has none. Over HTTP the
+// driver gives some of them as text only.
+func codeOf(err error) int {
+	if err == nil {
+		return 0
+	}
+	var e *clickhouse.Exception
+	if errors.As(err, &e) {
+		return int(e.Code)
+	}
+	if m := codeText.FindStringSubmatch(err.Error()); m != nil {
+		n, _ := strconv.Atoi(m[1])
+		return n
+	}
+	return 0
+}

@@ -1,0 +1,213 @@
+// Package plugin is the backend of the Grafana datasource: it answers queries
+// for indicators, says whether the database is fit, and lists what can be asked.
+package plugin
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"net/url"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/ClickHouse/clickhouse-go/v2"
+	"github.com/ClickHouse/clickhouse-go/v2/lib/driver"
+	"github.com/grafana/grafana-plugin-sdk-go/backend"
+	"github.com/grafana/grafana-plugin-sdk-go/backend/instancemgmt"
+	"github.com/grafana/grafana-plugin-sdk-go/backend/resource/httpadapter"
+
+	"github.com/duiwu/duiwu/charts/indicators"
+	"github.com/duiwu/duiwu/charts/pkg/catalogue"
+	"github.com/duiwu/duiwu/ingest/feeds"
+	"github.com/duiwu/duiwu/internal/feed"
+)
+
+// Config is what an administrator sets.
+type Config struct {
+	// URL is the server's HTTP address, such as http://clickhouse:8123. User,
+	// password and database may stand in it too; the fields below win.
+	URL      string `json:"url"`
+	Database string `json:"database"`
+	User     string `json:"user"`
+	// Today replaces the calendar's today (2016-11-11) for demonstrations and
+	// tests; empty means the real one. Every relative date follows it.
+	Today string `json:"today"`
+	// SuppressBelow hides counts of persons from 1 to one below it; 5 when 0,
+	// negative to hide nothing.
+	SuppressBelow int `json:"suppressBelow"`
+	// Password comes from the secure settings and is never sent back.
+	Password string `json:"-"`
+}
+
+// maxConcurrent bounds the statements that one request runs at a time.
+const maxConcurrent = 4
+
+// maxSeconds bounds one statement.
+const maxSeconds = 30
+
+// Datasource is one configured instance. It may serve any number of requests at
+// once.
+type Datasource struct {
+	backend.CallResourceHandler
+	catalogue *catalogue.Catalogue
+	config    Config
+	conn      driver.Conn
+	clock     func() time.Time
+	today     time.Time // zero: ask the clock
+
+	mu    sync.Mutex // guards known
+	known *arrivals
+}
+
+// New is the instance factory of Grafana.
+func New(_ context.Context, s backend.DataSourceInstanceSettings) (instancemgmt.Instance, error) {
+	var c Config
+	if len(s.JSONData) > 0 {
+		if err := json.Unmarshal(s.JSONData, &c); err != nil {
+			return nil, backend.DownstreamError(fmt.Errorf("cannot read the settings: %w", err))
+		}
+	}
+	if s.URL != "" {
+		c.URL = s.URL
+	}
+	if c.User == "" {
+		c.User = s.User
+	}
+	c.Password = s.DecryptedSecureJSONData["password"]
+	d, err := Open(c)
+	if err != nil {
+		return nil, backend.DownstreamError(err)
+	}
+	return d, nil
+}
+
+// Open makes a datasource. It does not connect: a server that is down is a
+// finding of CheckHealth, not a failure to start.
+func Open(c Config) (*Datasource, error) {
+	contract, err := feed.Load(feeds.FS)
+	if err != nil {
+		return nil, fmt.Errorf("cannot load the feed contract: %w", err)
+	}
+	cat, err := catalogue.Load(indicators.FS, contract)
+	if err != nil {
+		return nil, fmt.Errorf("cannot load the indicators: %w", err)
+	}
+	opts, err := options(c)
+	if err != nil {
+		return nil, err
+	}
+	d := &Datasource{catalogue: cat, config: c, clock: time.Now}
+	if c.SuppressBelow == 0 {
+		d.config.SuppressBelow = 5
+	}
+	if c.Today != "" {
+		if d.today, err = time.Parse(time.DateOnly, c.Today); err != nil {
+			return nil, fmt.Errorf("cannot use today %q: write it as 2016-11-11", c.Today)
+		}
+	}
+	if d.conn, err = clickhouse.Open(opts); err != nil {
+		return nil, fmt.Errorf("cannot use the server's address: %w", err)
+	}
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /catalogue", d.serveCatalogue)
+	mux.HandleFunc("GET /dimensions", d.serveDimensions)
+	mux.HandleFunc("GET /values", d.serveValues)
+	mux.HandleFunc("GET /status", d.serveStatus)
+	mux.HandleFunc("GET /quality", d.serveQuality)
+	d.CallResourceHandler = httpadapter.New(mux)
+	return d, nil
+}
+
+func options(c Config) (*clickhouse.Options, error) {
+	u, err := url.Parse(c.URL)
+	if err != nil || u.Host == "" {
+		return nil, fmt.Errorf("cannot use the server's address: write it as http://host:8123")
+	}
+	switch u.Scheme {
+	case "http", "https", "clickhouse", "tcp":
+	default:
+		return nil, fmt.Errorf("cannot use the server's address: scheme %q is not http or https", u.Scheme)
+	}
+	o, err := clickhouse.ParseDSN(c.URL)
+	if err != nil {
+		// The parser's message may repeat the password.
+		return nil, fmt.Errorf("cannot use the server's address: it is not a ClickHouse address")
+	}
+	if c.Database != "" {
+		o.Auth.Database = c.Database
+	}
+	if c.User != "" {
+		o.Auth.Username = c.User
+	}
+	if c.Password != "" {
+		o.Auth.Password = c.Password
+	}
+	o.DialTimeout = 5 * time.Second
+	o.MaxOpenConns, o.MaxIdleConns = 2*maxConcurrent, maxConcurrent
+	return o, nil
+}
+
+// Dispose closes the connections; Grafana calls it when settings change.
+func (d *Datasource) Dispose() { _ = d.conn.Close() }
+
+// Today is the day on which every relative date rests.
+func (d *Datasource) Today() time.Time {
+	if !d.today.IsZero() {
+		return d.today
+	}
+	y, m, day := d.clock().In(feed.Shanghai).Date()
+	return time.Date(y, m, day, 0, 0, 0, 0, time.UTC)
+}
+
+// now is the moment against which freshness is measured: the clock, or the end
+// of a today that was set.
+func (d *Datasource) now() time.Time {
+	if d.today.IsZero() {
+		return d.clock()
+	}
+	y, m, day := d.today.Date()
+	return time.Date(y, m, day+1, 0, 0, 0, 0, feed.Shanghai)
+}
+
+// units lists the units that report on a day.
+func (d *Datasource) units(on time.Time) []*feed.UnitInfo {
+	var out []*feed.UnitInfo
+	for i := range d.catalogue.Contract.Units {
+		if u := &d.catalogue.Contract.Units[i]; u.ReportsOn(feed.Day(on)) {
+			out = append(out, u)
+		}
+	}
+	return out
+}
+
+func (d *Datasource) query(ctx context.Context, sql string, params map[string]string) (driver.Rows, error) {
+	opts := []clickhouse.QueryOption{clickhouse.WithSettings(clickhouse.Settings{"max_execution_time": maxSeconds})}
+	if len(params) > 0 {
+		opts = append(opts, clickhouse.WithParameters(params))
+	}
+	return d.conn.Query(clickhouse.Context(ctx, opts...), sql)
+}
+
+// label is the name of a code of a dimension.
+func (d *Datasource) label(dimension, code string) catalogue.Text {
+	if dimension == "feed" {
+		if s := d.catalogue.Contract.Feed(code); s != nil {
+			return catalogue.Text{Zh: s.Zh, En: s.En}
+		}
+	}
+	if l := d.catalogue.Contract.List(dimension); l != nil {
+		if e := l.Entry(code); e != nil {
+			return catalogue.Text{Zh: e.Zh, En: e.En}
+		}
+	}
+	return catalogue.Text{Zh: code, En: code}
+}
+
+func pick(lang string, t catalogue.Text) string {
+	if strings.HasPrefix(lang, "en") {
+		return t.En
+	}
+	return t.Zh
+}

@@ -1,0 +1,310 @@
+package plugin
+
+import (
+	"fmt"
+	"slices"
+	"sort"
+	"time"
+
+	"github.com/grafana/grafana-plugin-sdk-go/data"
+
+	"github.com/duiwu/duiwu/charts/pkg/catalogue"
+	"github.com/duiwu/duiwu/internal/feed"
+)
+
+// TargetView is a target as a page shows it.
+type TargetView struct {
+	ID       string  `json:"id"`
+	Value    float64 `json:"value"`
+	Unit     string  `json:"unit"`
+	Due      string  `json:"due"`
+	Source   string  `json:"source"`
+	Status   string  `json:"status"`
+	Verified bool    `json:"verified"`
+}
+
+// Provenance says where a figure comes from; every frame carries it.
+type Provenance struct {
+	*catalogue.Indicator
+	Targets    []TargetView `json:"targets"`
+	CategoryZh []string     `json:"categoryZh"`
+	CategoryEn []string     `json:"categoryEn"`
+	Feeds      []string     `json:"feeds"`
+	AsOf       string       `json:"asOf"`
+	// ComputedAt is when, DataAsOf what the newest record said, ArrivedAt when
+	// it was stored.
+	ComputedAt time.Time  `json:"computedAt"`
+	DataAsOf   *time.Time `json:"dataAsOf"`
+	ArrivedAt  *time.Time `json:"arrivedAt"`
+	Ledger     *Ledger    `json:"ledger"`
+	SourceRows uint64     `json:"sourceRows"`
+	// UnitsIncluded have a value on the day; UnitsMissing are late.
+	UnitsIncluded []string  `json:"unitsIncluded"`
+	UnitsMissing  []Missing `json:"unitsMissing"`
+	Units         int       `json:"units"`
+	Provisional   bool      `json:"provisional"`
+	Suppressed    int       `json:"suppressed"`
+	SuppressBelow int       `json:"suppressBelow"`
+	// States say why a cell is not an ordinary value, by "day|unit|code".
+	States map[string]string `json:"states"`
+	TookMS float64           `json:"tookMs"`
+	Empty  bool              `json:"empty"`
+}
+
+// frames writes a result as one long frame: text fields for what it is grouped
+// by, then value, numerator, denominator and what it is compared with.
+func (d *Datasource) frames(p *plan, r *result) data.Frames {
+	var days []time.Time
+	var units, unitNames, cats, catNames []string
+	type column struct {
+		name, title string
+		values      []*float64
+	}
+	value := &column{name: "value", title: pick(p.Lang, catalogue.Text{Zh: p.in.Zh, En: p.in.En})}
+	numerator := &column{name: "numerator", title: pick(p.Lang, p.in.Numerator)}
+	columns := []*column{value, numerator}
+	var denominator *column
+	if p.in.Denominator.Zh != "" {
+		denominator = &column{name: "denominator", title: pick(p.Lang, p.in.Denominator)}
+		columns = append(columns, denominator)
+	}
+	compared := map[string]*column{}
+	for _, c := range p.Compare {
+		compared[c] = &column{name: c, title: pick(p.Lang, compareNames[c])}
+		columns = append(columns, compared[c])
+	}
+	shown := []string{""}
+	if p.provinces {
+		shown = nil
+		for _, u := range r.units {
+			if len(p.Filter.Units) == 0 || slices.Contains(p.Filter.Units, u.Code) {
+				shown = append(shown, u.Code)
+			}
+		}
+	}
+	codes := []string{""}
+	if p.split != "" {
+		codes = p.Filter.Codes
+		if len(codes) == 0 {
+			codes = d.catalogue.Codes(p.in, p.split)
+		}
+	}
+	states := map[string]string{}
+	target := d.nationalTarget(p.in)
+	for _, t := range p.shown {
+		for _, u := range shown {
+			for _, c := range codes {
+				day := feed.Day(t)
+				f := r.figures[place{day, u, c}]
+				if u == "" && len(p.Filter.Units) > 0 {
+					f = p.subset(r, day, c)
+				}
+				days = append(days, t)
+				units, cats = append(units, u), append(cats, c)
+				if info := d.catalogue.Contract.Unit(u); info != nil {
+					unitNames = append(unitNames, pick(p.Lang, catalogue.Text{Zh: info.ShortZh, En: info.En}))
+				} else {
+					unitNames = append(unitNames, "")
+				}
+				catNames = append(catNames, pick(p.Lang, d.label(p.split, c)))
+				value.values = append(value.values, f.value)
+				numerator.values = append(numerator.values, f.n)
+				if denominator != nil {
+					denominator.values = append(denominator.values, f.m)
+				}
+				if f.state != stateOK {
+					states[t.Format(time.DateOnly)+"|"+u+"|"+c] = f.state
+				}
+				for name, col := range compared {
+					var v *float64
+					switch name {
+					case previousMonth:
+						v = r.figures[place{feed.Day(p.prev), u, c}].value
+					case lastYear:
+						v = r.figures[place{feed.Day(p.yr), u, c}].value
+					case nationalMean:
+						v = r.figures[place{day, "", c}].value
+					case withTarget:
+						if target != nil {
+							v = number(target.Value)
+						}
+					case withRank:
+						v = p.rank(r, day, u, c)
+					}
+					col.values = append(col.values, v)
+				}
+			}
+		}
+	}
+	frame := data.NewFrame(p.in.ID)
+	if p.months {
+		frame.Fields = append(frame.Fields, data.NewField("time", nil, days))
+	}
+	if p.provinces {
+		f := data.NewField("unit", nil, units)
+		f.Config = &data.FieldConfig{DisplayNameFromDS: pick(p.Lang, catalogue.Text{Zh: "单位代码", En: "unit code"})}
+		n := data.NewField("unit_name", nil, unitNames)
+		n.Config = &data.FieldConfig{DisplayNameFromDS: pick(p.Lang, catalogue.Text{Zh: "报送单位", En: "reporting unit"})}
+		frame.Fields = append(frame.Fields, f, n)
+	}
+	if p.split != "" {
+		frame.Fields = append(frame.Fields, data.NewField("code", nil, cats), data.NewField("code_name", nil, catNames))
+	}
+	for _, c := range columns {
+		f := data.NewField(c.name, nil, c.values)
+		f.Config = &data.FieldConfig{DisplayNameFromDS: c.title, Unit: p.unit(c.name)}
+		if c.name == "value" {
+			if p.in.Format.Decimals > 0 {
+				n := uint16(p.in.Format.Decimals)
+				f.Config.Decimals = &n
+			}
+			f.Config.Description = pick(p.Lang, p.in.Definition)
+			f.Config.Thresholds = thresholds(p.in, target)
+		}
+		frame.Fields = append(frame.Fields, f)
+	}
+	typ := data.FrameTypeNumericWide
+	switch {
+	case p.months:
+		typ = data.FrameTypeTimeSeriesLong
+	case p.provinces || p.split != "":
+		typ = data.FrameTypeNumericLong
+	}
+	frame.Meta = &data.FrameMeta{
+		Type: typ, TypeVersion: data.FrameTypeVersion{0, 1}, ExecutedQueryString: r.sql,
+		Custom: d.provenance(p, r, states),
+	}
+	for _, k := range p.unknown {
+		frame.AppendNotices(data.Notice{Severity: data.NoticeSeverityWarning, Text: fmt.Sprintf("the query's key %q is unknown and was ignored", k)})
+	}
+	if len(r.missing) > 0 {
+		late := map[string]bool{}
+		for _, m := range r.missing {
+			late[m.Unit] = true
+		}
+		frame.AppendNotices(data.Notice{Severity: data.NoticeSeverityInfo, Text: fmt.Sprintf(
+			pick(p.Lang, catalogue.Text{Zh: "%d 个单位的最近一期数据未到，显示其最近一次的数值", En: "the last month of %d units has not arrived; their last value is shown"}), len(late))})
+	}
+	return data.Frames{frame}
+}
+
+// subset folds the units of a filter. Suppressed units make the fold a way to
+// compute them, so it has no value then.
+func (p *plan) subset(r *result, day int32, cat string) figure {
+	var all []part
+	for _, u := range p.Filter.Units {
+		f := r.figures[place{day, u, cat}]
+		if f.state == stateSuppressed {
+			return figure{state: stateSuppressed}
+		}
+		if f.n == nil {
+			continue
+		}
+		v := part{n: *f.n, source: f.source}
+		if f.m != nil {
+			v.m = *f.m
+		}
+		if p.in.Format.Parts == "money" {
+			v.n, v.m = v.n*100, v.m*100
+		}
+		all = append(all, v)
+	}
+	return p.nation(all)
+}
+
+// rank counts from 1, the best first; units of one value share a rank.
+func (p *plan) rank(r *result, day int32, unit, cat string) *float64 {
+	mine := r.figures[place{day, unit, cat}].value
+	if unit == "" || mine == nil {
+		return nil
+	}
+	n := 1.0
+	for _, u := range r.units {
+		v := r.figures[place{day, u.Code, cat}].value
+		if v == nil {
+			continue
+		}
+		if p.in.Direction == "down" && *v < *mine || p.in.Direction != "down" && *v > *mine {
+			n++
+		}
+	}
+	return &n
+}
+
+var compareNames = map[string]catalogue.Text{
+	previousMonth: {Zh: "上月末", En: "end of last month"},
+	lastYear:      {Zh: "上年同日", En: "same day last year"},
+	withTarget:    {Zh: "目标", En: "target"},
+	nationalMean:  {Zh: "全国", En: "nation"},
+	withRank:      {Zh: "位次", En: "rank"},
+}
+
+// unit names a column's unit in Grafana's words.
+func (p *plan) unit(column string) string {
+	switch {
+	case column == withRank:
+		return "none"
+	case column == "numerator" || column == "denominator":
+		if p.in.Format.Parts == "money" {
+			return "currencyCNY"
+		}
+		return "none"
+	}
+	switch p.in.Format.Kind {
+	case "percent":
+		return "percent"
+	case "hours":
+		return "h"
+	}
+	return "suffix: " + pick(p.Lang, p.in.Unit)
+}
+
+func (d *Datasource) nationalTarget(in *catalogue.Indicator) *feed.Target {
+	for _, id := range in.Targets {
+		if t := d.catalogue.Target(id); t != nil {
+			return t
+		}
+	}
+	return nil
+}
+
+// thresholds draw the target; colours are safe for colour-blind readers.
+func thresholds(in *catalogue.Indicator, t *feed.Target) *data.ThresholdsConfig {
+	if t == nil {
+		return nil
+	}
+	low, high := "#c2680a", "#1f6fb2"
+	if in.Direction == "down" {
+		low, high = high, low
+	}
+	return &data.ThresholdsConfig{Mode: data.ThresholdsModeAbsolute, Steps: []data.Threshold{
+		data.NewThreshold(-1, low, ""), data.NewThreshold(t.Value, high, ""),
+	}}
+}
+
+func (d *Datasource) provenance(p *plan, r *result, states map[string]string) *Provenance {
+	v := &Provenance{
+		Indicator: p.in, Targets: []TargetView{}, Feeds: p.in.Feeds(), AsOf: p.asOf.Format(time.DateOnly), ComputedAt: r.computed,
+		Ledger: r.arrivals.ledger, SourceRows: r.source, UnitsIncluded: []string{}, UnitsMissing: r.missing, Units: len(r.units),
+		Provisional: p.in.Approval != "approved", Suppressed: r.hidden, SuppressBelow: d.config.SuppressBelow, States: states,
+		TookMS: float64(r.took.Microseconds()) / 1000, Empty: r.arrivals.rows == 0,
+	}
+	reported, arrived := r.arrivals.asOf(v.Feeds)
+	if !reported.IsZero() {
+		v.DataAsOf, v.ArrivedAt = &reported, &arrived
+	}
+	for u := range r.included {
+		v.UnitsIncluded = append(v.UnitsIncluded, u)
+	}
+	sort.Strings(v.UnitsIncluded)
+	for _, id := range p.in.Targets {
+		if t := d.catalogue.Target(id); t != nil {
+			v.Targets = append(v.Targets, TargetView{t.ID, t.Value, t.Unit, t.Due, t.Source, t.Status, t.Verified()})
+		}
+	}
+	for _, c := range p.in.Categories {
+		l := d.label("worker_category", c)
+		v.CategoryZh, v.CategoryEn = append(v.CategoryZh, l.Zh), append(v.CategoryEn, l.En)
+	}
+	return v
+}

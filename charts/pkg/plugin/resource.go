@@ -1,0 +1,195 @@
+package plugin
+
+import (
+	"encoding/json"
+	"net/http"
+	"sort"
+	"time"
+
+	"github.com/duiwu/duiwu/charts/pkg/catalogue"
+	"github.com/duiwu/duiwu/internal/feed"
+)
+
+func reply(w http.ResponseWriter, v any) {
+	w.Header().Set("Content-Type", "application/json; charset=utf-8")
+	_ = json.NewEncoder(w).Encode(v) // the reader has gone; nobody is left to tell
+}
+
+func fail(w http.ResponseWriter, status int, zh, en string) {
+	w.Header().Set("Content-Type", "application/json; charset=utf-8")
+	w.WriteHeader(status)
+	_ = json.NewEncoder(w).Encode(map[string]string{"zh": zh, "en": en}) // as above
+}
+
+func (d *Datasource) failWith(w http.ResponseWriter, err error) {
+	f := findFault(err)
+	if f.id == "" {
+		f = fault{"unknown", "查询失败，详情见日志。", "The query failed; the log has the details."}
+	}
+	fail(w, http.StatusBadGateway, f.zh, f.en)
+}
+
+func (d *Datasource) serveCatalogue(w http.ResponseWriter, _ *http.Request) {
+	reply(w, d.catalogue.Indicators)
+}
+
+func (d *Datasource) serveDimensions(w http.ResponseWriter, r *http.Request) {
+	in := d.catalogue.Indicator(r.URL.Query().Get("indicator"))
+	if in == nil {
+		fail(w, http.StatusNotFound, "没有这个指标。", "There is no such indicator.")
+		return
+	}
+	reply(w, append([]string{byMonth, byProvince}, in.Dimensions...))
+}
+
+// unitView is a unit as a page draws it.
+type unitView struct {
+	Code    string `json:"code"`
+	Zh      string `json:"zh"`
+	ShortZh string `json:"shortZh"`
+	Abbr    string `json:"abbr"`
+	En      string `json:"en"`
+	ISO     string `json:"iso"`
+	Region  string `json:"region"`
+	Type    string `json:"type"`
+	Reports bool   `json:"reports"`
+	Row     int    `json:"row"`
+	Col     int    `json:"col"`
+}
+
+// serveValues lists the values of a dimension, for variables and for the grid.
+func (d *Datasource) serveValues(w http.ResponseWriter, r *http.Request) {
+	name := r.URL.Query().Get("dimension")
+	if name == byProvince {
+		out := []unitView{}
+		for _, u := range d.catalogue.Contract.Units {
+			if !u.National() {
+				out = append(out, unitView{u.Code, u.Zh, u.ShortZh, u.Abbr, u.En, u.ISO, u.Region, u.Type, u.ReportsOn(feed.Day(d.Today())), u.TileRow, u.TileCol})
+			}
+		}
+		reply(w, out)
+		return
+	}
+	l := d.catalogue.Contract.List(name)
+	if l == nil {
+		fail(w, http.StatusNotFound, "没有这个维度。", "There is no such dimension.")
+		return
+	}
+	type value struct {
+		Code string `json:"code"`
+		catalogue.Text
+	}
+	out := []value{}
+	for _, e := range l.Entries {
+		out = append(out, value{e.Code, catalogue.Text{Zh: e.Zh, En: e.En}})
+	}
+	reply(w, out)
+}
+
+// serveStatus says how the database stands as a whole.
+func (d *Datasource) serveStatus(w http.ResponseWriter, r *http.Request) {
+	a, err := d.arrivals(r.Context())
+	if err != nil {
+		d.failWith(w, err)
+		return
+	}
+	type feedView struct {
+		Feed     string `json:"feed"`
+		Zh       string `json:"zh"`
+		En       string `json:"en"`
+		Rows     uint64 `json:"rows"`
+		Units    int    `json:"units"`
+		Expected string `json:"expected"`
+	}
+	out := struct {
+		Today    string     `json:"today"`
+		Rows     uint64     `json:"rows"`
+		DataAsOf *time.Time `json:"dataAsOf"`
+		Ledger   *Ledger    `json:"ledger"`
+		Feeds    []feedView `json:"feeds"`
+	}{Today: d.Today().Format(time.DateOnly), Rows: a.rows, Ledger: a.ledger, Feeds: []feedView{}}
+	var names []string
+	for _, s := range d.catalogue.Contract.Feeds {
+		v := feedView{Feed: s.Feed, Zh: s.Zh, En: s.En, Units: len(a.feeds[s.Feed]), Expected: d.expected(s, d.now()).Format("2006-01")}
+		for _, x := range a.feeds[s.Feed] {
+			v.Rows += x.rows
+		}
+		out.Feeds = append(out.Feeds, v)
+		names = append(names, s.Feed)
+	}
+	if t, _ := a.asOf(names); !t.IsZero() {
+		out.DataAsOf = &t
+	}
+	reply(w, out)
+}
+
+// serveQuality tells a unit's balance: what it sent, and what became of it. The
+// views belong to the pipeline; without them the answer says present false.
+func (d *Datasource) serveQuality(w http.ResponseWriter, r *http.Request) {
+	unit := r.URL.Query().Get("unit")
+	if u := d.catalogue.Contract.Unit(unit); u == nil || !u.Reports {
+		fail(w, http.StatusNotFound, "没有这个报送单位。", "There is no such reporting unit.")
+		return
+	}
+	type rule struct {
+		ID   string `json:"id"`
+		Zh   string `json:"zh"`
+		En   string `json:"en"`
+		Rows int64  `json:"rows"`
+	}
+	out := struct {
+		Present   bool   `json:"present"`
+		Received  int64  `json:"received"`
+		Stored    int64  `json:"stored"`
+		Duplicate int64  `json:"duplicate"`
+		Rejected  int64  `json:"rejected"`
+		Rules     []rule `json:"rules"`
+	}{Rules: []rule{}}
+	params := map[string]string{"unit": unit}
+	rows, err := d.query(r.Context(), "SELECT toInt64(sum(received)), toInt64(sum(duplicate)), toInt64(sum(rejected)) FROM balance WHERE unit = {unit:String}", params)
+	if err == nil {
+		for rows.Next() {
+			if err = rows.Scan(&out.Received, &out.Duplicate, &out.Rejected); err != nil {
+				break
+			}
+		}
+		if err == nil {
+			err = rows.Err()
+		}
+		_ = rows.Close()
+	}
+	switch {
+	case err != nil && codeOf(err) == codeUnknownTable:
+		reply(w, out)
+		return
+	case err != nil:
+		d.failWith(w, err)
+		return
+	}
+	out.Present = true
+	out.Stored = out.Received - out.Duplicate - out.Rejected
+	sums := map[string]int64{}
+	rows, err = d.query(r.Context(), "SELECT rule, toInt64(n) FROM (SELECT arrayJoin(rules) AS kv, toString(tupleElement(kv, 1)) AS rule, tupleElement(kv, 2) AS n FROM receipts WHERE unit = {unit:String})", params)
+	if err == nil {
+		for rows.Next() {
+			var id string
+			var n int64
+			if err = rows.Scan(&id, &n); err != nil {
+				break
+			}
+			sums[id] += n
+		}
+		_ = rows.Close()
+	}
+	if err != nil && codeOf(err) != codeUnknownTable {
+		d.failWith(w, err)
+		return
+	}
+	for _, x := range feed.Rules() {
+		if n := sums[x.String()]; n > 0 {
+			out.Rules = append(out.Rules, rule{x.String(), x.Info().Zh, x.Info().En, n})
+		}
+	}
+	sort.SliceStable(out.Rules, func(i, j int) bool { return out.Rules[i].Rows > out.Rules[j].Rows })
+	reply(w, out)
+}

@@ -1,0 +1,130 @@
+import type { Answer, Provenance, Row, Unit } from "./api";
+import { h } from "./dom";
+import { date, figure, integer, moment, month } from "./format";
+import { L, lang, pick } from "./i18n";
+
+let units = new Map<string, Unit>();
+export function setUnits(list: Unit[]) { units = new Map(list.map((u) => [u.code, u])); }
+export const unitName = (code: string) => {
+  const u = units.get(code);
+  return !u ? L("全国", "Nation") : lang === "zh" ? u.shortZh : u.en.replace("Xinjiang Production and Construction Corps", "the Corps").replace(" (Tibet)", "");
+};
+
+/** What a cell without an ordinary value says. */
+export function cellText(r: Row, m: Provenance): string {
+  if (r.state === "suppressed") return m.format.kind === "integer" ? `<${m.suppressBelow}` : "—";
+  return figure(r.value, m).text;
+}
+
+const stateText: Record<string, [string, string]> = {
+  late: ["本期未到，显示最近一次的数值", "this period has not arrived; last value shown"],
+  none: ["尚无数值", "no value yet"],
+  suppressed: ["人数过少，依规不显示", "too few persons, not shown"],
+};
+
+let tip: HTMLElement;
+
+function showTip(e: HTMLElement) {
+  const text = (e as HTMLElement & { tip?: () => Node[] }).tip;
+  if (!text) return;
+  tip.replaceChildren(...text());
+  tip.hidden = false;
+  const r = e.getBoundingClientRect(), t = tip.getBoundingClientRect();
+  const gap = 6;
+  let top = r.bottom + gap;
+  if (top + t.height > innerHeight - gap) top = Math.max(gap, r.top - t.height - gap);
+  tip.style.top = `${top}px`;
+  tip.style.left = `${Math.min(Math.max(gap, r.left + r.width / 2 - t.width / 2), innerWidth - t.width - gap)}px`;
+}
+
+export function setupTips() {
+  tip = h("div", { id: "tip", role: "tooltip", hidden: true });
+  document.body.append(tip);
+  const on = (e: Event) => {
+    const f = (e.target as Element).closest?.<HTMLElement>("[data-indicator]");
+    if (f) showTip(f); else tip.hidden = true;
+  };
+  document.addEventListener("mouseover", on);
+  document.addEventListener("focusin", on);
+  document.addEventListener("focusout", () => { tip.hidden = true; });
+  document.addEventListener("keydown", (e) => { if (e.key === "Escape") tip.hidden = true; });
+}
+
+/**
+ * Makes an element into a figure: its raw value stands in data attributes, its
+ * definition shows on hover and focus, and a click tells where it comes from.
+ */
+export function bind(e: HTMLElement, a: Answer, r: Row, opts: { code?: boolean; part?: "numerator" | "denominator"; quiet?: boolean } = {}): HTMLElement {
+  const m = a.meta;
+  const v = opts.part ? r[opts.part] : r.value;
+  e.dataset.indicator = m.id;
+  e.dataset.unit = r.unit || "000000";
+  e.dataset.value = v === null ? "" : String(v);
+  if (r.state) e.dataset.state = r.state;
+  if (opts.part) e.dataset.part = opts.part;
+  if (r.code) e.dataset.code = r.code;
+  if (r.time !== undefined) e.dataset.time = String(r.time);
+  const f = figure(r.value, m);
+  const name = `${unitName(r.unit)} ${pick(m)} ${r.state === "suppressed" ? cellText(r, m) : f.text + " " + f.unit}`;
+  if (!e.getAttribute("aria-label")) e.setAttribute("aria-label", name + (r.state ? `（${L(...stateText[r.state])}）` : ""));
+  (e as HTMLElement & { tip?: () => Node[] }).tip = () => [
+    h("b", {}, `${unitName(r.unit)}${r.codeName ? " · " + r.codeName : ""} · ${pick(m)}`),
+    h("span", { class: "tip-value" }, r.state === "suppressed" ? cellText(r, m) : `${f.text} ${f.unit}`,
+      r.rank != null ? L(`　第 ${r.rank} 位`, ` · rank ${r.rank}`) : ""),
+    r.state ? h("span", { class: "tip-state" }, L(...stateText[r.state])) : "",
+    h("span", {}, pick(m.definition)),
+    h("span", { class: "tip-foot" }, L(`${m.id} 第 ${m.version} 版 · ${m.provisional ? "暂行" : "已批准"}`, `${m.id} version ${m.version} · ${m.provisional ? "provisional" : "approved"}`)),
+  ].filter((x) => x !== "") as Node[];
+  if (!opts.quiet) {
+    e.tabIndex = 0;
+    if (e.tagName !== "BUTTON") e.setAttribute("role", "button");
+    e.addEventListener("click", () => open(a, r));
+    if (e.tagName !== "BUTTON") e.addEventListener("keydown", (k) => {
+      if (k.key === "Enter" || k.key === " ") { k.preventDefault(); open(a, r); }
+    });
+  }
+  return e;
+}
+
+const feedNames = new Map<string, string>();
+export function setFeeds(list: { feed: string; zh: string; en: string }[]) { for (const f of list) feedNames.set(f.feed, pick(f)); }
+
+/** The panel «这个数字从哪里来». */
+export function open(a: Answer, r: Row) {
+  tip.hidden = true;
+  const m = a.meta;
+  const f = figure(r.value, m);
+  const line = (zh: string, en: string, ...v: (Node | string | null)[]) => [h("dt", {}, L(zh, en)), h("dd", {}, ...v)];
+  const late = [...new Set(m.unitsMissing.map((x) => x.unit))];
+  const part = (v: number | null) => (v === null ? "—" : m.format.parts === "money" ? integer(v) + L(" 元", " yuan") : integer(v));
+  const d = h("dialog", { class: "source", "aria-labelledby": "source-title" },
+    h("header", {},
+      h("h2", { id: "source-title" }, L("这个数字从哪里来", "Where this figure comes from")),
+      h("button", { class: "plain", "aria-label": L("关闭", "close"), onclick: () => (d as HTMLDialogElement).close() }, "✕")),
+    h("p", { class: "source-figure" }, h("span", {}, `${unitName(r.unit)}${r.codeName ? " · " + r.codeName : ""} · ${pick(m)}`),
+      h("strong", {}, r.state === "suppressed" ? cellText(r, m) : f.text), h("small", {}, f.unit)),
+    r.state ? h("p", { class: "note" }, L(...stateText[r.state])) : null,
+    h("dl", {},
+      line("定义", "Definition", pick(m.definition)),
+      line("公式", "Formula", m.denominator.zh ? `${pick(m.numerator)} ÷ ${pick(m.denominator)}` : pick(m.numerator)),
+      r.numerator !== null && m.denominator.zh ? line("代入", "With", `${part(r.numerator)} ÷ ${part(r.denominator)}`) : [],
+      line("定义版本", "Definition", L(`${m.id} 第 ${m.version} 版，自 ${date(m.validFrom)} 起用；${m.provisional ? "暂行，待主管部门确认" : "已批准"}`,
+        `${m.id} version ${m.version}, valid from ${date(m.validFrom)}; ${m.provisional ? "provisional, to be confirmed by the office" : "approved"}`)),
+      m.categories.length ? line("计入类别", "Categories", m.categories.map((c, i) => `${c} ${(lang === "zh" ? m.categoryZh : m.categoryEn)?.[i] ?? ""}`).join(lang === "zh" ? "；" : "; ")) : [],
+      line("统计日", "As of", date(m.asOf)),
+      line("数据截至", "Data as of", m.dataAsOf ? moment(m.dataAsOf) + L("（最近一条记录的报送时间）", " (reporting time of the newest record)") : "—"),
+      line("流水位置", "Ledger", m.ledger ? L(`${m.ledger.topics} 个通道，累计 ${integer(m.ledger.offset)} 条消息，写入于 ${moment(m.ledger.arrivedAt)}`,
+        `${m.ledger.topics} topics, ${integer(m.ledger.offset)} messages, stored ${moment(m.ledger.arrivedAt)}`) : L("没有流水记录", "no ledger")),
+      line("来源记录", "Source rows", L(`${integer(m.sourceRows)} 行，取自 ${m.feeds.map((x) => feedNames.get(x) ?? x).join("、")}`, `${integer(m.sourceRows)} rows of ${m.feeds.map((x) => feedNames.get(x) ?? x).join(", ")}`)),
+      line("计入单位", "Units included", L(`${m.units} 个报送单位中的 ${m.unitsIncluded.length} 个`, `${m.unitsIncluded.length} of ${m.units} reporting units`)),
+      line("未到单位", "Units missing", late.length ? m.unitsMissing.map((x) => L(`${unitName(x.unit)}（${feedNames.get(x.feed)}，应有 ${month(x.expected)}，最近 ${x.last ? month(x.last) : "从未"}）`,
+        `${unitName(x.unit)} (${feedNames.get(x.feed)}: ${month(x.expected)} due, last ${x.last ? month(x.last) : "never"})`)).join(lang === "zh" ? "；" : "; ") : L("无", "none")),
+      line("隐去单元", "Hidden cells", m.suppressed ? integer(m.suppressed) : L("无", "none")),
+      m.targets.length ? line("目标", "Target", m.targets.map((t) => `${t.id}: ${integer(t.value)}, ${t.source} (${t.status})`).join("; ")) : [],
+      line("计算", "Computed", `${moment(m.computedAt)} · ${Math.round(m.tookMs)} ms`)),
+    h("details", {}, h("summary", {}, L("执行的查询", "The query that ran")), h("pre", { tabindex: "0" }, a.sql)));
+  d.addEventListener("close", () => d.remove());
+  d.addEventListener("click", (e) => { if (e.target === d) (d as HTMLDialogElement).close(); });
+  document.body.append(d);
+  (d as HTMLDialogElement).showModal();
+}
