@@ -3,7 +3,10 @@ package ingest
 import (
 	"context"
 	"runtime"
+	"sync/atomic"
 	"time"
+
+	"golang.org/x/sync/semaphore"
 )
 
 // Limits say where a cut ends: at the first message boundary after any of them
@@ -11,13 +14,17 @@ import (
 type Limits struct {
 	// Rows counts records, the refused ones too; default 131072.
 	Rows int
-	// Bytes counts the values of the cut's messages; default 32 MiB.
+	// Bytes counts the values of the cut's messages, as sent or as decoded,
+	// whichever is more; default 32 MiB.
 	Bytes int
 	// Linger is how long a cut stays open after its first message while more
-	// keeps coming; default 1 s.
+	// keeps coming; default 5 s. It also paces a partition to which little comes
+	// often: behind a cut the next one ends for silence only at a full multiple
+	// of Linger on the clock, or when its memory is wanted. All partitions share
+	// that moment, so that the sink can join their rows.
 	Linger time.Duration
-	// Idle is how long it stays open once the end of the log was reached;
-	// default 200 ms.
+	// Idle is how long a cut stays open when the end of the log was reached and
+	// nothing comes; default 200 ms.
 	Idle time.Duration
 	// Message is the largest message that is decoded; default 4 MiB.
 	Message int
@@ -40,7 +47,7 @@ func (l Limits) withDefaults() Limits {
 	def(&l.Message, DefaultMaxMessageBytes)
 	def(&l.Fetch, 1<<20)
 	if l.Linger <= 0 {
-		l.Linger = time.Second
+		l.Linger = 5 * time.Second
 	}
 	if l.Idle <= 0 {
 		l.Idle = 200 * time.Millisecond
@@ -51,18 +58,30 @@ func (l Limits) withDefaults() Limits {
 	return l
 }
 
-// Gate bounds how many partitions hold a cut at once. A partition takes a slot
-// with the first message of a cut and gives it back when it is asked for the
-// next one, which is after the cut was written.
+// Gate bounds the memory of all partitions' cuts. A partition takes a share of a
+// slot before the first message of a cut, as large as what it expects to read,
+// and gives it back when it is asked for the next cut, which is after the cut was
+// written. So many small cuts are on their way at once and the sink can join
+// their rows, or as many whole ones as there are slots.
 //
-// The memory of all partitions is then at most
+// The memory of all partitions is then at most about
 //
-//	slots x 3 x (Limits.Bytes + Limits.Message + 64 MiB of one expanded message at worst)
-//	+ partitions x Limits.Fetch
+//	slots x 3 x Limits.Bytes + partitions x Limits.Fetch
 //
 // where 3 is the room of growing column buffers plus one step's copy; ordinary
-// JSON needs about slots x 1.5 x Limits.Bytes.
-type Gate struct{ slots chan struct{} }
+// JSON needs about slots x 1.5 x Limits.Bytes. Beyond its share a cut may hold
+// the one message that showed it to be too small, expanded.
+type Gate struct {
+	parts         *semaphore.Weighted
+	held, waiting atomic.Int64
+}
+
+// slotParts are the parts that a slot is shared in, leastParts the smallest
+// share: with a slot of 32 MiB it is 2 MiB.
+const (
+	slotParts  = 1024
+	leastParts = 64
+)
 
 // NewGate returns a gate of n slots; 0 means one for each CPU and one more, so
 // that one partition decodes while another waits for the database.
@@ -70,19 +89,41 @@ func NewGate(n int) *Gate {
 	if n <= 0 {
 		n = runtime.GOMAXPROCS(0) + 1
 	}
-	return &Gate{slots: make(chan struct{}, n)}
+	return &Gate{parts: semaphore.NewWeighted(int64(n) * slotParts)}
 }
 
-func (g *Gate) take(ctx context.Context) error {
-	select {
-	case g.slots <- struct{}{}:
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
+// take waits for a share of a slot.
+func (g *Gate) take(ctx context.Context, parts int64) error {
+	g.waiting.Add(1)
+	defer g.waiting.Add(-1)
+	if err := g.parts.Acquire(ctx, parts); err != nil {
+		return err
 	}
+	g.held.Add(parts)
+	return nil
 }
 
-func (g *Gate) give() { <-g.slots }
+// more takes more if it is free: who holds a share must not wait for another.
+func (g *Gate) more(parts int64) bool {
+	if !g.parts.TryAcquire(parts) {
+		return false
+	}
+	g.held.Add(parts)
+	return true
+}
 
-// Held is how many slots are taken.
-func (g *Gate) Held() int { return len(g.slots) }
+func (g *Gate) give(parts int64) {
+	g.held.Add(-parts)
+	g.parts.Release(parts)
+}
+
+// wanted says whether somebody waits for a share.
+func (g *Gate) wanted() bool { return g.waiting.Load() > 0 }
+
+// Held is how many slots are taken, a part counting as one.
+func (g *Gate) Held() int { return int((g.held.Load() + slotParts - 1) / slotParts) }
+
+// share is the part of a slot for a number of bytes.
+func (l *Limits) share(bytes int64) int64 {
+	return min(max(leastParts, (bytes*slotParts+int64(l.Bytes)-1)/int64(l.Bytes)), slotParts)
+}

@@ -73,8 +73,10 @@ type Partition struct {
 	pos    int64 // behind the last cut
 	last   int64 // last message handed out, -1 when none
 	sum    uint64
-	known  bool // last and sum can be compared
-	holds  bool // a slot of the gate
+	known  bool      // last and sum can be compared
+	share  int64     // of a slot of the gate, 0 between two cuts
+	mean   int64     // bytes of a message, as seen so far
+	closed time.Time // when the last cut was
 	failed error
 }
 
@@ -88,7 +90,7 @@ func OpenPartition(ctx context.Context, b *Broker, topic, unit string, partition
 	opt = opt.withDefaults()
 	p := &Partition{
 		broker: b, opt: opt, topic: topic, unit: unit, partition: partition, resume: resume, commit: commit,
-		dec: NewDecoder(opt.Catalogue, opt.Mem, unit, opt.Limits.Message), last: -1,
+		dec: NewDecoder(opt.Catalogue, opt.Mem, unit, opt.Limits.Message), last: -1, mean: firstMean,
 	}
 	if resume.Known {
 		p.pos, p.last, p.sum, p.known = resume.Last+1, resume.Last, resume.LastSum, resume.LastSum != 0
@@ -131,8 +133,8 @@ func (p *Partition) verify(ctx context.Context, f *fetcher) error {
 	}
 	switch {
 	case p.pos < start:
-		return permanentf("%d offsets (%d to %d) were deleted from %s/%d before they were read; ask the unit to send them again, then let the ledger pass over the gap: duiwu ledger skip --topic %s --partition %d --to %d",
-			start-p.pos, p.pos, start-1, p.topic, p.partition, p.topic, p.partition, start)
+		return permanentf("%d offsets (%d to %d) were deleted from %s/%d before they were read; ask the unit to send them again, then let the ledger pass over the gap: duiwu ledger --by NAME --reason TEXT skip %s %d %d",
+			start-p.pos, p.pos, start-1, p.topic, p.partition, p.topic, p.partition, start-1)
 	case p.pos > end:
 		return p.anew(fmt.Sprintf("the log ends at %d and the ledger at %d", end, p.pos))
 	}
@@ -163,7 +165,7 @@ func (p *Partition) verify(ctx context.Context, f *fetcher) error {
 }
 
 func (p *Partition) anew(why string) error {
-	return permanentf("topic %s was made anew or cut short: %s in partition %d; find out who did it, and when the new log is right begin a new incarnation: duiwu ledger new-topic --topic %s",
+	return permanentf("topic %s was made anew or cut short: %s in partition %d; find out who did it, and when the new log is right begin a new incarnation: duiwu ledger --by NAME --reason TEXT new-topic %s",
 		p.topic, why, p.partition, p.topic)
 }
 
@@ -172,18 +174,14 @@ func (p *Partition) anew(why string) error {
 // begins behind the one before and ends at a message; offsets between (markers,
 // aborted records) belong to the cut that follows them.
 func (p *Partition) Next(ctx context.Context) (flow.Cut, error) {
-	if p.holds {
-		p.opt.Gate.give()
-		p.holds = false
-	}
+	p.giveBack()
 	if p.failed != nil {
 		return flow.Cut{}, p.failed
 	}
 	first, last := p.pos, int64(-1)
 	lim := &p.opt.Limits
-	var until time.Time
-	bytes, pause := 0, 100*time.Millisecond
-	idle := false
+	var until, idle time.Time // when the cut ends; idle is zero while data comes
+	bytes, pause := int64(0), 100*time.Millisecond
 	var m Message
 	for {
 		if p.f == nil {
@@ -207,14 +205,18 @@ func (p *Partition) Next(ctx context.Context) (flow.Cut, error) {
 			wait := lim.Wait
 			if last >= 0 {
 				now := time.Now()
-				if !idle && p.f.pos >= p.f.high {
+				if idle.IsZero() && p.f.pos >= p.f.high {
 					// The log ended: what came so far should not wait for long.
-					idle = true
-					if u := now.Add(lim.Idle); u.Before(until) {
-						until = u
-					}
+					idle = now.Add(lim.Idle)
 				}
 				wait = min(wait, until.Sub(now))
+				if !idle.IsZero() {
+					end := idle
+					if rest := p.closed.Truncate(lim.Linger).Add(lim.Linger); rest.After(end) && !p.opt.Gate.wanted() {
+						end = rest
+					}
+					wait = min(wait, end.Sub(now))
+				}
 				if wait <= 0 {
 					return p.cut(first, last), nil
 				}
@@ -234,11 +236,12 @@ func (p *Partition) Next(ctx context.Context) (flow.Cut, error) {
 				continue
 			}
 		}
-		if !p.holds {
-			if err := p.opt.Gate.take(ctx); err != nil {
+		if p.share == 0 {
+			share := lim.share((p.f.high - p.f.pos) * p.mean)
+			if err := p.opt.Gate.take(ctx, share); err != nil {
 				return p.stop(first, last, err)
 			}
-			p.holds = true
+			p.share = share
 		}
 		ok, err := p.f.next(&m)
 		switch {
@@ -264,18 +267,50 @@ func (p *Partition) Next(ctx context.Context) (flow.Cut, error) {
 		case !ok:
 			continue
 		}
+		full := !p.fits(bytes, &m)
 		if err := p.dec.Add(&m); err != nil {
 			return p.stop(first, last, fmt.Errorf("%s/%d: %w", p.topic, p.partition, err))
 		}
 		if last < 0 {
 			until = time.Now().Add(lim.Linger)
 		}
+		idle = time.Time{}
 		last, pause = m.Offset, 100*time.Millisecond
 		p.last, p.sum, p.known = m.Offset, 0, false
-		bytes += len(m.Value)
-		if p.dec.Rows() >= lim.Rows || bytes >= lim.Bytes {
+		bytes += int64(max(len(m.Value), p.dec.expanded))
+		if full || p.dec.Rows() >= lim.Rows || bytes >= int64(lim.Bytes) {
 			return p.cut(first, last), nil
 		}
+	}
+}
+
+// firstMean is what a message is expected to hold before one was seen, in bytes.
+const firstMean = 1 << 10
+
+// fits says whether the share of a cut of so many bytes has room for one more
+// message, or could be made larger.
+func (p *Partition) fits(bytes int64, m *Message) bool {
+	size := int64(len(m.Value))
+	p.mean += (size - p.mean) / 16
+	if p.share == slotParts {
+		return true
+	}
+	want := p.opt.Limits.share(bytes + size)
+	if want <= p.share {
+		return true
+	}
+	if !p.opt.Gate.more(want - p.share) {
+		return false
+	}
+	p.share = want
+	return true
+}
+
+// giveBack gives the share of the last cut back.
+func (p *Partition) giveBack() {
+	if p.share > 0 {
+		p.opt.Gate.give(p.share)
+		p.share = 0
 	}
 }
 
@@ -332,7 +367,7 @@ func (p *Partition) cut(first, last int64) flow.Cut {
 		LastSum: p.sum,
 	}
 	c.Parts, c.Rejects, c.Tally = p.dec.Flush()
-	c.Arrived = p.opt.Clock()
+	c.Arrived, p.closed = p.opt.Clock(), time.Now()
 	p.pos = last + 1
 	return c
 }
@@ -360,10 +395,7 @@ func (p *Partition) Close() {
 		p.f.close()
 		p.f = nil
 	}
-	if p.holds {
-		p.opt.Gate.give()
-		p.holds = false
-	}
+	p.giveBack()
 	p.dec.Release()
 }
 

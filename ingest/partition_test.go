@@ -79,6 +79,9 @@ func options(t testing.TB, lim Limits) Options {
 	t.Helper()
 	mem := memory.NewCheckedAllocator(memory.NewGoAllocator())
 	t.Cleanup(func() { mem.AssertSize(t, 0) })
+	if lim.Linger == 0 {
+		lim.Linger = 100 * time.Millisecond
+	}
 	return Options{Catalogue: catalogue(t), Mem: mem, Limits: lim, Gate: NewGate(1)}
 }
 
@@ -200,7 +203,7 @@ func TestRecordsDeletedUnread(t *testing.T) {
 	err := f(Resume{Known: true, Last: 2, LastSum: 1})
 	require.True(t, flow.IsPermanent(err))
 	require.ErrorContains(t, err, "3 offsets (3 to 5)")
-	require.ErrorContains(t, err, "duiwu ledger skip")
+	require.ErrorContains(t, err, "duiwu ledger --by NAME --reason TEXT skip")
 	// The ledger ends right before the log begins: nothing is lost, and nothing
 	// is there to compare.
 	p := open(t, b, topic, Resume{Known: true, Last: 5, LastSum: 1}, options(t, Limits{Idle: 10 * time.Millisecond}))
@@ -221,7 +224,7 @@ func TestTopicMadeAnew(t *testing.T) {
 		_, err := OpenPartition(t.Context(), &b, topic, unit, 0, r, nil, options(t, Limits{}))
 		require.True(t, flow.IsPermanent(err), "%v", err)
 		require.ErrorContains(t, err, want)
-		require.ErrorContains(t, err, "duiwu ledger new-topic --topic "+topic)
+		require.ErrorContains(t, err, "duiwu ledger --by NAME --reason TEXT new-topic "+topic)
 	}
 	f(Resume{Known: true, Last: 9, LastSum: 1}, "the log ends at 5 and the ledger at 10")
 	f(Resume{Known: true, Last: 3, LastSum: sum}, "another message stands at offset 3")
@@ -344,10 +347,13 @@ func TestGate(t *testing.T) {
 	send(t, b, c, records(1)...)
 	p, q := open(t, b, a, Resume{}, opt), open(t, b, c, Resume{}, opt)
 	nextCut(t, p)
+	require.NoError(t, opt.Gate.take(t.Context(), slotParts-leastParts))
+	require.False(t, opt.Gate.more(1))
 	ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
 	defer cancel()
 	_, err := q.Next(ctx)
-	require.ErrorIs(t, err, context.DeadlineExceeded, "one slot, and p holds it until asked again")
+	require.ErrorIs(t, err, context.DeadlineExceeded, "one slot, and p holds its share until asked again")
+	opt.Gate.give(slotParts - leastParts)
 	q.Close()
 	p.Close()
 	q = open(t, b, c, Resume{}, opt)

@@ -10,6 +10,8 @@ import (
 	"strings"
 	"time"
 
+	"golang.org/x/sync/errgroup"
+
 	"github.com/duiwu/duiwu/internal/flow"
 )
 
@@ -278,13 +280,16 @@ func (a *Assignment) Write(ctx context.Context, cut flow.Cut) error {
 	if err := a.accept(cut.Span); err != nil {
 		return flow.Permanent(err)
 	}
+	// At one time, so that each table's queue meets the rows that other
+	// partitions have for it; the tables do not know each other.
+	g, parts := errgroup.WithContext(ctx)
 	for _, p := range cut.Parts {
-		if p.Rows == nil {
-			continue
+		if p.Rows != nil {
+			g.Go(func() error { return a.s.store(parts, p.Feed, p.Rows) })
 		}
-		if err := a.s.store(ctx, p.Feed, p.Rows); err != nil {
-			return err
-		}
+	}
+	if err := g.Wait(); err != nil {
+		return err
 	}
 	if err := a.quarantine(ctx, &cut); err != nil {
 		return err

@@ -199,7 +199,7 @@ func queueOf[T any](s *Sink, queues map[string]*queue[T], table string) *queue[T
 
 // bigPost is the number of rows from which a batch goes out by itself, beside
 // others: joining would save nothing and the server has more than one core.
-const bigPost = 1 << 16
+const bigPost = 1 << 14
 
 // store posts the rows of one feed. It borrows rec.
 func (s *Sink) store(ctx context.Context, spec *feed.Spec, rec arrow.Record) error {

@@ -53,7 +53,7 @@ func parseWorker(env *environment, args []string) (*workerConfig, error) {
 	fs.StringVar(&c.clockAt, "clock", "", "pretend that the worker starts at this moment (RFC 3339); for the demo")
 	fs.IntVar(&c.cutRows, "cut-rows", 0, "records a cut at most (default 131072)")
 	fs.IntVar(&c.cutBytes, "cut-bytes", 0, "bytes of messages a cut at most (default 33554432)")
-	fs.DurationVar(&c.linger, "linger", 0, "how long a cut stays open (default 1s)")
+	fs.DurationVar(&c.linger, "linger", 0, "how long a cut stays open while data comes (default 5s)")
 	fs.DurationVar(&c.session, "session", 0, "how long a silent worker keeps its partitions (default 10s)")
 	fs.DurationVar(&c.rebalance, "rebalance", 0, "how long the group waits for its members to come back (default 15s)")
 	fs.IntVar(&c.slots, "slots", 0, "partitions that hold a cut at once, which bounds memory (default CPUs + 1)")
