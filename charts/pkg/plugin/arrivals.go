@@ -17,7 +17,9 @@ import (
 type arrival struct {
 	period            time.Time
 	reported, arrived time.Time
-	rows              uint64
+	// begin is the first day about which anything is known.
+	begin time.Time
+	rows  uint64
 }
 
 // arrivals is what has come in so far; it is read once for the panels of a page.
@@ -55,7 +57,7 @@ func (d *Datasource) arrivals(ctx context.Context) (*arrivals, error) {
 			sql += "\nUNION ALL\n"
 		}
 		a.feeds[s.Feed] = map[string]arrival{}
-		sql += "SELECT '" + s.Feed + "' AS feed, toString(reporting_unit) AS unit, max(period) AS period, max(reported_at) AS reported, max(_arrived_at) AS arrived, count() AS n FROM " + s.CurrentTable() + " GROUP BY unit"
+		sql += "SELECT '" + s.Feed + "' AS feed, toString(reporting_unit) AS unit, max(period) AS period, max(reported_at) AS reported, max(_arrived_at) AS arrived, min(effective_from) AS begin, count() AS n FROM " + s.CurrentTable() + " GROUP BY unit"
 	}
 	rows, err := d.query(ctx, sql, nil)
 	if err != nil {
@@ -65,7 +67,7 @@ func (d *Datasource) arrivals(ctx context.Context) (*arrivals, error) {
 	for rows.Next() {
 		var f, unit string
 		var v arrival
-		if err := rows.Scan(&f, &unit, &v.period, &v.reported, &v.arrived, &v.rows); err != nil {
+		if err := rows.Scan(&f, &unit, &v.period, &v.reported, &v.arrived, &v.begin, &v.rows); err != nil {
 			return nil, fmt.Errorf("cannot read arrivals: %w", err)
 		}
 		a.feeds[f][unit] = v
@@ -156,15 +158,26 @@ func (d *Datasource) missing(a *arrivals, feeds []string) []Missing {
 			m := Missing{Unit: u.Code, Feed: name, Expected: want.Format("2006-01")}
 			if ever {
 				m.Last = got.period.Format("2006-01")
-			} else if name != feeds[0] && s.History != feed.Snapshot {
-				// A unit without a single record of a side feed (it buys no posts, it
-				// holds no class) is not late with it.
+			} else if !s.Owed {
+				// A unit without a single record of what it need not have (it buys no
+				// posts, it holds no class) is not late with it.
 				continue
 			}
 			out = append(out, m)
 		}
 	}
 	return out
+}
+
+// begun says whether anything is known of a feed on a day: before its first
+// record the nation has no value yet, which is not zero.
+func (a *arrivals) begun(name string, t time.Time) bool {
+	for _, v := range a.feeds[name] {
+		if !v.begin.After(t) {
+			return true
+		}
+	}
+	return false
 }
 
 // asOf is the newest reporting time among some feeds.

@@ -331,11 +331,12 @@ func (d *Datasource) run(ctx context.Context, p *plan) (*result, error) {
 	}
 	for _, t := range days {
 		day := feed.Day(t)
+		begun := p.begun(a, t)
 		for _, cat := range codes {
 			var all []part
 			for _, u := range units {
 				v, ok := parts[place{day, u, cat}]
-				if !ok {
+				if !ok || !begun {
 					r.figures[place{day, u, cat}] = figure{state: stateNone}
 					continue
 				}
@@ -358,6 +359,21 @@ func (d *Datasource) run(ctx context.Context, p *plan) (*result, error) {
 	r.hidden = d.suppress(p, r, days, units, codes)
 	r.took = time.Since(start)
 	return r, nil
+}
+
+// begun says whether the indicator can have a value on a day. A mix or a
+// freshness lives from any of its feeds, everything else needs all.
+func (p *plan) begun(a *arrivals, t time.Time) bool {
+	any, all := false, true
+	for _, name := range p.in.Feeds() {
+		b := a.begun(name, t)
+		any, all = any || b, all && b
+	}
+	switch p.in.Measure.Kind {
+	case "mix", "freshness":
+		return any
+	}
+	return all
 }
 
 func (d *Datasource) read(ctx context.Context, st catalogue.Statement) (map[place]part, error) {

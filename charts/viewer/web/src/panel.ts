@@ -87,6 +87,7 @@ export function bind(e: HTMLElement, a: Answer, r: Row, opts: { code?: boolean; 
 }
 
 const feedNames = new Map<string, string>();
+export const feedName = (feed: string) => feedNames.get(feed) ?? feed;
 export function setFeeds(list: { feed: string; zh: string; en: string }[]) { for (const f of list) feedNames.set(f.feed, pick(f)); }
 
 /** The panel «这个数字从哪里来». */
@@ -115,10 +116,10 @@ export function open(a: Answer, r: Row) {
       line("数据截至", "Data as of", m.dataAsOf ? moment(m.dataAsOf) + L("（最近一条记录的报送时间）", " (reporting time of the newest record)") : "—"),
       line("流水位置", "Ledger", m.ledger ? L(`${m.ledger.topics} 个通道，累计 ${integer(m.ledger.offset)} 条消息，写入于 ${moment(m.ledger.arrivedAt)}`,
         `${m.ledger.topics} topics, ${integer(m.ledger.offset)} messages, stored ${moment(m.ledger.arrivedAt)}`) : L("没有流水记录", "no ledger")),
-      line("来源记录", "Source rows", L(`${integer(m.sourceRows)} 行，取自 ${m.feeds.map((x) => feedNames.get(x) ?? x).join("、")}`, `${integer(m.sourceRows)} rows of ${m.feeds.map((x) => feedNames.get(x) ?? x).join(", ")}`)),
+      line("来源记录", "Source rows", L(`${integer(m.sourceRows)} 行，取自 ${m.feeds.map((x) => feedName(x)).join("、")}`, `${integer(m.sourceRows)} rows of ${m.feeds.map((x) => feedName(x)).join(", ")}`)),
       line("计入单位", "Units included", L(`${m.units} 个报送单位中的 ${m.unitsIncluded.length} 个`, `${m.unitsIncluded.length} of ${m.units} reporting units`)),
-      line("未到单位", "Units missing", late.length ? m.unitsMissing.map((x) => L(`${unitName(x.unit)}（${feedNames.get(x.feed)}，应有 ${month(x.expected)}，最近 ${x.last ? month(x.last) : "从未"}）`,
-        `${unitName(x.unit)} (${feedNames.get(x.feed)}: ${month(x.expected)} due, last ${x.last ? month(x.last) : "never"})`)).join(lang === "zh" ? "；" : "; ") : L("无", "none")),
+      line("未到单位", "Units missing", late.length ? m.unitsMissing.map((x) => L(`${unitName(x.unit)}（${feedName(x.feed)}，应有 ${month(x.expected)}，最近 ${x.last ? month(x.last) : "从未"}）`,
+        `${unitName(x.unit)} (${feedName(x.feed)}: ${month(x.expected)} due, last ${x.last ? month(x.last) : "never"})`)).join(lang === "zh" ? "；" : "; ") : L("无", "none")),
       line("隐去单元", "Hidden cells", m.suppressed ? integer(m.suppressed) : L("无", "none")),
       m.targets.length ? line("目标", "Target", m.targets.map((t) => `${t.id}: ${integer(t.value)}, ${t.source} (${t.status})`).join("; ")) : [],
       line("计算", "Computed", `${moment(m.computedAt)} · ${Math.round(m.tookMs)} ms`)),
