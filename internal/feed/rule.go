@@ -90,6 +90,11 @@ const (
 	CorrectsItself
 	EducationHeader
 
+	// Of a file of people, judged before it is pushed.
+	Formula
+	DuplicateInFile
+	InFileConflict
+
 	// ruleEnd counts the rules; keep it last.
 	ruleEnd
 )
@@ -164,6 +169,10 @@ var ruleTable = [ruleEnd]RuleInfo{
 	EvaluatorSelf:   {ID: "evaluator_self", Zh: "“{field}”：第三方评估机构不得是评估对象自身。", En: "{field}: a third-party evaluator must differ from whom it evaluates."},
 	CorrectsItself:  {ID: "corrects_itself", Severity: Warning, Zh: "“{field}”与本记录号相同，按普通更新处理。", En: "{field} names the record itself; it was taken as an ordinary update."},
 	EducationHeader: {ID: "education_header", Severity: Warning, Zh: "“{field}”是大类代码，请填写具体的毕业、结业或肄业代码。", En: "{field} is a category line; use the code that says graduated, completed or not completed."},
+
+	Formula:         {ID: "formula", Zh: "“{field}”是公式或错误值，不予执行，请复制后“选择性粘贴为数值”。", En: "{field} is a formula or an error value, and formulas are not run; copy it and paste it back as a value."},
+	DuplicateInFile: {ID: "duplicate_in_file", Severity: Warning, Zh: "“{field}”所指的对象在本文件中已有完全相同的一行，只入库一次，请删除重复行。", En: "{field}: the file already has the same row for the same subject; it is stored once, remove the repeated row."},
+	InFileConflict:  {ID: "conflict", Zh: "“{field}”所指的对象在本文件中另有一行内容不同，请核实后只保留正确的一行。", En: "{field}: the file has another row for the same subject with other content; find out which is right and keep that one."},
 }
 
 // Info returns the rule's row: id, severity, and the sentences for people.

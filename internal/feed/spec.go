@@ -57,6 +57,9 @@ type Spec struct {
 	NaturalKey []string `yaml:"natural_key"`
 	// National says that the natural key is unique in the nation, not in the unit.
 	National bool `yaml:"national,omitempty"`
+	// Owed says that every unit has something to report for every period: one
+	// that never sent a record is late, not empty.
+	Owed bool `yaml:"owed,omitempty"`
 	// NationalOffice says that unit 000000 may push this feed too.
 	NationalOffice bool `yaml:"national_office,omitempty"`
 	// Fields are the feed's own fields, in the order of its template.
