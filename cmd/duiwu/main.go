@@ -3,7 +3,8 @@
 //	duiwu worker    read the units' topics, transform, write to ClickHouse
 //	duiwu migrate   create or widen the tables
 //	duiwu show      print what the feed files give: ddl, schema, docs, feeds
-//	duiwu check     check feed files
+//	duiwu check     check a file of records as the worker would, or feed files
+//	duiwu template  write the XLSX template of a feed
 //	duiwu receipt   print what became of a batch
 //	duiwu balance   print the balance of every feed
 //	duiwu ledger    accept a gap or a topic that was made anew
@@ -38,7 +39,8 @@ var commands = []command{
 	{"worker", "[flags]", "read the units' topics, transform, write to ClickHouse", runWorker},
 	{"migrate", "[flags]", "create or widen the tables; never loses data", runMigrate},
 	{"show", "ddl|schema|docs|feeds|rules [FEED]", "print what the feed files give", runShow},
-	{"check", "[DIR]", "check feed files: all problems, with file and line", runCheck},
+	{"check", "[DIR] | FILE --feed F --unit U", "check a file of records, or feed files", runCheck},
+	{"template", "--feed FEED [--out FILE]", "write the XLSX template of a feed", runTemplate},
 	{"receipt", "[flags] UNIT FEED BATCH", "print what became of a batch", runReceipt},
 	{"balance", "[flags]", "print the balance of every feed; exit 1 when one does not hold", runBalance},
 	{"ledger", "[flags] skip|new-topic TOPIC ...", "accept a gap or a topic that was made anew", runLedger},
@@ -125,6 +127,27 @@ func (e *environment) parse(fs *flag.FlagSet, args []string, least, most int) ([
 		return nil, errUsage
 	}
 	return fs.Args(), nil
+}
+
+// parseMixed is parse with arguments allowed before and between flags:
+// check FILE --feed worker.
+func (e *environment) parseMixed(fs *flag.FlagSet, args []string, least, most int) ([]string, error) {
+	var rest []string
+	for {
+		more, err := e.parse(fs, args, 0, len(args))
+		if err != nil {
+			return nil, err
+		}
+		if len(more) == 0 {
+			break
+		}
+		rest, args = append(rest, more[0]), more[1:]
+	}
+	if n := len(rest); n < least || n > most {
+		fs.Usage()
+		return nil, errUsage
+	}
+	return rest, nil
 }
 
 // logger writes one JSON object a line.

@@ -88,22 +88,3 @@ func feedNames(cat *feed.Catalogue) []string {
 	}
 	return names
 }
-
-// runCheck checks a folder of feed files, or those inside the binary.
-func runCheck(_ context.Context, env *environment, args []string) error {
-	flags := env.flags("check", "[DIR]")
-	rest, err := env.parse(flags, args, 0, 1)
-	if err != nil {
-		return err
-	}
-	dir := ""
-	if len(rest) == 1 {
-		dir = rest[0]
-	}
-	cat, err := catalogue(dir)
-	if err != nil {
-		return err
-	}
-	_, err = fmt.Fprintf(env.stdout, "%d feeds, %d code lists, %d division codes: no problem found\n", len(cat.Feeds), len(cat.Lists), cat.Divisions.Codes())
-	return err
-}

@@ -1,0 +1,177 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/duiwu/duiwu/ingest/sheet"
+	"github.com/duiwu/duiwu/ingest/template"
+	"github.com/duiwu/duiwu/internal/feed"
+	"github.com/duiwu/duiwu/transform"
+)
+
+// shownFindings is how many findings the terminal gets; --json has them all.
+const shownFindings = 200
+
+// runCheck checks a file of records, a folder of feed files, or the feed files
+// inside the binary.
+func runCheck(ctx context.Context, env *environment, args []string) error {
+	const use = "[DIR] | FILE --feed FEED --unit UNIT [flags]"
+	flags := env.flags("check", use)
+	name := flags.String("feed", "", "feed that the file is of, such as worker")
+	unit := flags.String("unit", "", "reporting unit, such as 310000")
+	asOf := flags.String("as-of", "", "effective_from of rows that say none, such as 2016-11-30; empty means the day the file was last changed")
+	testArea := flags.Bool("test-area", false, "accept identity numbers of the reserved test area PP99xx")
+	asJSON := flags.Bool("json", false, "print the findings as JSON")
+	annotate := flags.String("annotate", "", "write a copy as XLSX with the findings marked in their cells")
+	dir := flags.String("feeds", "", "folder of feed files; empty means those inside the binary")
+	rest, err := env.parseMixed(flags, args, 0, 1)
+	if err != nil {
+		return err
+	}
+	if len(rest) == 0 || isDir(rest[0]) {
+		if *name != "" || *asJSON || *annotate != "" {
+			flags.Usage()
+			return errUsage
+		}
+		return checkFeeds(env, append(rest, *dir)[0])
+	}
+	if *name == "" || *unit == "" {
+		fmt.Fprintln(env.stderr, "请用 --feed 和 --unit 说明数据类别和报送单位。 Say what the file holds and whose it is: --feed and --unit.")
+		flags.Usage()
+		return errUsage
+	}
+	cat, err := catalogue(*dir)
+	if err != nil {
+		return err
+	}
+	report, err := checkFile(ctx, cat, rest[0], *annotate, sheetOptions{feed: *name, unit: *unit, asOf: *asOf, testArea: *testArea, clock: time.Now})
+	if err != nil {
+		var u *sheet.Unusable
+		var bad *fs.PathError
+		if errors.As(err, &u) || errors.As(err, &bad) || errors.Is(err, fs.ErrNotExist) || errors.Is(err, errSheetOption) {
+			fmt.Fprintln(env.stderr, "duiwu:", strings.TrimPrefix(err.Error(), errSheetOption.Error()+": "))
+			return errUsage
+		}
+		if report == nil {
+			return err
+		}
+	}
+	var out error
+	if *asJSON {
+		out = report.WriteJSON(env.stdout)
+		for _, n := range report.Notes {
+			fmt.Fprintf(env.stderr, "注意：%s %s\n", n.Zh, n.En)
+		}
+	} else {
+		out = report.WriteText(env.stdout, shownFindings)
+	}
+	if err := errors.Join(err, out); err != nil {
+		return err
+	}
+	if !report.Clean() {
+		return errFindings
+	}
+	return nil
+}
+
+func isDir(path string) bool {
+	info, err := os.Stat(path)
+	return err == nil && info.IsDir()
+}
+
+// checkFeeds checks a folder of feed files, or those inside the binary.
+func checkFeeds(env *environment, dir string) error {
+	cat, err := catalogue(dir)
+	if err != nil {
+		return err
+	}
+	_, err = fmt.Fprintf(env.stdout, "%d feeds, %d code lists, %d division codes: no problem found\n", len(cat.Feeds), len(cat.Lists), cat.Divisions.Codes())
+	return err
+}
+
+type sheetOptions struct {
+	feed, unit, asOf string
+	testArea         bool
+	clock            func() time.Time
+}
+
+// errSheetOption is an option that says nothing of the file.
+var errSheetOption = errors.New("option")
+
+// checkFile judges one file with the step that the worker uses. With a report
+// and an error, the report is whole and the annotated copy was not written.
+func checkFile(ctx context.Context, cat *feed.Catalogue, path, annotate string, o sheetOptions) (*sheet.Report, error) {
+	spec := cat.Feed(o.feed)
+	if spec == nil {
+		return nil, fmt.Errorf("%w: 没有数据类别 no feed %q; the feeds are %s", errSheetOption, o.feed, strings.Join(feedNames(cat), ", "))
+	}
+	opt := sheet.Options{Catalogue: cat, Feed: spec, Unit: o.unit, Clock: o.clock}
+	if o.asOf != "" {
+		day, err := time.ParseInLocation(time.DateOnly, o.asOf, feed.Shanghai)
+		if err != nil {
+			return nil, fmt.Errorf("%w: --as-of 应写成 2016-11-30。 --as-of is written 2016-11-30", errSheetOption)
+		}
+		opt.AsOf = day
+	}
+	file, err := sheet.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = file.Close() }() // it was only read
+	step := transform.NewCheck(transform.CheckOptions{Catalogue: cat, AllowTestAreas: o.testArea, Clock: o.clock})
+	defer step.Release()
+	opt.Step = step
+	report, err := sheet.Check(ctx, file, opt)
+	if err != nil {
+		return nil, err
+	}
+	if annotate != "" {
+		if err := sheet.Annotate(file, report, annotate); err != nil {
+			return report, err
+		}
+	}
+	return report, nil
+}
+
+// runTemplate writes the workbook that a clerk fills in.
+func runTemplate(_ context.Context, env *environment, args []string) error {
+	flags := env.flags("template", "--feed FEED [--out FILE]")
+	name := flags.String("feed", "", "feed to write the template of, such as worker")
+	out := flags.String("out", "", "file to write; empty means FEED-template.xlsx, - means standard output")
+	dir := flags.String("feeds", "", "folder of feed files; empty means those inside the binary")
+	if _, err := env.parseMixed(flags, args, 0, 0); err != nil {
+		return err
+	}
+	cat, err := catalogue(*dir)
+	if err != nil {
+		return err
+	}
+	spec := cat.Feed(*name)
+	if spec == nil {
+		fmt.Fprintf(env.stderr, "duiwu: 没有数据类别 no feed %q; the feeds are %s\n", *name, strings.Join(feedNames(cat), ", "))
+		return errUsage
+	}
+	if *out == "-" {
+		return template.Write(env.stdout, cat, spec)
+	}
+	path := *out
+	if path == "" {
+		path = spec.Feed + "-template.xlsx"
+	}
+	f, err := os.OpenFile(path, os.O_CREATE|os.O_WRONLY|os.O_TRUNC, 0o644)
+	if err != nil {
+		return err
+	}
+	err = errors.Join(template.Write(f, cat, spec), f.Close())
+	if err != nil {
+		return err
+	}
+	_, err = fmt.Fprintf(env.stdout, "已写出“%s”模板 %s；填好后用 duiwu check %s --feed %s --unit 单位代码 检查。\nThe template of feed %s is %s.\n", spec.Zh, path, path, spec.Feed, spec.Feed, path)
+	return err
+}
