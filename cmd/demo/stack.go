@@ -44,6 +44,8 @@ type stack struct {
 	world    world
 	// pushed says that this run sent messages, so its measurements mean something.
 	pushed bool
+	// idleCPU is what the embedded server had used before the job began.
+	idleCPU float64
 
 	stopSupervisor context.CancelFunc
 }
@@ -99,6 +101,9 @@ func start(ctx context.Context, o *options, log *slog.Logger, stderr io.Writer) 
 	}
 	if s.conn, err = clickhouse.Open(opts); err != nil {
 		return nil, fmt.Errorf("cannot open the database: %w", err)
+	}
+	if s.engine != nil {
+		s.idleCPU, _ = usage(s.engine.PID())
 	}
 	if s.worker, err = s.startWorker(stderr); err != nil {
 		return nil, err

@@ -46,7 +46,9 @@ type summary struct {
 	// RowsPerSecond and CPUPerMillion are 0 when the run found its work done.
 	RowsPerSecond float64 `json:"rows_per_second"`
 	CPUPerMillion float64 `json:"cpu_seconds_per_million"`
-	// CPU and memory by process; those of servers of the user's own are absent.
+	// CPU and memory by process since the job began: starting the server and
+	// making the tables is not the job. Those of servers of the user's own are
+	// absent.
 	WorkerCPU      float64 `json:"worker_cpu_seconds"`
 	ClickHouseCPU  float64 `json:"clickhouse_cpu_seconds"`
 	PeakRSSMB      float64 `json:"peak_rss_mb"`
@@ -220,6 +222,7 @@ func (s *stack) measure(sum *summary) {
 	sum.WorkerCPU, sum.PeakRSSMB = usage(s.worker.pid())
 	if s.engine != nil {
 		sum.ClickHouseCPU, sum.ClickHousePeak = usage(s.engine.PID())
+		sum.ClickHouseCPU -= s.idleCPU
 	}
 	if sum.Received > 0 && s.pushed {
 		sum.CPUPerMillion = (sum.WorkerCPU + sum.ClickHouseCPU) / float64(sum.Received) * 1e6
