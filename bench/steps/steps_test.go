@@ -1,0 +1,122 @@
+// Package steps measures what the worker does with a record between Kafka and the
+// database, on one core:
+//
+//	go test ./bench/steps -bench . -count 6 -cpuprofile cpu.prof
+package steps
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"io"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/apache/arrow/go/v15/arrow/ipc"
+	"github.com/apache/arrow/go/v15/arrow/memory"
+
+	"github.com/duiwu/duiwu/ingest"
+	"github.com/duiwu/duiwu/ingest/feeds"
+	"github.com/duiwu/duiwu/internal/feed"
+	"github.com/duiwu/duiwu/internal/flow"
+	"github.com/duiwu/duiwu/transform"
+)
+
+const rows = 50_000
+
+var now = time.Date(2016, 11, 30, 20, 0, 0, 0, feed.Shanghai)
+
+// workerJSON is a record of the worker feed with a valid number of a reserved area.
+func workerJSON(i int) []byte {
+	id := fmt.Appendf(nil, "11990119%02d%02d%02d%03d", 60+i%40, 1+i%12, 1+i%28, i%1000)
+	sum := 0
+	for k, w := range [17]int{7, 9, 10, 5, 8, 4, 2, 1, 6, 3, 7, 9, 10, 5, 8, 4, 2} {
+		sum += int(id[k]-'0') * w
+	}
+	return fmt.Appendf(nil, `{"schema_version":"1","reporting_unit":"310000","feed":"worker","batch_id":"2016-11-310000-01","record_id":"W-310000-%07d","op":"U","period":"2016-11","effective_from":"2016-11-30","reported_at":"2016-11-03T10:%02d:%02d+08:00","id_number":"%s%c","name":"阿依古丽·买买提","mobile":"138%08d","sex":"%d","birth_date":"19%02d-%02d-%02d","ethnic_code":"05","political_code":"13","education_code":"21","major_social_work":"true","worker_category":"1","position_level":"2","employer_uscc":"52119900MJ0000018T","county_code":"310115","entry_on":"2016-11-11","is_trainer":"false"}`,
+		i, i/60%60, i%60, id, "10X98765432"[sum%11], i, 2-i%2, 60+i%40, 1+i%12, 1+i%28)
+}
+
+type nothing struct{}
+
+func (nothing) Newest(context.Context, *feed.Spec, func([]byte, int32, flow.Version) error) error {
+	return nil
+}
+
+func (nothing) Stored(_ context.Context, _ *feed.Spec, keys []flow.Known) ([]bool, error) {
+	return make([]bool, len(keys)), nil
+}
+
+func BenchmarkSteps(b *testing.B) {
+	cat, err := feed.Load(feeds.FS)
+	if err != nil {
+		b.Fatal(err)
+	}
+	values := make([][]byte, rows)
+	for i := range values {
+		values[i] = workerJSON(i)
+	}
+	mem := memory.DefaultAllocator
+	decoder := ingest.NewDecoder(cat, mem, "310000", 0)
+	check := transform.NewCheck(transform.CheckOptions{Catalogue: cat, AllowTestAreas: true, Mem: mem, Clock: func() time.Time { return now }})
+	pseudonymize, err := transform.NewPseudonymize(transform.TokenKeys{Algorithm: "sha256", Keys: [][]byte{bytes.Repeat([]byte{1}, 32)}}, cat, mem)
+	if err != nil {
+		b.Fatal(err)
+	}
+	var took [5]int64
+	last := cpu()
+	lap := func(i int) {
+		t := cpu()
+		took[i] += t - last
+		last = t
+	}
+	for b.Loop() {
+		dedupe, err := transform.NewDedupe(b.Context(), transform.DedupeOptions{Feeds: cat.Feeds, History: nothing{}, Revision: 1, Mem: mem})
+		if err != nil {
+			b.Fatal(err)
+		}
+		last = cpu()
+		for i, v := range values {
+			if err := decoder.Add(&ingest.Message{Offset: int64(i), Value: v}); err != nil {
+				b.Fatal(err)
+			}
+		}
+		cut := flow.Cut{Unit: "310000", Arrived: now, Span: flow.Span{Topic: "duiwu.feed.310000", Last: rows - 1}}
+		cut.Parts, cut.Rejects, cut.Tally = decoder.Flush()
+		lap(0)
+		for i, s := range []flow.Step{check, pseudonymize, dedupe} {
+			out, err := s.Apply(b.Context(), cut)
+			if err != nil {
+				b.Fatal(err)
+			}
+			cut.Release()
+			cut = out
+			lap(1 + i)
+		}
+		if len(cut.Rejects) > 0 || cut.Parts[0].Rows.NumRows() != rows {
+			b.Fatalf("%d rejects, first %+v", len(cut.Rejects), cut.Rejects[0])
+		}
+		w := ipc.NewWriter(io.Discard, ipc.WithSchema(cut.Parts[0].Rows.Schema()))
+		if err := w.Write(cut.Parts[0].Rows); err != nil {
+			b.Fatal(err)
+		}
+		cut.Release()
+		lap(4)
+	}
+	b.ReportMetric(0, "ns/op")
+	var sum int64
+	for i, step := range []string{"decode", "check", "pseudonymize", "dedupe", "encode"} {
+		b.ReportMetric(float64(took[i])/float64(b.N*rows), step+"-ns/record")
+		sum += took[i]
+	}
+	b.ReportMetric(float64(sum)/float64(b.N*rows), "sum-ns/record")
+}
+
+func cpu() int64 {
+	var u syscall.Rusage
+	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &u); err != nil {
+		panic(err)
+	}
+	return u.Utime.Nano() + u.Stime.Nano()
+}
