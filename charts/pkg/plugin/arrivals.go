@@ -146,6 +146,10 @@ func (d *Datasource) missing(a *arrivals, feeds []string) []Missing {
 	now := d.now()
 	for _, name := range feeds {
 		s := d.catalogue.Contract.Feed(name)
+		if !s.Owed {
+			// A unit that buys no posts or holds no class has nothing to be late with.
+			continue
+		}
 		want := d.expected(s, now)
 		for _, u := range d.units(d.Today()) {
 			got, ever := a.feeds[name][u.Code]
@@ -158,10 +162,6 @@ func (d *Datasource) missing(a *arrivals, feeds []string) []Missing {
 			m := Missing{Unit: u.Code, Feed: name, Expected: want.Format("2006-01")}
 			if ever {
 				m.Last = got.period.Format("2006-01")
-			} else if !s.Owed {
-				// A unit without a single record of what it need not have (it buys no
-				// posts, it holds no class) is not late with it.
-				continue
 			}
 			out = append(out, m)
 		}
