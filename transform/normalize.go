@@ -26,8 +26,9 @@ var firstReport = time.Date(2003, 1, 1, 0, 0, 0, 0, feed.Shanghai).UnixMilli()
 const (
 	// clockSlack is how far ahead of the worker's clock a province's may run.
 	clockSlack = 10 * time.Minute
-	// oldReport is the age from which a report is worth a warning.
-	oldReport = 365 * 24 * time.Hour
+	// oldReport is the age from which a report is worth a warning: a year, and
+	// the month in which the last of a year's reports are due.
+	oldReport = 400 * 24 * time.Hour
 )
 
 // sheet is the working state for the batches of one feed.

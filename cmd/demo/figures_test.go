@@ -128,3 +128,24 @@ func TestFiguresAreThoseOfTheWorld(t *testing.T) {
 	}
 	require.Len(t, fresh, 32)
 }
+
+// TestLateUnitsAreThoseThatWerePlanted: two provinces have not sent November.
+func TestLateUnitsAreThoseThatWerePlanted(t *testing.T) {
+	o := testOptions(t, 20_000)
+	s := startStack(t, o)
+	s.job(t)
+	ds, err := plugin.Open(plugin.Config{URL: s.dsn, Today: generate.Today.Format(time.DateOnly), SuppressBelow: -1})
+	require.NoError(t, err)
+	defer ds.Dispose()
+	f := ask(t, ds, `{"indicator":"I-01","groupBy":["province"]}`)
+	raw, err := json.Marshal(f.Meta.Custom)
+	require.NoError(t, err)
+	var meta struct{ UnitsMissing []struct{ Unit string } }
+	require.NoError(t, json.Unmarshal(raw, &meta))
+	var late []string
+	for _, m := range meta.UnitsMissing {
+		late = append(late, m.Unit)
+	}
+	slices.Sort(late)
+	require.Equal(t, s.manifest.LateUnits, slices.Compact(late))
+}

@@ -198,8 +198,16 @@ func (g *Generator) topic(i int) string {
 // plant counts a planted mess.
 func (g *Generator) plant(kind string) { g.man.planted[kind]++ }
 
+// snapshotLag is how long after the month's last week its snapshots are
+// reported: in the first working days of the next month, when they are due.
+const snapshotLag = 9 * 86400
+
 // begin starts a record: the envelope but record_id, which the caller sets.
 func (g *Generator) begin(f feedID, unit, month int, from int32, at int64) *rec {
+	switch f {
+	case fWorker, fOrg, fPost, fDemoSite, fContext:
+		at += snapshotLag
+	}
 	r := &g.r
 	*r = rec{feed: f, unit: unit, month: month, buf: r.buf[:0], outcome: isNew}
 	r.lit(eVersion, "1")

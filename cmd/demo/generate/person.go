@@ -8,8 +8,9 @@ import (
 // months is how many months of daily life the world has; the first is December 2015.
 const months = 12
 
-// Today is the demo's clock: the evening on which everything that will come has come.
-var Today = time.Date(2016, 11, 30, 20, 0, 0, 0, time.FixedZone("+08:00", 8*60*60))
+// Today is the demo's clock: November's snapshots were due two days ago, and who
+// has not sent them is late.
+var Today = time.Date(2016, 12, 9, 20, 0, 0, 0, time.FixedZone("+08:00", 8*60*60))
 
 const (
 	saltCounty uint64 = iota + 1
