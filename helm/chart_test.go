@@ -32,6 +32,8 @@ type scenario struct {
 	Name, Values string
 	APIVersions  []string
 	Upgrade      bool
+	// Schema is a file to hold Values against, instead of rendering the chart.
+	Schema string
 }
 
 type result struct {

@@ -52,6 +52,9 @@ type Case struct {
 	// APIVersions are what the cluster knows beside Kubernetes' own.
 	APIVersions []string
 	Upgrade     bool
+	// Schema is a file with a JSON schema. When it is given, Values is any YAML,
+	// and is held against it; the chart is left alone.
+	Schema string
 }
 
 // Result is what became of a case.
@@ -102,6 +105,16 @@ func render(dir string, c Case, crds map[string]crd) Result {
 	values := map[string]any{}
 	if err := sigsyaml.Unmarshal([]byte(c.Values), &values); err != nil {
 		return fail(fmt.Errorf("cannot read the values: %w", err))
+	}
+	if c.Schema != "" {
+		raw, err := os.ReadFile(c.Schema)
+		if err == nil {
+			err = util.ValidateAgainstSingleSchema(values, raw)
+		}
+		if err != nil {
+			return fail(err)
+		}
+		return r
 	}
 	chart, err := loader.Load(dir)
 	if err != nil {
