@@ -17,7 +17,7 @@ import (
 // and the library that writes it holds all of it.
 const (
 	annotateBytes    = 64 << 20 // of the workbook once unpacked
-	annotateRows     = 200_000
+	annotateRows     = 50_000
 	annotateCells    = 20_000
 	annotateComments = 2_000
 )
@@ -92,10 +92,6 @@ func copyAsBook(in *File, r *Report) (*excelize.File, error) {
 		return nil, err
 	}
 	const name = "Sheet1"
-	w, err := book.NewStreamWriter(name)
-	if err != nil {
-		return fail(err)
-	}
 	head := 0
 	var rows [][]any
 	var at []int
@@ -127,17 +123,14 @@ func copyAsBook(in *File, r *Report) (*excelize.File, error) {
 		for _, n := range src.names() {
 			names = append(names, n)
 		}
-		if err := w.SetRow("A1", names); err != nil {
+		if err := book.SetSheetRow(name, "A1", &names); err != nil {
 			return fail(err)
 		}
 	}
 	for i, cells := range rows {
-		if err := w.SetRow(fmt.Sprintf("A%d", at[i]+head), cells); err != nil {
+		if err := book.SetSheetRow(name, fmt.Sprintf("A%d", at[i]+head), &cells); err != nil {
 			return fail(err)
 		}
-	}
-	if err := w.Flush(); err != nil {
-		return fail(err)
 	}
 	return book, nil
 }

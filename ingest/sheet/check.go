@@ -110,6 +110,8 @@ type checker struct {
 	absent  []bool
 	tables  int // with a header
 	hidden  map[int]bool
+	// keyAt is the column of the first field of the natural key, by table.
+	keyAt map[int]int
 
 	// The batch at hand.
 	builders []*array.StringBuilder
@@ -154,7 +156,7 @@ type counters struct {
 func newChecker(f *File, opt *Options) *checker {
 	c := &checker{
 		opt: opt, file: f, spec: opt.Feed, all: opt.Feed.All(), match: newMatcher(opt.Feed),
-		table: -1, own: map[int32]map[string]bool{}, hidden: map[int]bool{},
+		table: -1, own: map[int32]map[string]bool{}, hidden: map[int]bool{}, keyAt: map[int]int{},
 		example: Example(opt.Catalogue, opt.Feed),
 	}
 	c.report = &Report{Feed: opt.Feed.Feed, spec: opt.Feed, max: opt.MaxFindings, Counts: map[feed.Rule]int{}, letters: !f.src.named()}
@@ -356,6 +358,7 @@ func (c *checker) named(names []string, line int) error {
 	for i := first; i < len(h.columns); i++ {
 		c.judgeColumn("", i)
 	}
+	c.keyAt[0] = slices.IndexFunc(h.columns, func(x column) bool { return x.field == c.natural[0] })
 	return nil
 }
 
@@ -399,6 +402,7 @@ func (c *checker) judgeHead(sheet string) {
 	for i := range c.head.columns {
 		c.judgeColumn(sheet, i)
 	}
+	c.keyAt[c.table] = slices.IndexFunc(c.head.columns, func(x column) bool { return x.field == c.natural[0] })
 	have := make([]bool, len(c.all))
 	for _, col := range c.head.columns {
 		if col.field >= 0 {
@@ -469,6 +473,9 @@ func (c *checker) data(ctx context.Context, r *row) error {
 	for i := range r.cells {
 		cl := &r.cells[i]
 		if i >= len(c.head.columns) || c.head.columns[i].skip && c.head.columns[i].heading == "" {
+			if i == 0 && len(cl.text) <= 7 && cl.form == noFormula && plainNumber(cl.text) {
+				continue // a counting column without a heading
+			}
 			if strings.TrimSpace(cl.text) != "" && !stray {
 				// Which cell is missing or split cannot be known.
 				stray = true
@@ -947,10 +954,7 @@ func (c *checker) warns(rule feed.Rule, f *feed.Field, v []byte, wire arrow.Reco
 
 // duplicates names the rows whose natural key stands twice.
 func (c *checker) duplicates() error {
-	at, field := -1, c.natural[0]
-	if c.head != nil {
-		at = slices.IndexFunc(c.head.columns, func(x column) bool { return x.field == field })
-	}
+	field := c.natural[0]
 	return c.keys.twice(func(first, again entry) {
 		rule := feed.DuplicateInFile
 		if first.content != again.content {
@@ -958,7 +962,7 @@ func (c *checker) duplicates() error {
 		}
 		pos, bad := c.report.at(again.place)
 		other, _ := c.report.at(first.place)
-		c.report.add(finding{table: pos.table, sheet: pos.sheet, line: pos.line, column: at, field: field, rule: rule, otherSheet: other.sheet, otherLine: other.line})
+		c.report.add(finding{table: pos.table, sheet: pos.sheet, line: pos.line, column: c.keyAt[pos.table], field: field, rule: rule, otherSheet: other.sheet, otherLine: other.line})
 		if rule.Severity() == feed.Error && !bad {
 			c.report.Accepted--
 		}

@@ -47,7 +47,7 @@ func openText(in input, size int64) (*text, error) {
 		return nil, fmt.Errorf("cannot read the file: %w", err)
 	case zero > 0:
 		return nil, unusable("这不是文本，也不是认识的表格格式。", "This is neither text nor a table format that is known.")
-	case bad == 0 || good > 20*bad:
+	case bad == 0 || good > 3*bad: // GB18030 read as UTF-8 is nearly all bad
 		return decoded("utf-8", all(0)), nil
 	}
 	return decoded("gb18030", transform.NewReader(all(0), simplifiedchinese.GB18030.NewDecoder())), nil
