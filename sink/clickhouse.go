@@ -25,6 +25,8 @@ import (
 	"github.com/ClickHouse/clickhouse-go/v2/lib/driver"
 	"github.com/apache/arrow/go/v15/arrow"
 
+	"golang.org/x/sync/singleflight"
+
 	"github.com/duiwu/duiwu/internal/feed"
 )
 
@@ -63,6 +65,7 @@ type Sink struct {
 
 	mu      sync.Mutex
 	checked map[string]check
+	checks  singleflight.Group
 	// What waits for a table, by its name.
 	batches map[string]*queue[arrow.Record]
 	small   map[string]*queue[jsonRows]

@@ -285,13 +285,26 @@ func (s *Sink) forget(table string) {
 // there under its name and type, in the feed's order. Columns that a newer
 // version added are no trouble, since an insert names its columns.
 func (s *Sink) check(ctx context.Context, spec *feed.Spec) (int64, error) {
-	h := historyTable(spec)
+	name := spec.HistoryTable()
 	s.mu.Lock()
-	c, ok := s.checked[h.name]
+	c, ok := s.checked[name]
 	s.mu.Unlock()
 	if ok && time.Since(c.at) < s.opt.Recheck {
 		return c.times, nil
 	}
+	// Partitions that begin together ask once.
+	times, err, _ := s.checks.Do(name, func() (any, error) { return s.checkNow(ctx, spec) })
+	if err != nil {
+		if ctx.Err() == nil && errors.Is(err, context.Canceled) {
+			return s.checkNow(ctx, spec) // the one who asked was stopped
+		}
+		return 0, err
+	}
+	return times.(int64), nil
+}
+
+func (s *Sink) checkNow(ctx context.Context, spec *feed.Spec) (int64, error) {
+	h := historyTable(spec)
 	cur, v := currentTable(spec), currentView(spec)
 	have, err := s.columns(ctx, h.name, cur.name, v.name)
 	if err != nil {
@@ -302,7 +315,7 @@ func (s *Sink) check(ctx context.Context, spec *feed.Spec) (int64, error) {
 			return 0, flow.Permanent(err)
 		}
 	}
-	c = check{at: time.Now()}
+	c := check{at: time.Now()}
 	var views uint64
 	err = s.rows(ctx, "SELECT length(dependencies_table) FROM system.tables WHERE database = currentDatabase() AND name = {t:String}",
 		params{"t": text(h.name)}, func(scan func(...any) error) error { return scan(&views) })

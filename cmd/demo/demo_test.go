@@ -60,8 +60,9 @@ func startStack(t *testing.T, o *options) *stack {
 // job runs the job to its end and returns its summary.
 func (s *stack) job(t *testing.T) *summary {
 	t.Helper()
-	begun := time.Now()
 	require.NoError(t, s.push(t.Context()))
+	begun := time.Now()
+	require.NoError(t, s.work())
 	require.NoError(t, s.wait(t.Context()))
 	sum, err := s.summarize(t.Context(), time.Since(begun))
 	require.NoError(t, err)
@@ -136,6 +137,7 @@ func TestKilledAtRandomMoments(t *testing.T) {
 	// Small cuts make many moments between two writes.
 	o.workerArgs = []string{"--cut-rows", "250", "--linger", "50ms", "--session", "2s", "--rebalance", "2s"}
 	s = startStack(t, o)
+	require.NoError(t, s.work()) // while the messages still come
 	seed := uint64(time.Now().UnixNano())
 	t.Logf("seed %d", seed)
 	dice := rand.New(rand.NewPCG(seed, 1))

@@ -89,8 +89,13 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 		return err
 	}
 	defer s.stop()
-	begun := time.Now()
 	if err := s.push(ctx); err != nil {
+		return err
+	}
+	// The worker begins when the year is in the topics: what is measured is the
+	// worker and the database, not the making of the world beside them.
+	begun := time.Now()
+	if err := s.work(); err != nil {
 		return err
 	}
 	if err := s.wait(ctx); err != nil {

@@ -47,6 +47,7 @@ type stack struct {
 	// idleCPU is what the embedded server had used before the job began.
 	idleCPU float64
 
+	stderr         io.Writer
 	stopSupervisor context.CancelFunc
 }
 
@@ -105,9 +106,7 @@ func start(ctx context.Context, o *options, log *slog.Logger, stderr io.Writer) 
 	if s.engine != nil {
 		s.idleCPU, _ = usage(s.engine.PID())
 	}
-	if s.worker, err = s.startWorker(stderr); err != nil {
-		return nil, err
-	}
+	s.stderr = stderr
 	return s, nil
 }
 
@@ -254,14 +253,15 @@ type worker struct {
 	failed  int
 }
 
-func (s *stack) startWorker(stderr io.Writer) (*worker, error) {
+// work starts the worker.
+func (s *stack) work() error {
 	keys, hash := filepath.Join(s.o.dir, "token.keys"), filepath.Join(s.o.dir, "hash.key")
 	if err := errors.Join(os.WriteFile(keys, []byte(demoTokenKey), 0o600), os.WriteFile(hash, []byte(demoHashKey), 0o600)); err != nil {
-		return nil, err
+		return err
 	}
 	out := logFile(s.o.dir, "worker.log")
 	if s.o.verbose {
-		out = io.MultiWriter(out, stderr)
+		out = io.MultiWriter(out, s.stderr)
 	}
 	w := &worker{s: s, log: out, done: make(chan struct{}), args: []string{
 		"worker", "--token-keys", keys, "--hash-key", hash, "--test-areas",
@@ -271,10 +271,11 @@ func (s *stack) startWorker(stderr io.Writer) (*worker, error) {
 	}}
 	w.args = append(w.args, s.o.workerArgs...)
 	if err := w.spawn(); err != nil {
-		return nil, err
+		return err
 	}
 	go w.watch()
-	return w, nil
+	s.worker = w
+	return nil
 }
 
 func (w *worker) spawn() error {
