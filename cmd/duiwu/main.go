@@ -132,16 +132,18 @@ func (e *environment) parse(fs *flag.FlagSet, args []string, least, most int) ([
 // parseMixed is parse with arguments allowed before and between flags:
 // check FILE --feed worker.
 func (e *environment) parseMixed(fs *flag.FlagSet, args []string, least, most int) ([]string, error) {
+	more, err := e.parse(fs, args, 0, len(args))
+	if err != nil {
+		return nil, err
+	}
 	var rest []string
-	for {
-		more, err := e.parse(fs, args, 0, len(args))
-		if err != nil {
-			return nil, err
+	for len(more) > 0 {
+		rest = append(rest, more[0])
+		// The environment was read above and must not win over a flag of before.
+		if err := fs.Parse(more[1:]); err != nil {
+			return nil, errUsage // flag has printed why
 		}
-		if len(more) == 0 {
-			break
-		}
-		rest, args = append(rest, more[0]), more[1:]
+		more = fs.Args()
 	}
 	if n := len(rest); n < least || n > most {
 		fs.Usage()

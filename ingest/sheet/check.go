@@ -110,6 +110,7 @@ type checker struct {
 	absent  []bool
 	tables  int // with a header
 	hidden  map[int]bool
+	passed  map[int]bool // hidden sheets that were not read
 	// keyAt is the column of the first field of the natural key, by table.
 	keyAt map[int]int
 
@@ -150,13 +151,13 @@ type position struct {
 }
 
 type counters struct {
-	hiddenRows, formulas, footers, examples, repeated, counting int
+	hiddenRows, formulas, footers, examples, repeated int
 }
 
 func newChecker(f *File, opt *Options) *checker {
 	c := &checker{
 		opt: opt, file: f, spec: opt.Feed, all: opt.Feed.All(), match: newMatcher(opt.Feed),
-		table: -1, own: map[int32]map[string]bool{}, hidden: map[int]bool{}, keyAt: map[int]int{},
+		table: -1, own: map[int32]map[string]bool{}, hidden: map[int]bool{}, passed: map[int]bool{}, keyAt: map[int]int{},
 		example: Example(opt.Catalogue, opt.Feed),
 	}
 	c.report = &Report{Feed: opt.Feed.Feed, spec: opt.Feed, max: opt.MaxFindings, Counts: map[feed.Rule]int{}, letters: !f.src.named()}
@@ -262,7 +263,8 @@ func (c *checker) take(ctx context.Context, r *row) error {
 		}
 		c.table, c.head, c.ahead = r.table, nil, c.ahead[:0]
 	}
-	if c.hidden[r.table] && c.tables > 0 {
+	if c.hidden[r.table] && (c.passed[r.table] || c.tables > 0 && c.head == nil) {
+		c.passed[r.table] = true
 		return nil // a hidden sheet counts only where no visible one is a table
 	}
 	if c.head != nil {
@@ -430,13 +432,7 @@ func (c *checker) judgeColumn(sheet string, i int) {
 			}
 		}
 	}
-	if col.skip {
-		if col.heading != "" {
-			c.counters.counting++
-		}
-		return
-	}
-	if col.rule == feed.NoRule {
+	if col.skip || col.rule == feed.NoRule {
 		return
 	}
 	c.blocked = true
@@ -468,7 +464,6 @@ func (c *checker) data(ctx context.Context, r *row) error {
 	clear(c.vals)
 	at := int32(len(c.batch))
 	p := pending{pos: position{r.table, r.sheet, r.line}, columns: c.head.columns, bad: c.blocked}
-	line := 0
 	stray := false
 	for i := range r.cells {
 		cl := &r.cells[i]
@@ -496,7 +491,6 @@ func (c *checker) data(ctx context.Context, r *row) error {
 			text = ""
 		}
 		c.vals[f] = text
-		line++
 	}
 	if !c.file.src.named() && c.isExample() {
 		delete(c.own, at)
@@ -988,13 +982,5 @@ func (c *checker) tell() {
 	if c.file.date1904 {
 		c.report.Notes = append(c.report.Notes, feed.Lingual{Zh: "工作簿使用 1904 日期系统，已按其换算。", En: "The workbook counts dates from 1904, and they were read so."})
 	}
-	skipped := 0
-	if c.tables > 0 {
-		for _, h := range c.hidden {
-			if h {
-				skipped++
-			}
-		}
-	}
-	say(skipped, "有 %d 个隐藏的工作表未读。", "%d hidden sheets were not read.")
+	say(len(c.passed), "有 %d 个隐藏的工作表未读。", "%d hidden sheets were not read.")
 }

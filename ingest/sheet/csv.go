@@ -198,8 +198,12 @@ func plainFormula(b []byte, wrapped bool) formula {
 	case '=', '@':
 		return bareFormula
 	case '+', '-':
-		// +86 138..., -5 and a lone hyphen are no formulas, +cmd|... is.
-		if bytes.ContainsAny(b, "|(!") {
+		// +86 (138)..., -5 and a lone hyphen are no formulas; +cmd|... is, and
+		// so is -SUM(...).
+		if bytes.ContainsAny(b, "|!") {
+			return bareFormula
+		}
+		if i := bytes.IndexByte(b, '('); i > 0 && (b[i-1]|0x20) >= 'a' && (b[i-1]|0x20) <= 'z' {
 			return bareFormula
 		}
 	}
