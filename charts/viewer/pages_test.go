@@ -13,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/chromedp/cdproto/cdp"
 	"github.com/chromedp/cdproto/emulation"
 	"github.com/chromedp/cdproto/log"
 	"github.com/chromedp/cdproto/network"
@@ -36,9 +37,9 @@ func browser(t *testing.T) context.Context {
 	t.Cleanup(cancel)
 	ctx, cancel = chromedp.NewContext(ctx)
 	t.Cleanup(cancel)
-	ctx, cancel = context.WithTimeout(ctx, 4*time.Minute)
+	require.NoError(t, chromedp.Do(ctx)) // starts the browser, which must outlive the timeout of a step
+	ctx, cancel = context.WithTimeout(ctx, 5*time.Minute)
 	t.Cleanup(cancel)
-	require.NoError(t, chromedp.Run(ctx))
 	return ctx
 }
 
@@ -53,32 +54,33 @@ func pageOf(t *testing.T, c plugin.Config) string {
 }
 
 // listen collects what a page complains of and where else it asks.
-func listen(ctx context.Context, home string) func() []string {
+func listen(t *testing.T, ctx context.Context, home string) func() []string {
+	t.Helper()
 	var mu sync.Mutex
 	var out []string
 	note := func(s string) { mu.Lock(); out = append(out, s); mu.Unlock() }
-	chromedp.ListenTarget(ctx, func(ev any) {
+	require.NoError(t, chromedp.Listen(ctx, func(ev any) {
 		switch e := ev.(type) {
 		case *runtime.EventConsoleAPICalled:
-			if e.Type == runtime.APITypeError || e.Type == runtime.APITypeWarning {
+			if k := string(e.Type); k == "error" || k == "warning" {
 				var s []string
 				for _, a := range e.Args {
-					s = append(s, string(a.Value)+a.Description)
+					s = append(s, fmt.Sprint(a.Value, a.Description))
 				}
 				note("console: " + strings.Join(s, " "))
 			}
 		case *runtime.EventExceptionThrown:
-			note("exception: " + e.ExceptionDetails.Error())
+			note(fmt.Sprint("exception: ", e.ExceptionDetails.Text, e.ExceptionDetails.Exception))
 		case *log.EventEntryAdded:
-			if e.Entry.Level == log.LevelError {
-				note("log: " + e.Entry.Text + " " + e.Entry.URL)
+			if string(e.Entry.Level) == "error" {
+				note(fmt.Sprint("log: ", e.Entry.Text, " ", e.Entry.URL))
 			}
 		case *network.EventRequestWillBeSent:
 			if u := e.Request.URL; !strings.HasPrefix(u, home) && !strings.HasPrefix(u, "data:") {
 				note("asks elsewhere: " + u)
 			}
 		}
-	})
+	}))
 	return func() []string { mu.Lock(); defer mu.Unlock(); return append([]string(nil), out...) }
 }
 
@@ -104,21 +106,31 @@ const spill = `(() => {
   return bad.slice(0, 12);
 })()`
 
-func load(url string, w, h int64) chromedp.Tasks {
-	return chromedp.Tasks{
-		emulation.SetDeviceMetricsOverride(w, h, 1, false),
-		chromedp.Navigate("about:blank"),
+func load(url string, w, h int64) chromedp.Action[chromedp.Void] {
+	return chromedp.Steps(
+		chromedp.EmulateViewport(w, h),
 		chromedp.Navigate(url),
-		chromedp.WaitVisible(`body[data-ready]`, chromedp.ByQuery),
-		chromedp.Evaluate(`document.fonts.ready.then(() => new Promise(r => setTimeout(r, 250)))`, nil, func(p *runtime.EvaluateParams) *runtime.EvaluateParams { return p.WithAwaitPromise(true) }),
-	}
+		chromedp.WaitVisible(chromedp.CSS(`body[data-ready]`)),
+		chromedp.Func(func(ctx context.Context, target *chromedp.Target) error {
+			_, err := chromedp.Evaluate[bool](`document.fonts.ready.then(() => new Promise(r => setTimeout(() => r(true), 250)))`, chromedp.EvalAwaitPromise)(ctx, target)
+			return err
+		}),
+	)
 }
 
-func screenshots(t *testing.T) string {
+// run runs one action that must succeed.
+func run[T any](t *testing.T, ctx context.Context, a chromedp.Action[T]) T {
+	t.Helper()
+	v, err := chromedp.Run(ctx, a)
+	require.NoError(t, err)
+	return v
+}
+
+func shoot(t *testing.T, ctx context.Context, name string) {
 	t.Helper()
 	dir := filepath.Join("..", "..", "screenshots")
 	require.NoError(t, os.MkdirAll(dir, 0o755))
-	return dir
+	require.NoError(t, os.WriteFile(filepath.Join(dir, name+".png"), run(t, ctx, chromedp.CaptureScreenshot()), 0o644))
 }
 
 // What is drawn must be what the database says, at every size, theme and
@@ -128,18 +140,14 @@ func TestPages(t *testing.T) {
 	db := chartstest.New(t, "charts_pages")
 	chartstest.Nation(t, db)
 	home := pageOf(t, plugin.Config{URL: db.DSN(), Today: today})
-	complaints := listen(ctx, home)
-	dir := screenshots(t)
+	complaints := listen(t, ctx, home)
 	f := func(page, query, lang, theme string, w, h int64) {
 		t.Helper()
 		url := fmt.Sprintf("%s/d/%s?lang=%s&theme=%s%s", home, page, lang, theme, query)
-		var bad []string
-		var png []byte
-		err := chromedp.Run(ctx, load(url, w, h), chromedp.Evaluate(spill, &bad), chromedp.CaptureScreenshot(&png))
 		name := fmt.Sprintf("%s-%s-%s-%d", page, lang, theme, w)
-		require.NoError(t, err, "%s %v", name, complaints())
-		require.NoError(t, os.WriteFile(filepath.Join(dir, name+".png"), png, 0o644))
-		if len(bad) > 0 {
+		require.NoError(t, chromedp.Do(ctx, load(url, w, h)), "%s %v", name, complaints())
+		shoot(t, ctx, name)
+		if bad := run(t, ctx, chromedp.Evaluate[[]string](spill)); len(bad) > 0 {
 			t.Errorf("%s:\n  %s", name, strings.Join(bad, "\n  "))
 		}
 	}
@@ -155,9 +163,9 @@ func TestPages(t *testing.T) {
 	require.Empty(t, complaints())
 
 	t.Run("numbers", func(t *testing.T) {
-		var drawn []struct{ Indicator, Unit, Value, State string }
-		require.NoError(t, chromedp.Run(ctx, load(home+"/d/D01?lang=zh", 1366, 768), chromedp.Evaluate(
-			`[...document.querySelectorAll("[data-indicator]:not(.chart):not([data-part]):not([data-code])")].map(e => ({Indicator: e.dataset.indicator, Unit: e.dataset.unit, Value: e.dataset.value, State: e.dataset.state || ""}))`, &drawn)))
+		require.NoError(t, chromedp.Do(ctx, load(home+"/d/D01?lang=zh", 1366, 768)))
+		drawn := run(t, ctx, chromedp.Evaluate[[]struct{ Indicator, Unit, Value, State string }](
+			`[...document.querySelectorAll("[data-indicator]:not(.chart):not([data-part]):not([data-code])")].map(e => ({Indicator: e.dataset.indicator, Unit: e.dataset.unit, Value: e.dataset.value, State: e.dataset.state || ""}))`))
 		// The same figures by other statements, written for this test alone.
 		stock := `SELECT reporting_unit AS u, uniqExact(id_number_token) AS w FROM employment FINAL WHERE worker_category IN ('01','02','03') AND start_on <= '2016-11-11' AND (end_on IS NULL OR end_on > '2016-11-11') GROUP BY u`
 		users := `SELECT reporting_unit AS u, argMax(registered_users, period) AS n FROM context FINAL WHERE division_code = reporting_unit GROUP BY u`
@@ -208,20 +216,20 @@ func TestPages(t *testing.T) {
 	})
 
 	t.Run("source", func(t *testing.T) {
-		var text string
-		var focused string
-		require.NoError(t, chromedp.Run(ctx, load(home+"/d/D01?lang=zh", 1366, 768),
-			// By keyboard alone: the headline is reachable, explains itself, opens and closes.
-			chromedp.Evaluate(`document.querySelector('[data-indicator="I-01"][role=button]').focus(); document.getElementById("tip").textContent`, &focused),
-			chromedp.KeyEvent("\r"), chromedp.WaitVisible(`dialog.source`, chromedp.ByQuery),
-			chromedp.Text(`dialog.source`, &text, chromedp.ByQuery)))
-		require.Contains(t, focused, "I-01 第 1 版")
+		// By keyboard alone: the headline is reachable, explains itself, opens and closes.
+		require.NoError(t, chromedp.Do(ctx, load(home+"/d/D01?lang=zh", 1366, 768), chromedp.Func(func(ctx context.Context, target *chromedp.Target) error {
+			_, err := cdp.Call(ctx, target, emulation.SetFocusEmulationEnabled, emulation.SetFocusEmulationEnabledParams{Enabled: true})
+			return err
+		})))
+		tip := run(t, ctx, chromedp.Evaluate[string](`document.querySelector('[data-indicator="I-01"][role=button]').focus(); document.getElementById("tip").textContent`))
+		require.Contains(t, tip, "I-01 第 1 版")
+		require.NoError(t, chromedp.Do(ctx, chromedp.KeyEvent("\r"), chromedp.WaitVisible(chromedp.CSS(`dialog.source`))))
+		text := run(t, ctx, chromedp.Text(chromedp.CSS(`dialog.source`)))
 		for _, want := range []string{"这个数字从哪里来", "一人在全国只计一次", "I-01 第 1 版", "来源记录", "32 个报送单位中的 32 个", "执行的查询", "T-SCALE-2020"} {
 			require.Contains(t, text, want)
 		}
-		var png []byte
-		require.NoError(t, chromedp.Run(ctx, chromedp.CaptureScreenshot(&png), chromedp.KeyEvent("\x1b"), chromedp.WaitNotPresent(`dialog.source`, chromedp.ByQuery)))
-		require.NoError(t, os.WriteFile(filepath.Join(dir, "source.png"), png, 0o644))
+		shoot(t, ctx, "source")
+		require.NoError(t, chromedp.Do(ctx, chromedp.KeyEvent("\x1b"), chromedp.WaitNotPresent(chromedp.CSS(`dialog.source`))))
 	})
 	require.Empty(t, complaints())
 }
@@ -231,8 +239,8 @@ func TestTroubleIsAClearSentence(t *testing.T) {
 	ctx := browser(t)
 	f := func(c plugin.Config, want ...string) {
 		t.Helper()
-		var text string
-		require.NoError(t, chromedp.Run(ctx, chromedp.Navigate(pageOf(t, c)+"/d/D01?lang=zh"), chromedp.WaitVisible(`.trouble`, chromedp.ByQuery), chromedp.Text(`.trouble`, &text, chromedp.ByQuery)))
+		require.NoError(t, chromedp.Do(ctx, chromedp.Navigate(pageOf(t, c)+"/d/D01?lang=zh"), chromedp.WaitVisible(chromedp.CSS(`.trouble`))))
+		text := run(t, ctx, chromedp.Text(chromedp.CSS(`.trouble`)))
 		for _, w := range want {
 			require.Contains(t, text, w)
 		}

@@ -107,3 +107,30 @@ func TestQueryAnswersInGrafanasForm(t *testing.T) {
 	require.Equal(t, 404, code)
 	require.Contains(t, text, "没有这个报送单位")
 }
+
+// BenchmarkNationalOverview asks what one load of D01 asks, of 46,000 spells.
+func BenchmarkNationalOverview(b *testing.B) {
+	db := chartstest.New(b, "charts_bench")
+	chartstest.Nation(b, db)
+	ds, err := plugin.Open(plugin.Config{URL: db.DSN(), Today: today})
+	require.NoError(b, err)
+	defer ds.Dispose()
+	h := viewer.Handler(ds, fstest.MapFS{}, viewer.Options{})
+	var queries []string
+	add := func(more string, ids ...string) {
+		for _, id := range ids {
+			queries = append(queries, `{"refId":"`+string(rune('A'+len(queries)))+`","indicator":"`+id+`"`+more+`}`)
+		}
+	}
+	add(`,"compare":["previous_month","last_year"]`, "I-01", "I-03", "I-06", "I-09", "I-10", "I-14", "I-16", "I-20")
+	add(`,"groupBy":["month"]`, "I-01", "I-03", "I-14", "I-16", "I-20")
+	add(`,"groupBy":["province"]`, "I-06", "I-10", "I-40")
+	add(`,"groupBy":["province","purchase_mode"]`, "I-24")
+	for b.Loop() {
+		w := httptest.NewRecorder()
+		h.ServeHTTP(w, httptest.NewRequest(http.MethodPost, "/api/ds/query", strings.NewReader(`{"queries":[`+strings.Join(queries, ",")+`]}`)))
+		if w.Code != 200 || strings.Contains(w.Body.String(), `"error"`) {
+			b.Fatal(w.Body.String())
+		}
+	}
+}

@@ -136,6 +136,7 @@ func (db *DB) send(t testing.TB, v url.Values, body io.Reader, sql string) strin
 		t.Fatal(err)
 	}
 	req.SetBasicAuth(engine.Admin, db.engine.Password(engine.Admin))
+	req.Close = true // an idle connection keeps the engine from ending in order
 	res, err := http.DefaultClient.Do(req)
 	if err != nil {
 		t.Fatal(err)

@@ -7,7 +7,7 @@ import (
 	"time"
 )
 
-// Nation fills twelve months of 32 units with plausible invented figures, so
+// Nation fills thirteen months of 32 units with plausible invented figures, so
 // that pages can be looked at. Today is 2016-11-11. Hunan is late with every
 // monthly feed, Qinghai is very small, Tibet has sent no counts of users.
 func Nation(t testing.TB, db *DB) {
@@ -19,7 +19,7 @@ func Nation(t testing.TB, db *DB) {
 	}
 	person := 0
 	day := func(d time.Time) string { return d.Format(time.DateOnly) }
-	first := time.Date(2015, 11, 1, 0, 0, 0, 0, time.UTC)
+	first := time.Date(2015, 10, 1, 0, 0, 0, 0, time.UTC)
 	for i, u := range db.Contract.Units {
 		if !u.Reports {
 			continue
@@ -66,7 +66,7 @@ func Nation(t testing.TB, db *DB) {
 				"start_on": day(start), "end_on": end, "employment_form": "01", "worker_category": cat, "county_code": county(w % counties), "leave_reason": reason,
 				"period": "2016-11-01", "effective_from": day(start), "reported_at": "2016-11-11 07:40:00.000"})
 			if rnd(7000+w) < 0.28+0.3*rnd(5) {
-				add("qualification", Row{"reporting_unit": u.Code, "id_number_token": Person(person), "cert_level": string(rune('1' + int(1.35*rnd(8000+w)))), "issued_on": day(start.AddDate(0, int(24*rnd(81+w))-6, 0)), "cert_status": "1"})
+				add("qualification", Row{"reporting_unit": u.Code, "id_number_token": Person(person), "cert_level": string(rune('1' + int(1.35*rnd(8000+w)))), "issued_on": day(start.AddDate(0, int(24*rnd(81+w))-6, 0)), "cert_status": "1", "effective_from": day(start), "reported_at": "2016-11-09 15:20:00.000"})
 			}
 			if rnd(6000+w) < 0.35+0.6*rnd(6) {
 				on := time.Date(2016, time.Month(1+int(10*rnd(61+w))), 12, 0, 0, 0, 0, time.UTC)
@@ -77,10 +77,10 @@ func Nation(t testing.TB, db *DB) {
 					"effective_from": day(on), "period": day(on.AddDate(0, 0, -11)), "reported_at": day(on) + " 18:00:00.000"})
 			}
 		}
-		for m := range 12 {
+		for m := range 13 {
 			month := first.AddDate(0, m, 0)
 			last := monthEnd(month)
-			if u.Code == late && m == 11 {
+			if u.Code == late && m == 12 {
 				continue
 			}
 			sent := month.AddDate(0, 1, 3+int(3*rnd(m))).Format(time.DateOnly) + " 16:20:00.000"
@@ -106,7 +106,7 @@ func Nation(t testing.TB, db *DB) {
 				}
 				add("org", at(Row{"uscc": fmt.Sprintf("ORG-%s-%02d", u.Code, n), "org_name": "", "org_type": []string{"52", "52", "51", "53"}[n%4], "county_code": county(n % counties), "status": "active", "worker_total": 1 + n}))
 			}
-			if posts := int(float64(workers) / 3 * (1 - rnd(8))); m >= 2 && posts > 0 && m == 11-boolInt(u.Code == late) {
+			if posts := int(float64(workers) / 3 * (1 - rnd(8))); m >= 2 && posts > 0 && m == 12-boolInt(u.Code == late) {
 				for n := range posts {
 					add("post", at(Row{"post_id": fmt.Sprint("G", n), "purchaser_uscc": "11" + u.Code + "0000000000", "provider_uscc": fmt.Sprintf("ORG-%s-00", u.Code), "budget_year": 2016,
 						"county_code": county(n % counties), "unit_price_fen": 5_200_000 + 100_000*(n%9), "fund_source": "02", "start_on": "2016-02-01", "filled": n%9 != 0}))
@@ -117,12 +117,24 @@ func Nation(t testing.TB, db *DB) {
 			start := time.Date(2016, time.Month(1+n%9), 1, 0, 0, 0, 0, time.UTC)
 			add("project", Row{"reporting_unit": u.Code, "project_id": fmt.Sprint("N", n), "purchaser_uscc": "11" + u.Code + "0000000000", "provider_uscc": fmt.Sprintf("ORG-%s-%02d", u.Code, n%5), "project_name": "",
 				"budget_year": 2016, "amount_fen": int64(30_000_000 + 90_000_000*rnd(200+n)), "fund_source": "02", "procurement_method": "01", "service_types": []string{"1"}, "county_code": county(n % counties),
-				"start_on": day(start), "end_on": day(start.AddDate(1, 0, -1)), "period": "2016-10-01", "reported_at": "2016-11-04 10:00:00.000"})
+				"start_on": day(start), "end_on": day(start.AddDate(1, 0, -1)), "period": "2016-10-01", "effective_from": day(start), "reported_at": "2016-11-04 10:00:00.000"})
 		}
 	}
-	for _, table := range []string{"employment", "qualification", "attendance", "context", "org", "post", "project"} {
+	for i := range 4 {
+		for _, u := range db.Contract.Units {
+			if u.Reports {
+				add("training", Row{"reporting_unit": u.Code, "session_id": fmt.Sprint("S", i), "tier": string(rune('1' + i)), "kind": "2", "county_code": u.Code, "start_on": "2016-02-01", "end_on": "2016-02-02", "hours": 16, "attendee_total": 30, "effective_from": "2016-02-02"})
+			}
+		}
+	}
+	for _, table := range []string{"training", "employment", "qualification", "attendance", "context", "org", "post", "project"} {
 		db.Insert(t, table, insert[table]...)
 	}
+	// The pipeline's views, as tables.
+	db.Exec(t, "CREATE TABLE balance (unit String, feed String, received Int64, duplicate Int64, rejected Int64) ENGINE = Memory")
+	db.Exec(t, "CREATE TABLE receipts (unit String, rules Map(String, Int64)) ENGINE = Memory")
+	db.Exec(t, "INSERT INTO balance SELECT reporting_unit, 'employment', toInt64(count() * 1.06), toInt64(count() * 0.04), toInt64(count() * 1.06) - toInt64(count() * 0.04) - count() FROM employment GROUP BY reporting_unit")
+	db.Exec(t, "INSERT INTO receipts SELECT unit, map('ric_checksum', intDiv(rejected * 6, 10), 'code_list', intDiv(rejected * 3, 10), 'division_unknown', intDiv(rejected, 10)) FROM balance")
 }
 
 func boolInt(b bool) int {

@@ -120,23 +120,27 @@ func (c *Catalogue) Codes(in *Indicator, dimension string) []string {
 	return out
 }
 
-// persons holds one row per day and person with the unit, category and county
-// of the primary spell: of the open ones the latest start, then the lower unit
-// code, then the lower record id, so that the choice never depends on row order.
-const persons = `SELECT d, person, tupleElement(spell, 1) AS unit, tupleElement(spell, 2) AS category, tupleElement(spell, 3) AS county, spells
+// persons holds one row per spell, with a flag per day that says whether it is
+// its person's primary one: open on the day, and no better one is. The better is
+// the later start, then the lower unit code, then the lower record id, so that
+// the choice never depends on row order. Flags, and not one row per person and
+// day, make twelve months about as quick as one day.
+const persons = `SELECT person, tupleElement(s, 2) AS unit, tupleElement(s, 4) AS category, tupleElement(s, 5) AS county,
+  arrayMap(d -> toUInt64(tupleElement(s, 6) <= d AND tupleElement(s, 7) > d
+    AND NOT arrayExists(o -> o < s AND tupleElement(o, 6) <= d AND tupleElement(o, 7) > d, spells)), {dates:Array(Date32)}) AS here
 FROM (
-  SELECT d, id_number_token AS person,
-    argMin((reporting_unit, worker_category, county_code), (-toInt32(start_on), reporting_unit, record_id)) AS spell,
-    count() AS spells
-  FROM (
-    SELECT id_number_token, reporting_unit, record_id, worker_category, county_code, start_on, end_on
-    FROM employment FINAL
-    WHERE worker_category IN {categories:Array(String)}
-  )
-  ARRAY JOIN {dates:Array(Date32)} AS d
-  WHERE start_on <= d AND (end_on IS NULL OR end_on > d)
-  GROUP BY d, person
-)`
+  SELECT id_number_token AS person,
+    groupArray((-toInt32(start_on), toString(reporting_unit), record_id, toString(worker_category), toString(county_code), start_on, ifNull(end_on, toDate32('2299-12-31')))) AS spells
+  FROM employment FINAL
+  WHERE worker_category IN {categories:Array(String)}
+  GROUP BY person
+)
+ARRAY JOIN spells AS s`
+
+// byDay turns sums of flags (column flags) into one row per day.
+func byDay(columns, flags string) string {
+	return "SELECT d, " + columns + ", v, v AS source\nFROM (\n" + indent(flags) + "\n)\nARRAY JOIN {dates:Array(Date32)} AS d, flags AS v"
+}
 
 // grid holds every day and code for each unit that has ever sent a feed, so
 // that a count of nothing is zero, and a unit that never reported has no row.
@@ -191,17 +195,22 @@ func (k *compiler) stock(l *Leaf) string {
 		if !k.split(l) {
 			cat = "arrayJoin({codes:Array(String)})"
 		}
-		return onGrid("SELECT d, toString(unit) AS unit, "+cat+" AS cat, count() AS v, sum(spells) AS source\nFROM persons\nGROUP BY d, unit, cat", "employment")
+		return onGrid(byDay("unit, cat", "SELECT unit, "+cat+" AS cat, sumForEach(here) AS flags\nFROM persons\nGROUP BY unit, cat"), "employment")
 	}
 	cat := k.cat("worker_category", "p.category")
 	if k.q.Split == "training_tier" {
 		cat = "e.tier"
 	}
-	return onGrid("SELECT p.d AS d, toString(p.unit) AS unit, "+cat+" AS cat, count() AS v, sum(p.spells + e.records) AS source\n"+
-		"FROM persons AS p\nINNER JOIN (\n"+indent(k.with(l.With))+"\n) AS e ON p.d = e.d AND p.person = e.person\nGROUP BY d, unit, cat", "employment")
+	from := "toDate32('1900-01-01')"
+	if l.With.Window == "year_to_date" {
+		from = "toDate32(toStartOfYear(d))"
+	}
+	return onGrid(byDay("unit, cat", "SELECT p.unit AS unit, "+cat+" AS cat,\n  sumForEach(arrayMap((h, d) -> h AND arrayExists(x -> x <= d AND x >= "+from+", e.days), p.here, {dates:Array(Date32)})) AS flags\n"+
+		"FROM persons AS p\nINNER JOIN (\n"+indent(k.with(l.With))+"\n) AS e ON p.person = e.person\nGROUP BY unit, cat"), "employment")
 }
 
-// with finds the persons who satisfy a condition: d, person, tier, records.
+// with finds the persons who satisfy a condition, and the days of the records
+// that do: person, tier, days.
 func (k *compiler) with(w *With) string {
 	s := k.c.Contract.Feed(w.Feed)
 	col := func(name string) string { return s.All()[s.Index(name)].Column() }
@@ -227,11 +236,7 @@ func (k *compiler) with(w *With) string {
 		unless = col(w.UnlessField)
 		value("with_unless", "bar", "!=", w.Unless)
 	}
-	from := "toDate32('1900-01-01')"
-	if w.Window == "year_to_date" {
-		from = "toDate32(toStartOfYear(d))"
-	}
-	group := "d, person"
+	group := "person"
 	tier, source := "''", "newest"
 	if k.q.Split == "training_tier" {
 		// Tier belongs to the session, which the unit reports in its own feed.
@@ -240,8 +245,8 @@ func (k *compiler) with(w *With) string {
 		source = "newest AS n INNER JOIN (SELECT reporting_unit, session_id, toString(argMax(tier, _version)) AS tier FROM training FINAL GROUP BY reporting_unit, session_id) AS t ON n.reporting_unit = t.reporting_unit AND n.session_id = t.session_id"
 	}
 	newest := "SELECT " + strings.Join(key, ", ") + ",\n  argMax(" + col(w.Field) + ", _version) AS fact, argMax(" + col(w.Date) + ", _version) AS day, argMax(" + unless + ", _version) AS bar\nFROM " + s.CurrentTable() + " FINAL\nGROUP BY " + strings.Join(key, ", ")
-	return "WITH newest AS (\n" + indent(newest) + "\n)\nSELECT d, " + col("id_number") + " AS person, " + tier + " AS tier, count() AS records\nFROM (SELECT * FROM " + source + ")\nARRAY JOIN {dates:Array(Date32)} AS d\n" +
-		"WHERE day <= d AND day >= " + from + " AND " + strings.Join(cond, " AND ") + "\nGROUP BY " + group
+	return "WITH newest AS (\n" + indent(newest) + "\n)\nSELECT " + col("id_number") + " AS person, " + tier + " AS tier, groupArray(day) AS days\nFROM (SELECT * FROM " + source + ")\n" +
+		"WHERE " + strings.Join(cond, " AND ") + "\nGROUP BY " + group
 }
 
 // area gives the counts of context by unit, area and month. A province's own
@@ -271,7 +276,7 @@ func (k *compiler) gap(l *Leaf) string {
 		"FROM (\n  SELECT l.d AS d, a.unit AS unit, a.area AS area, a.x AS x\n  FROM (\n" + indent(indent(counties)) + "\n  ) AS a\n  INNER JOIN (\n" +
 		"    SELECT d, unit, max(month) AS latest\n    FROM (\n" + indent(indent(indent(counties))) + "\n    )\n    ARRAY JOIN {dates:Array(Date32)} AS d\n    WHERE month <= d\n    GROUP BY d, unit\n" +
 		"  ) AS l ON a.unit = l.unit AND a.month = l.latest\n  WHERE a.unit IN (SELECT DISTINCT toString(reporting_unit) FROM employment)\n) AS need\n" +
-		"LEFT JOIN (\n  SELECT d, toString(unit) AS unit, toString(county) AS area, count() AS v, sum(spells) AS source\n  FROM persons\n  GROUP BY d, unit, area\n) AS have ON need.d = have.d AND need.unit = have.unit AND need.area = have.area\nGROUP BY d, unit"
+		"LEFT JOIN (\n" + indent(byDay("unit, area", "SELECT unit, county AS area, sumForEach(here) AS flags\nFROM persons\nGROUP BY unit, area")) + "\n) AS have ON need.d = have.d AND need.unit = have.unit AND need.area = have.area\nGROUP BY d, unit"
 }
 
 func (k *compiler) orgs(l *Leaf) string {

@@ -369,9 +369,12 @@ func (p *plan) begun(a *arrivals, t time.Time) bool {
 		b := a.begun(name, t)
 		any, all = any || b, all && b
 	}
-	switch p.in.Measure.Kind {
-	case "mix", "freshness":
+	switch m := &p.in.Measure; {
+	case m.Kind == "mix" || m.Kind == "freshness":
 		return any
+	case m.Top.Kind == "active_orgs":
+		// Contracts only add to the organisations that have workers.
+		return a.begun(p.in.Feeds()[0], t)
 	}
 	return all
 }

@@ -1,18 +1,15 @@
 WITH persons AS (
-  SELECT d, person, tupleElement(spell, 1) AS unit, tupleElement(spell, 2) AS category, tupleElement(spell, 3) AS county, spells
+  SELECT person, tupleElement(s, 2) AS unit, tupleElement(s, 4) AS category, tupleElement(s, 5) AS county,
+    arrayMap(d -> toUInt64(tupleElement(s, 6) <= d AND tupleElement(s, 7) > d
+      AND NOT arrayExists(o -> o < s AND tupleElement(o, 6) <= d AND tupleElement(o, 7) > d, spells)), {dates:Array(Date32)}) AS here
   FROM (
-    SELECT d, id_number_token AS person,
-      argMin((reporting_unit, worker_category, county_code), (-toInt32(start_on), reporting_unit, record_id)) AS spell,
-      count() AS spells
-    FROM (
-      SELECT id_number_token, reporting_unit, record_id, worker_category, county_code, start_on, end_on
-      FROM employment FINAL
-      WHERE worker_category IN {categories:Array(String)}
-    )
-    ARRAY JOIN {dates:Array(Date32)} AS d
-    WHERE start_on <= d AND (end_on IS NULL OR end_on > d)
-    GROUP BY d, person
+    SELECT id_number_token AS person,
+      groupArray((-toInt32(start_on), toString(reporting_unit), record_id, toString(worker_category), toString(county_code), start_on, ifNull(end_on, toDate32('2299-12-31')))) AS spells
+    FROM employment FINAL
+    WHERE worker_category IN {categories:Array(String)}
+    GROUP BY person
   )
+  ARRAY JOIN spells AS s
 )
 SELECT d, unit, cat, n, m, source
 FROM (
@@ -24,9 +21,13 @@ FROM (
       FROM (SELECT DISTINCT unit FROM (SELECT DISTINCT toString(reporting_unit) AS unit FROM employment))
     ) AS g
     LEFT JOIN (
-      SELECT d, toString(unit) AS unit, '' AS cat, count() AS v, sum(spells) AS source
-      FROM persons
-      GROUP BY d, unit, cat
+      SELECT d, unit, cat, v, v AS source
+      FROM (
+        SELECT unit, '' AS cat, sumForEach(here) AS flags
+        FROM persons
+        GROUP BY unit, cat
+      )
+      ARRAY JOIN {dates:Array(Date32)} AS d, flags AS v
     ) AS c ON g.d = c.d AND g.unit = c.unit AND g.cat = c.cat
   ) AS t
   INNER JOIN (

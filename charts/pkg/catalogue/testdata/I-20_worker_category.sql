@@ -1,18 +1,15 @@
 WITH persons AS (
-  SELECT d, person, tupleElement(spell, 1) AS unit, tupleElement(spell, 2) AS category, tupleElement(spell, 3) AS county, spells
+  SELECT person, tupleElement(s, 2) AS unit, tupleElement(s, 4) AS category, tupleElement(s, 5) AS county,
+    arrayMap(d -> toUInt64(tupleElement(s, 6) <= d AND tupleElement(s, 7) > d
+      AND NOT arrayExists(o -> o < s AND tupleElement(o, 6) <= d AND tupleElement(o, 7) > d, spells)), {dates:Array(Date32)}) AS here
   FROM (
-    SELECT d, id_number_token AS person,
-      argMin((reporting_unit, worker_category, county_code), (-toInt32(start_on), reporting_unit, record_id)) AS spell,
-      count() AS spells
-    FROM (
-      SELECT id_number_token, reporting_unit, record_id, worker_category, county_code, start_on, end_on
-      FROM employment FINAL
-      WHERE worker_category IN {categories:Array(String)}
-    )
-    ARRAY JOIN {dates:Array(Date32)} AS d
-    WHERE start_on <= d AND (end_on IS NULL OR end_on > d)
-    GROUP BY d, person
+    SELECT id_number_token AS person,
+      groupArray((-toInt32(start_on), toString(reporting_unit), record_id, toString(worker_category), toString(county_code), start_on, ifNull(end_on, toDate32('2299-12-31')))) AS spells
+    FROM employment FINAL
+    WHERE worker_category IN {categories:Array(String)}
+    GROUP BY person
   )
+  ARRAY JOIN spells AS s
 )
 SELECT d, unit, cat, n, m, source
 FROM (
@@ -24,22 +21,26 @@ FROM (
       FROM (SELECT DISTINCT unit FROM (SELECT DISTINCT toString(reporting_unit) AS unit FROM employment))
     ) AS g
     LEFT JOIN (
-      SELECT p.d AS d, toString(p.unit) AS unit, toString(p.category) AS cat, count() AS v, sum(p.spells + e.records) AS source
-      FROM persons AS p
-      INNER JOIN (
-        WITH newest AS (
-          SELECT id_number_token, cert_level,
-            argMax(cert_level, _version) AS fact, argMax(issued_on, _version) AS day, argMax(cert_status, _version) AS bar
-          FROM qualification FINAL
-          GROUP BY id_number_token, cert_level
-        )
-        SELECT d, id_number_token AS person, '' AS tier, count() AS records
-        FROM (SELECT * FROM newest)
-        ARRAY JOIN {dates:Array(Date32)} AS d
-        WHERE day <= d AND day >= toDate32('1900-01-01') AND ifNull(toString(fact), '') >= {with_min:String} AND ifNull(toString(bar), '') != {with_unless:String}
-        GROUP BY d, person
-      ) AS e ON p.d = e.d AND p.person = e.person
-      GROUP BY d, unit, cat
+      SELECT d, unit, cat, v, v AS source
+      FROM (
+        SELECT p.unit AS unit, toString(p.category) AS cat,
+          sumForEach(arrayMap((h, d) -> h AND arrayExists(x -> x <= d AND x >= toDate32('1900-01-01'), e.days), p.here, {dates:Array(Date32)})) AS flags
+        FROM persons AS p
+        INNER JOIN (
+          WITH newest AS (
+            SELECT id_number_token, cert_level,
+              argMax(cert_level, _version) AS fact, argMax(issued_on, _version) AS day, argMax(cert_status, _version) AS bar
+            FROM qualification FINAL
+            GROUP BY id_number_token, cert_level
+          )
+          SELECT id_number_token AS person, '' AS tier, groupArray(day) AS days
+          FROM (SELECT * FROM newest)
+          WHERE ifNull(toString(fact), '') >= {with_min:String} AND ifNull(toString(bar), '') != {with_unless:String}
+          GROUP BY person
+        ) AS e ON p.person = e.person
+        GROUP BY unit, cat
+      )
+      ARRAY JOIN {dates:Array(Date32)} AS d, flags AS v
     ) AS c ON g.d = c.d AND g.unit = c.unit AND g.cat = c.cat
   ) AS t
   INNER JOIN (
@@ -49,9 +50,13 @@ FROM (
       FROM (SELECT DISTINCT unit FROM (SELECT DISTINCT toString(reporting_unit) AS unit FROM employment))
     ) AS g
     LEFT JOIN (
-      SELECT d, toString(unit) AS unit, toString(category) AS cat, count() AS v, sum(spells) AS source
-      FROM persons
-      GROUP BY d, unit, cat
+      SELECT d, unit, cat, v, v AS source
+      FROM (
+        SELECT unit, toString(category) AS cat, sumForEach(here) AS flags
+        FROM persons
+        GROUP BY unit, cat
+      )
+      ARRAY JOIN {dates:Array(Date32)} AS d, flags AS v
     ) AS c ON g.d = c.d AND g.unit = c.unit AND g.cat = c.cat
   ) AS b ON t.d = b.d AND t.unit = b.unit AND t.cat = b.cat
 )

@@ -26,7 +26,7 @@ export interface Row {
 /** One answered query. */
 export interface Answer { rows: Row[]; meta: Provenance; sql: string }
 
-export interface Unit { code: string; zh: string; shortZh: string; abbr: string; en: string; region: string; type: string; reports: boolean; row: number; col: number }
+export interface Unit { code: string; zh: string; shortZh: string; abbr: string; en: string; iso: string; region: string; type: string; reports: boolean; row: number; col: number }
 
 export interface Query {
   indicator: string; groupBy?: string[]; filter?: { units?: string[]; codes?: string[] }; compare?: string[];

@@ -1,10 +1,10 @@
 import { ask } from "./api";
 import { h } from "./dom";
-import { date, figure, fixed, integer, money, short } from "./format";
-import { href, L, lang, pick } from "./i18n";
+import { figure, fixed, integer, money, month, short } from "./format";
+import { href, L, lang, pick, theme } from "./i18n";
 import type { Context } from "./main";
 import { bind, unitName } from "./panel";
-import { big, byUnit, card, delta, first, footer, head, modeBar, ranking, spark, tiles } from "./parts";
+import { big, byUnit, card, delta, first, footer, head, mark, modeBar, ranking, spark, tiles } from "./parts";
 
 const months = ["month"], province = ["province"];
 const since = ["previous_month", "last_year"];
@@ -40,9 +40,9 @@ export async function national({ units, today }: Context) {
     h("p", { class: "deltas" }, delta(a.size, size, size.previous_month, "较上月末", "on last month"), delta(a.size, size, size.last_year, "较上年同期", "on last year")),
     spark(a.sizeByMonth, "--accent", "trend"),
     target ? h("div", { class: "target" },
-      h("p", {}, L(`目标 ${integer(target.value)} 人（${date(target.due)} 前）`, `Target ${integer(target.value)} by ${date(target.due)}`), unverified(target), h("b", {}, done === null ? "—" : fixed(done, 1) + "%")),
+      h("p", {}, L(`目标 ${integer(target.value)} 人，${month(target.due)}止`, `Target ${integer(target.value)} by ${month(target.due)}`), unverified(target), h("b", {}, done === null ? "—" : fixed(done, 1) + "%")),
       h("div", { class: "bar", role: "img", "aria-label": L(`完成 ${fixed(done ?? 0, 1)}%`, `${fixed(done ?? 0, 1)}% reached`) }, h("i", { style: { width: `${Math.min(100, done ?? 0)}%` } }))) : null,
-    h("p", { class: "aside" }, L("每万人口 ", "Per 10,000 residents "), bind(h("b", {}, short(residents.value, a.residents.meta)), a.residents, residents), L(" 名", "")));
+    h("p", { class: "aside" }, h("span", {}, L("每万人口 ", "Per 10,000 residents "), bind(h("b", {}, short(residents.value, a.residents.meta)), a.residents, residents), L(" 名社工", " workers"))));
 
   const part = (zh: string, en: string, p: "numerator" | "denominator") => h("div", { class: "part" },
     h("span", {}, L(zh, en)), bind(h("b", {}, load[p] === null ? "—" : integer(load[p]!)), a.load, load, { part: p }), h("span", { class: "unit" }, L("人", "persons")));
@@ -56,7 +56,7 @@ export async function national({ units, today }: Context) {
     h("p", { class: "aside" }, L("缺口最大：", "Largest gaps: "),
       worst.map((r, i) => [i ? L("、", ", ") : "", bind(h("b", {}, `${unitName(r.unit)} ${integer(r.value!)}`), a.gapByUnit, r)])));
 
-  const map = card("map", L("力量分布是否均衡？", "Is the force spread evenly?"), `${pick(a.denseByUnit.meta)}${L("（颜色越深，社工越多）", " (the deeper, the more workers)")}`,
+  const map = card("map", L("力量分布是否均衡？", "Is the force spread evenly?"), `${pick(a.denseByUnit.meta)}${theme === "dark" ? L("（颜色越亮，社工越多）", " (the brighter, the more)") : L("（颜色越深，社工越多）", " (the darker, the more)")}`,
     ...tiles(a.denseByUnit, units, { link: toUnit }));
   const rank = card("rank", L("哪里人手多，哪里人手少？", "Where are hands, where are none?"), `${pick(a.denseByUnit.meta)} · ${pick(a.denseByUnit.meta.unit)}`,
     h("p", { class: "rank-heads" }, h("span", {}, pick(a.denseByUnit.meta.unit)), h("span", {}, h("i", { class: "project" }), L("项目", "project"), h("i", { class: "post" }), L("岗位", "post"))),
@@ -94,7 +94,7 @@ export async function national({ units, today }: Context) {
     h("div", { class: "dots" }, reporting.map((u) => {
       const r = fresh.get(u.code);
       const v = r?.value ?? null;
-      const e = h("a", { class: "dot " + (v === null ? "none" : v <= 48 ? "new" : v <= 24 * 7 ? "week" : "old"), href: toUnit(u.code) }, u.abbr || u.shortZh.slice(0, 1));
+      const e = h("a", { class: "dot " + (v === null ? "none" : v <= 48 ? "new" : v <= 24 * 7 ? "week" : "old"), href: toUnit(u.code) }, mark(u));
       return r ? bind(e, a.freshByUnit, r, { quiet: true }) : e;
     })),
     h("p", { class: "keys" },

@@ -34,6 +34,9 @@ export async function province({ units, today }: Context) {
   const queries: Record<string, Query> = {
     trendNation: { indicator: chosen === "I-40" ? "I-10" : chosen, groupBy: ["month"] },
     mode: { indicator: "I-24", groupBy: ["province", "purchase_mode"], filter: mine },
+    kinds: { indicator: "I-01", groupBy: ["province", "worker_category"], filter: mine },
+    kindsNation: { indicator: "I-01", groupBy: ["worker_category"] },
+    tiers: { indicator: "I-16", groupBy: ["province", "training_tier"], filter: mine },
     modeNation: { indicator: "I-24", groupBy: ["purchase_mode"] },
   };
   for (const id of shown) {
@@ -76,10 +79,10 @@ export async function province({ units, today }: Context) {
       h("th", { scope: "row" }, h("small", {}, m.frame !== frame ? L(...frames[m.frame]) : ""), h("a", { href: href("D11", { unit, indicator: id }), "aria-current": id === chosen ? "true" : null }, pick(m))),
       h("td", { class: "main" }, bind(h("span", { class: "cell " + r.state }, h("b", {}, r.state === "suppressed" ? cellText(r, m) : f.text), h("small", {}, f.unit)), x, r)),
       h("td", {}, r.national_mean == null ? "—" : short(r.national_mean, m)),
-      h("td", {}, r.target == null ? h("span", { class: "soft" }, "—") : h("span", {}, scopeOf(x) ? short(r.target, m) : L("全国目标", "nation's"), m.targets[0] && !m.targets[0].verified ? h("em", { class: "unverified" }, L("未经核实", "unverified")) : null)),
+      h("td", {}, r.target == null ? h("span", { class: "soft" }, "—") : h("span", {}, scopeOf(x) ? short(r.target, m) : L("全国目标", "national"), m.targets[0] && !m.targets[0].verified ? h("em", { class: "unverified" }, L("未经核实", "unverified")) : null)),
       h("td", { class: "delta " + good }, change === null ? "—" : signed(change, m)),
       h("td", {}, r.rank == null ? "—" : h("span", {}, h("b", {}, String(r.rank)), h("small", {}, ` / ${ranked}`))),
-      h("td", { class: "wide" }, strip(x, unit, r.national_mean ?? null)),
+      h("td", { class: "wide" }, strip(x, unit, scopeOf(x) ? r.national_mean ?? null : null)),
       h("td", { class: "wide" }, id === "I-40" ? h("span", { class: "soft" }, L("只看当前", "now only")) : spark(a[id + "m"], "--accent", "mini"))));
     frame = m.frame;
   }
@@ -109,6 +112,20 @@ export async function province({ units, today }: Context) {
         r ? bind(h("b", {}, r.value === null ? "—" : `${money(r.numerator ?? 0)} · ${short(r.value, a.mode.meta)}`), a.mode, r) : h("b", {}, "—"));
     })));
 
+  // A bar for each code, of the largest; the tick is the nation's.
+  const total = (x: Answer) => x.rows.reduce((t, r) => t + (r.value ?? 0), 0);
+  const shareRow = (r: Row, x: Answer, label: string, value: string, part: number, nation: number | null) => h("div", { class: "share-row" },
+    h("span", { title: r.codeName }, label), bind(h("b", {}, value), x, r),
+    h("span", { class: "track " + (nation === null ? "bare" : ""), style: nation === null ? {} : { "--mean": `${nation}%` } }, h("i", { style: { width: `${Math.min(100, part)}%` } })));
+  const kinds = a.kinds.rows.map((r) => {
+    const part = r.value === null ? 0 : (100 * r.value) / (total(a.kinds) || 1);
+    const n = a.kindsNation.rows.find((x) => x.code === r.code)?.value ?? 0;
+    return shareRow(r, a.kinds, kindName[r.code] ? L(...kindName[r.code]) : r.codeName, r.state === "suppressed" ? cellText(r, a.kinds.meta) : L(`${integer(r.value ?? 0)} 人`, integer(r.value ?? 0)), part, (100 * n) / (total(a.kindsNation) || 1));
+  });
+  const tiers = a.tiers.rows.map((r) => shareRow(r, a.tiers, r.codeName, cellText(r, a.tiers.meta) + (r.value === null ? "" : "%"), r.value ?? 0, null));
+  const who = card("who-card", L("谁在做这项工作，受过哪一级培训？", "Who works, and who is trained?"), L("人员类别构成（竖线为全国），各层级参训率", "by category (tick: nation), by training tier"),
+    h("div", { class: "shares" }, kinds), h("div", { class: "shares" }, tiers));
+
   const late = [...new Map(shown.flatMap((id) => a[id].meta.unitsMissing).filter((x) => x.unit === unit).map((x) => [x.feed, x])).values()];
   const share = (n: number) => `${quality.received ? (100 * n) / quality.received : 0}%`;
   const counted = (zh: string, en: string, n: number, cls: string) => h("div", { class: "count " + cls }, h("span", {}, h("i", {}), L(zh, en)), h("b", { "data-quality": cls, "data-unit": unit, "data-value": n }, integer(n)));
@@ -126,9 +143,13 @@ export async function province({ units, today }: Context) {
 
   return h("div", { class: "page d11", "data-unit": unit },
     head("D11", L("省份画像", "Unit profile"), title, today, choose),
-    h("main", {}, h("div", { class: "col a" }, map, over), h("div", { class: "col b" }, profile), h("div", { class: "col c" }, buy, data)),
+    h("main", {}, h("div", { class: "col a" }, map, over), h("div", { class: "col b" }, profile), h("div", { class: "col c" }, buy, who, data)),
     footer([a["I-01"].meta, a["I-03"].meta, a["I-14"].meta, a["I-16"].meta, a["I-24"].meta, first(a["I-20"]) ? a["I-20"].meta : a["I-01"].meta], L("计入人员类别 01、02、03", "Categories 01, 02, 03 are counted")));
 }
+
+const kindName: Record<string, [string, string]> = {
+  "01": ["社会组织聘用", "employed by organisations"], "02": ["乡镇街道专职", "township full-time staff"], "03": ["购买岗位派驻", "on purchased posts"],
+};
 
 // A number of persons set for the nation is no target of one province; a ratio is.
 const scopeOf = (a: Answer) => a.meta.format.kind !== "integer";

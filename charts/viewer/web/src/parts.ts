@@ -45,6 +45,9 @@ function classes(values: number[]): number[] {
   return Array.from({ length: steps - 1 }, (_, i) => v[Math.min(v.length - 1, Math.floor(((i + 1) * v.length) / steps))]);
 }
 
+/** The shortest name of a unit that everybody reads: 沪, or SH. */
+export const mark = (u: Unit) => (lang === "zh" ? u.abbr : u.iso.slice(3) || "Corps");
+
 /** The 34-unit tile grid; the Corps has a tile of its own when it reports. */
 export function tiles(a: Answer, units: Unit[], opts: { link: (code: string) => string; chosen?: string }) {
   const rows = byUnit(a);
@@ -56,7 +59,7 @@ export function tiles(a: Answer, units: Unit[], opts: { link: (code: string) => 
     if (!u.reports) {
       if (u.code === "660000") continue;
       grid.append(h("div", { class: "tile outside", role: "listitem", style: at, title: L(u.shortZh + "：不在报送范围", u.en + ": not a reporting unit") },
-        h("b", {}, u.abbr), h("span", {}, L("不报送", "n/a"))));
+        h("b", {}, mark(u)), h("span", {}, L("不报送", "n/a"))));
       continue;
     }
     const r = rows.get(u.code);
@@ -64,7 +67,7 @@ export function tiles(a: Answer, units: Unit[], opts: { link: (code: string) => 
     const cls = v === null ? "none" : "c" + cuts.filter((c) => v >= c).length;
     const t = h("a", {
       class: `tile ${cls} ${r?.state ?? ""} ${opts.chosen === u.code ? "chosen" : ""}`, role: "listitem", href: opts.link(u.code), style: at,
-    }, h("b", {}, u.abbr || u.shortZh.slice(0, 2)), h("span", {}, r ? (r.state === "suppressed" ? cellText(r, a.meta) : figure(v, a.meta).text) : "—"));
+    }, h("b", {}, mark(u)), h("span", {}, r ? (r.state === "suppressed" ? cellText(r, a.meta) : figure(v, a.meta).text) : "—"));
     if (r) bind(t, a, r, { quiet: true });
     grid.append(t);
   }
@@ -85,9 +88,9 @@ export function ranking(a: Answer, nation: Row, link: (code: string) => string, 
   const max = Math.max(...rows.map((r) => r.value ?? 0), nation.value ?? 0) * 1.02 || 1;
   const share = (v: number | null) => `${(100 * (v ?? 0)) / max}%`;
   const list = h("ol", { class: "ranking", style: { "--mean": share(nation.value) } });
-  rows.forEach((r, i) => {
+  rows.forEach((r) => {
     const row = h("a", { href: link(r.unit), class: `rank-row ${r.state}` },
-      h("span", { class: "n" }, String(r.rank ?? i + 1)), h("span", { class: "who" }, unitName(r.unit)),
+      h("span", { class: "n" }, r.rank == null ? "" : String(r.rank)), h("span", { class: "who" }, unitName(r.unit)),
       h("span", { class: "track" }, h("i", { style: { width: share(r.value) } })), h("span", { class: "v" }, cellText(r, a.meta)));
     bind(row, a, r, { quiet: true });
     list.append(h("li", {}, row, beside ? beside(r.unit) : null));
