@@ -14,6 +14,7 @@ import (
 	"github.com/apache/arrow/go/v15/arrow/ipc"
 	"github.com/apache/arrow/go/v15/arrow/memory"
 
+	"github.com/duiwu/duiwu/ingest/ipcmeta"
 	"github.com/duiwu/duiwu/internal/feed"
 	"github.com/duiwu/duiwu/internal/flow"
 )
@@ -106,7 +107,7 @@ func framed(b []byte) bool {
 		if uint64(n) > uint64(len(b)) {
 			return false
 		}
-		body, ok := bodyLength(b[:n])
+		body, ok := ipcmeta.Body(b[:n])
 		b = b[n:]
 		if !ok || body < 0 || body > int64(len(b)) {
 			return false
@@ -114,37 +115,6 @@ func framed(b []byte) bool {
 		b = b[body:]
 	}
 	return true
-}
-
-// bodyLength reads the field bodyLength (slot 3) of a flatbuffers Message.
-func bodyLength(m []byte) (int64, bool) {
-	if len(m) < 8 {
-		return 0, false
-	}
-	table := int64(binary.LittleEndian.Uint32(m))
-	if table+4 > int64(len(m)) {
-		return 0, false
-	}
-	vt := table - int64(int32(binary.LittleEndian.Uint32(m[table:])))
-	if vt < 0 || vt+4 > int64(len(m)) {
-		return 0, false
-	}
-	size := int64(binary.LittleEndian.Uint16(m[vt:]))
-	const slot = 4 + 2*3
-	if size < slot+2 {
-		return 0, true
-	}
-	if vt+slot+2 > int64(len(m)) {
-		return 0, false
-	}
-	field := int64(binary.LittleEndian.Uint16(m[vt+slot:]))
-	if field == 0 {
-		return 0, true
-	}
-	if table+field+8 > int64(len(m)) {
-		return 0, false
-	}
-	return int64(binary.LittleEndian.Uint64(m[table+field:])), true
 }
 
 // cells reads one column of a record batch as text.

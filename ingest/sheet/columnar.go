@@ -17,6 +17,8 @@ import (
 	"github.com/apache/arrow/go/v15/parquet"
 	"github.com/apache/arrow/go/v15/parquet/file"
 	"github.com/apache/arrow/go/v15/parquet/pqarrow"
+
+	"github.com/duiwu/duiwu/ingest/ipcmeta"
 )
 
 // columnarSource reads record batches, of Arrow IPC or Parquet.
@@ -261,10 +263,7 @@ func framed(in input, at, size int64) (int64, error) {
 			return 0, err
 		}
 		at += meta
-		if !flat(m).sane() {
-			return 0, errFrame
-		}
-		body, ok := bodyLength(m)
+		body, ok := ipcmeta.Body(m)
 		if !ok || body < 0 || body > size-at {
 			return 0, errFrame
 		}
@@ -273,151 +272,6 @@ func framed(in input, at, size int64) (int64, error) {
 		}
 		at += body
 	}
-}
-
-// bodyLength reads the field bodyLength (slot 3) of a flatbuffers Message.
-func bodyLength(m []byte) (int64, bool) {
-	if len(m) < 8 {
-		return 0, false
-	}
-	table := int64(binary.LittleEndian.Uint32(m))
-	if table+4 > int64(len(m)) {
-		return 0, false
-	}
-	vt := table - int64(int32(binary.LittleEndian.Uint32(m[table:])))
-	if vt < 0 || vt+4 > int64(len(m)) {
-		return 0, false
-	}
-	const slot = 4 + 2*3
-	if int64(binary.LittleEndian.Uint16(m[vt:])) < slot+2 {
-		return 0, true
-	}
-	if vt+slot+2 > int64(len(m)) {
-		return 0, false
-	}
-	field := int64(binary.LittleEndian.Uint16(m[vt+slot:]))
-	if field == 0 {
-		return 0, true
-	}
-	if table+field+8 > int64(len(m)) {
-		return 0, false
-	}
-	return int64(binary.LittleEndian.Uint64(m[table+field:])), true
-}
-
-// flat is a flatbuffers Message. The IPC reader makes room for as many fields,
-// nodes and buffers as a vector says it has before it looks whether they stand
-// there, and running out of memory cannot be recovered from; so the vectors are
-// held to the message's size first. Other offsets that lie make it panic, which
-// guard turns into a refusal.
-type flat []byte
-
-func (m flat) u32(at int) int {
-	if at < 0 || at+4 > len(m) {
-		return -1
-	}
-	return int(binary.LittleEndian.Uint32(m[at:]))
-}
-
-// slot returns where a field of a table stands, 0 when it is absent.
-func (m flat) slot(table, n int) int {
-	off := m.u32(table)
-	if off < 0 {
-		return 0
-	}
-	vt := table - int(int32(uint32(off)))
-	if vt < 0 || vt+4 > len(m) || int(binary.LittleEndian.Uint16(m[vt:])) < 4+2*n+2 || vt+4+2*n+2 > len(m) {
-		return 0
-	}
-	if o := int(binary.LittleEndian.Uint16(m[vt+4+2*n:])); o != 0 {
-		return table + o
-	}
-	return 0
-}
-
-// ref follows an offset.
-func (m flat) ref(at int) int {
-	if o := m.u32(at); at > 0 && o > 0 {
-		return at + o
-	}
-	return 0
-}
-
-// vector returns the first element of a vector and how many there are; false
-// when they cannot all stand in the message.
-func (m flat) vector(table, slot, size int) (first, n int, ok bool) {
-	at := m.slot(table, slot)
-	if at == 0 {
-		return 0, 0, true
-	}
-	v := m.ref(at)
-	if n = m.u32(v); v == 0 || n < 0 || n > (len(m)-v-4)/size {
-		return 0, 0, false
-	}
-	return v + 4, n, true
-}
-
-func (m flat) sane() bool {
-	root := m.u32(0)
-	if root < 0 || root >= len(m) {
-		return false
-	}
-	kind := m.slot(root, 1)
-	if kind == 0 || kind >= len(m) {
-		return false
-	}
-	header := m.ref(m.slot(root, 2))
-	budget := len(m)
-	switch m[kind] {
-	case 1: // Schema
-		return m.fields(header, 1, 0, &budget)
-	case 2: // DictionaryBatch
-		return m.batch(m.ref(m.slot(header, 1)))
-	case 3: // RecordBatch
-		return m.batch(header)
-	}
-	return true
-}
-
-func (m flat) batch(table int) bool {
-	_, _, nodes := m.vector(table, 1, 16)
-	_, _, buffers := m.vector(table, 2, 16)
-	return nodes && buffers
-}
-
-// fields walks a vector of Field tables: their children, metadata and, of a
-// union, type ids.
-func (m flat) fields(table, slot, depth int, budget *int) bool {
-	if depth > 64 {
-		return false
-	}
-	meta := 2 // of Schema; of Field it is 6
-	if depth > 0 {
-		meta = 6
-	}
-	if _, _, ok := m.vector(table, meta, 4); !ok {
-		return false
-	}
-	first, n, ok := m.vector(table, slot, 4)
-	if !ok {
-		return false
-	}
-	// Tables may be shared, so what is walked is counted.
-	if *budget -= n + 1; *budget < 0 {
-		return false
-	}
-	for i := range n {
-		f := m.ref(first + 4*i)
-		if f == 0 || !m.fields(f, 5, depth+1, budget) {
-			return false
-		}
-		if t := m.ref(m.slot(f, 3)); t != 0 {
-			if _, _, ok := m.vector(t, 1, 4); !ok && m.slot(f, 2) > 0 && m.slot(f, 2) < len(m) && m[m.slot(f, 2)] == 14 {
-				return false
-			}
-		}
-	}
-	return true
 }
 
 func openParquet(in input, size int64) (source, error) {
