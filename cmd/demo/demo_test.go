@@ -9,6 +9,8 @@ import (
 	"log/slog"
 	"maps"
 	"math/rand/v2"
+	"net"
+	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -206,7 +208,11 @@ func (s *stack) moves(ctx context.Context, before uint64) bool {
 // mobile number in the tables, the logs and the metrics.
 func TestNoPersonalValueAnywhere(t *testing.T) {
 	o := testOptions(t, 20_000)
-	o.workerArgs = []string{"--log-level", "debug"}
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	addr := l.Addr().String()
+	require.NoError(t, l.Close())
+	o.workerArgs = []string{"--log-level", "debug", "--listen", addr}
 	s := startStack(t, o)
 	s.job(t)
 	world := generate.New(generate.Config{Seed: o.seed, Records: o.records})
@@ -239,6 +245,13 @@ func TestNoPersonalValueAnywhere(t *testing.T) {
 		require.NoError(t, err)
 		f(name, string(raw))
 	}
+	res, err := http.Get("http://" + addr + "/metrics")
+	require.NoError(t, err)
+	defer res.Body.Close()
+	metrics, err := io.ReadAll(res.Body)
+	require.NoError(t, err)
+	require.Contains(t, string(metrics), "duiwu_rejects_total")
+	f("metrics", string(metrics))
 	rows, err := s.conn.Query(t.Context(), "SELECT name FROM system.tables WHERE database = currentDatabase() AND engine LIKE '%MergeTree'")
 	require.NoError(t, err)
 	var tables []string
