@@ -216,6 +216,8 @@ func TestPages(t *testing.T) {
 	})
 
 	t.Run("source", func(t *testing.T) {
+		ctx, cancel := context.WithTimeout(ctx, time.Minute)
+		defer cancel()
 		// By keyboard alone: the headline is reachable, explains itself, opens and closes.
 		require.NoError(t, chromedp.Do(ctx, load(home+"/d/D01?lang=zh", 1366, 768), chromedp.Func(func(ctx context.Context, target *chromedp.Target) error {
 			_, err := cdp.Call(ctx, target, emulation.SetFocusEmulationEnabled, emulation.SetFocusEmulationEnabledParams{Enabled: true})

@@ -122,7 +122,7 @@ export async function province({ units, today }: Context) {
     const n = a.kindsNation.rows.find((x) => x.code === r.code)?.value ?? 0;
     return shareRow(r, a.kinds, kindName[r.code] ? L(...kindName[r.code]) : r.codeName, r.state === "suppressed" ? cellText(r, a.kinds.meta) : L(`${integer(r.value ?? 0)} 人`, integer(r.value ?? 0)), part, (100 * n) / (total(a.kindsNation) || 1));
   });
-  const tiers = a.tiers.rows.map((r) => shareRow(r, a.tiers, r.codeName, cellText(r, a.tiers.meta) + (r.value === null ? "" : "%"), r.value ?? 0, null));
+  const tiers = a.tiers.rows.map((r) => shareRow(r, a.tiers, tierName[r.code] ? L(...tierName[r.code]) : r.codeName, cellText(r, a.tiers.meta) + (r.value === null ? "" : "%"), r.value ?? 0, null));
   const who = card("who-card", L("谁在做这项工作，受过哪一级培训？", "Who works, and who is trained?"), L("人员类别构成（竖线为全国），各层级参训率", "by category (tick: nation), by training tier"),
     h("div", { class: "shares" }, kinds), h("div", { class: "shares" }, tiers));
 
@@ -148,7 +148,10 @@ export async function province({ units, today }: Context) {
 }
 
 const kindName: Record<string, [string, string]> = {
-  "01": ["社会组织聘用", "employed by organisations"], "02": ["乡镇街道专职", "township full-time staff"], "03": ["购买岗位派驻", "on purchased posts"],
+  "01": ["社会组织聘用", "of organisations"], "02": ["乡镇街道专职", "of townships"], "03": ["购买岗位派驻", "on purchased posts"],
+};
+const tierName: Record<string, [string, string]> = {
+  "1": ["国家级培训", "national training"], "2": ["省级培训", "provincial training"], "3": ["市级培训", "city training"], "4": ["县级培训", "county training"],
 };
 
 // A number of persons set for the nation is no target of one province; a ratio is.

@@ -100,7 +100,7 @@ export function open(a: Answer, r: Row) {
   const part = (v: number | null) => (v === null ? "—" : m.format.parts === "money" ? integer(v) + L(" 元", " yuan") : integer(v));
   const d = h("dialog", { class: "source", "aria-labelledby": "source-title" },
     h("header", {},
-      h("h2", { id: "source-title" }, L("这个数字从哪里来", "Where this figure comes from")),
+      h("h2", { id: "source-title", tabindex: "-1", autofocus: true }, L("这个数字从哪里来", "Where this figure comes from")),
       h("button", { class: "plain", "aria-label": L("关闭", "close"), onclick: () => (d as HTMLDialogElement).close() }, "✕")),
     h("p", { class: "source-figure" }, h("span", {}, `${unitName(r.unit)}${r.codeName ? " · " + r.codeName : ""} · ${pick(m)}`),
       h("strong", {}, r.state === "suppressed" ? cellText(r, m) : f.text), h("small", {}, f.unit)),
