@@ -162,7 +162,7 @@ func Person(i int) string { return fmt.Sprintf("person-%025d", i) }
 func Small(t testing.TB, db *DB) {
 	spell := func(id string, person int, unit, county, cat, start string, more Row) Row {
 		r := Row{"record_id": id, "reporting_unit": unit, "id_number_token": Person(person), "employer_uscc": "52119900MJ0000018T",
-			"start_on": start, "end_on": nil, "employment_form": "01", "worker_category": cat, "county_code": county}
+			"start_on": start, "end_on": nil, "employment_form": "01", "worker_category": cat, "county_code": county, "effective_from": start}
 		for k, v := range more {
 			r[k] = v
 		}
@@ -271,7 +271,7 @@ func Small(t testing.TB, db *DB) {
 		att("a7", "330000", "s9", 8, true, "2016-03-02"), // no longer a worker
 	)
 	cert := func(id, unit string, person int, level, status, day string, more Row) Row {
-		r := Row{"record_id": id, "reporting_unit": unit, "id_number_token": Person(person), "cert_level": level, "issued_on": day, "cert_status": status}
+		r := Row{"record_id": id, "reporting_unit": unit, "id_number_token": Person(person), "cert_level": level, "issued_on": day, "cert_status": status, "effective_from": day}
 		for k, v := range more {
 			r[k] = v
 		}

@@ -362,8 +362,15 @@ func (d *Datasource) run(ctx context.Context, p *plan) (*result, error) {
 }
 
 // begun says whether the indicator can have a value on a day. A mix or a
-// freshness lives from any of its feeds, everything else needs all.
+// freshness lives from any of its feeds, everything else needs all. A figure that
+// counts from the first of January is no base of comparison for a year whose
+// beginning nobody sent: its end is not the year.
 func (p *plan) begun(a *arrivals, t time.Time) bool {
+	if l := p.in.Measure.Top; t.Equal(p.yr) && l != nil && l.With != nil && l.With.Window == "year_to_date" {
+		if january := time.Date(t.Year(), 1, 31, 0, 0, 0, 0, time.UTC); t.After(january) && !a.begun(l.With.Feed, january) {
+			return false
+		}
+	}
 	any, all := false, true
 	for _, name := range p.in.Feeds() {
 		b := a.begun(name, t)

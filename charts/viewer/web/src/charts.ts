@@ -16,7 +16,7 @@ export function dropCharts() { for (const c of live) c.dispose(); live.clear(); 
 const css = (name: string) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
 const rem = () => parseFloat(getComputedStyle(document.documentElement).fontSize);
 
-export interface Line { name: string; answer: Answer; rows: Row[]; color: string; dashed?: boolean; area?: boolean }
+export interface Line { name: string; answer: Answer; rows: Row[]; color: string; dashed?: boolean }
 
 /** Draws months as lines; the newest month, which is not over, is drawn hollow. */
 export function lines(el: HTMLElement, series: Line[], opts: { axis?: boolean; target?: { value: number; name: string } | null } = {}) {
@@ -56,7 +56,6 @@ export function lines(el: HTMLElement, series: Line[], opts: { axis?: boolean; t
       series: series.map((s, i) => ({
         name: s.name, type: "line", symbolSize: 0.5 * u, showSymbol: true, connectNulls: false, smooth: 0.15,
         lineStyle: { color: css(s.color), width: (s.dashed ? 0.12 : 0.2) * u, type: s.dashed ? "dashed" : "solid" },
-        areaStyle: s.area ? { color: css(s.color), opacity: 0.09, origin: "start" } : undefined,
         data: s.rows.map((r, k) => ({
           value: r.value, symbol: k === s.rows.length - 1 && i === 0 ? "circle" : "none",
           itemStyle: { color: css("--card"), borderColor: css(s.color), borderWidth: 0.18 * u },

@@ -38,7 +38,7 @@ export async function national({ units, today }: Context) {
   const hero = card("hero", L("队伍有多大？", "How large is the force?"), pick(a.size.meta),
     big(a.size, size, "huge"),
     h("p", { class: "deltas" }, delta(a.size, size, size.previous_month, "较上月末", "on last month"), delta(a.size, size, size.last_year, "较上年同期", "on last year")),
-    spark(a.sizeByMonth, "--accent", "trend"),
+    spark(a.sizeByMonth, "trend", true),
     target ? h("div", { class: "target" },
       h("p", {}, L(`目标 ${integer(target.value)} 人，${month(target.due)}止`, `Target ${integer(target.value)} by ${month(target.due)}`), unverified(target), h("b", {}, done === null ? "—" : fixed(done, 1) + "%")),
       h("div", { class: "bar", role: "img", "aria-label": L(`完成 ${fixed(done ?? 0, 1)}%`, `${fixed(done ?? 0, 1)}% reached`) }, h("i", { style: { width: `${Math.min(100, done ?? 0)}%` } }))) : null,
@@ -47,7 +47,7 @@ export async function national({ units, today }: Context) {
   const part = (zh: string, en: string, p: "numerator" | "denominator") => h("div", { class: "part" },
     h("span", {}, L(zh, en)), bind(h("b", {}, load[p] === null ? "—" : integer(load[p]!)), a.load, load, { part: p }), h("span", { class: "unit" }, L("人", "persons")));
   const burden = card("burden", L("一名社工要面对多少人？", "How many does one worker face?"), pick(a.load.meta),
-    h("div", { class: "row" }, big(a.load, load), spark(a.loadByMonth, "--accent")),
+    h("div", { class: "row" }, big(a.load, load), spark(a.loadByMonth)),
     h("div", { class: "parts" }, part("现有吸毒人员", "registered users", "numerator"), h("span", { class: "over" }, "÷"), part("在岗社工", "workers in post", "denominator")),
     h("p", { class: "aside" }, delta(a.load, load, load.previous_month, "较上月末", "on last month"),
       ratio ? h("span", {}, L(`配备比 ${integer(ratio.value)}∶1`, `staffing ratio ${integer(ratio.value)}:1`), " ", unverified(ratio)) : null));
@@ -59,7 +59,7 @@ export async function national({ units, today }: Context) {
   const map = card("map", L("力量分布是否均衡？", "Is the force spread evenly?"), `${pick(a.denseByUnit.meta)}${theme === "dark" ? L("（颜色越亮，社工越多）", " (the brighter, the more)") : L("（颜色越深，社工越多）", " (the darker, the more)")}`,
     ...tiles(a.denseByUnit, units, { link: toUnit }));
   const rank = card("rank", L("哪里人手多，哪里人手少？", "Where are hands, where are none?"), `${pick(a.denseByUnit.meta)} · ${pick(a.denseByUnit.meta.unit)}`,
-    h("p", { class: "rank-heads" }, h("span", {}, pick(a.denseByUnit.meta.unit)), h("span", {}, h("i", { class: "project" }), L("项目", "project"), h("i", { class: "post" }), L("岗位", "post"))),
+    h("p", { class: "rank-heads" }, h("span", {}, pick(a.denseByUnit.meta.unit)), h("span", {}, h("i", { class: "project" }), L("项目", "proj."), h("i", { class: "post" }), L("岗位", "post"))),
     ...ranking(a.denseByUnit, first(a.dense), toUnit, (u) => modeBar(a.modeByUnit.rows.filter((r) => r.unit === u), a.modeByUnit)));
 
   const orgs = first(a.orgs);

@@ -83,7 +83,7 @@ export async function province({ units, today }: Context) {
       h("td", { class: "delta " + good }, change === null ? "—" : signed(change, m)),
       h("td", {}, r.rank == null ? "—" : h("span", {}, h("b", {}, String(r.rank)), h("small", {}, ` / ${ranked}`))),
       h("td", { class: "wide" }, strip(x, unit, scopeOf(x) ? r.national_mean ?? null : null)),
-      h("td", { class: "wide" }, id === "I-40" ? h("span", { class: "soft" }, L("只看当前", "now only")) : spark(a[id + "m"], "--accent", "mini"))));
+      h("td", { class: "wide" }, id === "I-40" ? h("span", { class: "soft" }, L("只看当前", "now only")) : spark(a[id + "m"], "mini"))));
     frame = m.frame;
   }
   table.append(body);
@@ -95,7 +95,7 @@ export async function province({ units, today }: Context) {
     const t = a[trendId].meta.targets[0];
     const both = trendId !== "I-01" && trendId !== "I-06" && trendId !== "I-14";
     lines(trend, [
-      { name, answer: a[trendId + "m"], rows: a[trendId + "m"].rows, color: "--accent", area: !both },
+      { name, answer: a[trendId + "m"], rows: a[trendId + "m"].rows, color: "--accent" },
       ...(both ? [{ name: L("全国", "Nation"), answer: a.trendNation, rows: a.trendNation.rows, color: "--soft", dashed: true }] : []),
     ], { axis: true, target: t && both ? { value: t.value, name: L("目标", "target") } : null });
   });

@@ -25,15 +25,15 @@ export function big(a: Answer, r: Row, cls = "") {
 export function delta(a: Answer, r: Row, other: number | null | undefined, zh: string, en: string) {
   if (r.value === null || other === null || other === undefined) return h("span", { class: "delta" }, L(zh + " 无", en + " —"));
   const d = r.value - other;
-  const good = a.meta.direction === "none" || d === 0 ? "" : (d > 0) === (a.meta.direction === "up") ? "better" : "worse";
+  const good = a.meta.direction === "none" || !/[1-9]/.test(signed(d, a.meta)) ? "" : (d > 0) === (a.meta.direction === "up") ? "better" : "worse";
   return h("span", { class: "delta " + good }, L(zh, en), " ", h("b", {}, signed(d, a.meta)),
     a.meta.format.kind === "percent" ? L(" 个百分点", " points") : "");
 }
 
 /** Twelve months as a small line. */
-export function spark(a: Answer, color = "--accent", cls = "spark") {
+export function spark(a: Answer, cls = "spark", axis = false) {
   const el = h("div", { class: cls });
-  queueMicrotask(() => lines(el, [{ name: pick(a.meta), answer: a, rows: a.rows, color, area: true }]));
+  queueMicrotask(() => lines(el, [{ name: pick(a.meta), answer: a, rows: a.rows, color: "--accent" }], { axis }));
   return el;
 }
 
