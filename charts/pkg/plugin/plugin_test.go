@@ -13,6 +13,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -275,15 +276,24 @@ func TestOverGRPC(t *testing.T) {
 	addr := l.Addr().String()
 	require.NoError(t, l.Close())
 	// The manager disposes of an instance when its settings change, not at the end.
-	made := make(chan *Datasource, 1)
+	var mu sync.Mutex
+	var made []*Datasource
 	factory := func(ctx context.Context, s backend.DataSourceInstanceSettings) (instancemgmt.Instance, error) {
 		i, err := New(ctx, s)
 		if d, ok := i.(*Datasource); ok {
-			made <- d
+			mu.Lock()
+			made = append(made, d)
+			mu.Unlock()
 		}
 		return i, err
 	}
-	defer func() { (<-made).Dispose() }()
+	t.Cleanup(func() {
+		mu.Lock()
+		defer mu.Unlock()
+		for _, d := range made {
+			d.Dispose()
+		}
+	})
 	p, err := datasourcetest.Manage(factory, datasourcetest.ManageOpts{Address: addr})
 	require.NoError(t, err)
 	defer func() { require.NoError(t, p.Shutdown()) }()

@@ -46,7 +46,7 @@ function classes(values: number[]): number[] {
 }
 
 /** The shortest name of a unit that everybody reads: 沪, or SH. */
-export const mark = (u: Unit) => (lang === "zh" ? u.abbr : u.iso.slice(3) || "Corps");
+export const mark = (u: Unit) => (lang === "zh" ? u.abbr : u.iso.slice(3) || "XP"); // XP: the Corps has no ISO code
 
 /** The 34-unit tile grid; the Corps has a tile of its own when it reports. */
 export function tiles(a: Answer, units: Unit[], opts: { link: (code: string) => string; chosen?: string }) {
