@@ -94,7 +94,7 @@ export async function national({ units, today }: Context) {
     h("div", { class: "dots" }, reporting.map((u) => {
       const r = fresh.get(u.code);
       const v = r?.value ?? null;
-      const e = h("a", { class: "dot " + (v === null ? "none" : v <= 48 ? "new" : v <= 24 * 7 ? "week" : "old"), href: toUnit(u.code) }, mark(u) === "Corps" ? "BT" : mark(u));
+      const e = h("a", { class: "dot " + (v === null ? "none" : v <= 48 ? "new" : v <= 24 * 7 ? "week" : "old"), href: toUnit(u.code) }, mark(u));
       return r ? bind(e, a.freshByUnit, r, { quiet: true }) : e;
     })),
     h("p", { class: "keys" },
