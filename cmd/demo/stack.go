@@ -250,7 +250,6 @@ type worker struct {
 	cmd     *exec.Cmd
 	stopped bool
 	done    chan struct{}
-	failed  int
 }
 
 // work starts the worker.
@@ -299,7 +298,6 @@ func (w *worker) watch() {
 		err := w.cmd.Wait()
 		w.mu.Lock()
 		stopped := w.stopped
-		w.failed++
 		w.mu.Unlock()
 		if stopped {
 			return

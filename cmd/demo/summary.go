@@ -181,25 +181,15 @@ func (s *stack) balance(ctx context.Context, sum *summary) error {
 // and one for each void that a correction of another record implies. Rejects
 // must lie in the quarantine, one each.
 func (s *stack) storedRows(ctx context.Context, sum *summary, differ func(string, ...any)) error {
-	one := func(query string) (n int64, err error) {
-		var u uint64
-		if err := s.conn.QueryRow(ctx, query).Scan(&u); err != nil {
-			return 0, fmt.Errorf("cannot count rows: %w", err)
-		}
-		return int64(u), nil
-	}
 	for _, name := range slices.Sorted(maps.Keys(sum.ByFeed)) {
 		if name == "" {
 			continue
 		}
-		records, err := one("SELECT countIf(_part = 0) FROM `" + name + "_history` FINAL")
-		if err != nil {
-			return err
+		var u, v uint64
+		if err := s.conn.QueryRow(ctx, "SELECT countIf(_part = 0), countIf(_part = 1) FROM `"+name+"_history` FINAL").Scan(&u, &v); err != nil {
+			return fmt.Errorf("cannot count rows: %w", err)
 		}
-		voids, err := one("SELECT countIf(_part = 1) FROM `" + name + "_history` FINAL")
-		if err != nil {
-			return err
-		}
+		records, voids := int64(u), int64(v)
 		if records != sum.ByFeed[name].Stored {
 			differ("feed %q: %d rows in the history, %d stored in the balance", name, records, sum.ByFeed[name].Stored)
 		}
@@ -207,11 +197,11 @@ func (s *stack) storedRows(ctx context.Context, sum *summary, differ func(string
 			differ("feed %q: %d voids implied by corrections, planted %d", name, voids, s.manifest.DerivedVoids[name])
 		}
 	}
-	n, err := one("SELECT count() FROM quarantine FINAL")
-	if err != nil {
-		return err
+	var u uint64
+	if err := s.conn.QueryRow(ctx, "SELECT count() FROM quarantine FINAL").Scan(&u); err != nil {
+		return fmt.Errorf("cannot count rows: %w", err)
 	}
-	if n != sum.Rejected {
+	if n := int64(u); n != sum.Rejected {
 		differ("%d rows in the quarantine, %d rejected in the balance", n, sum.Rejected)
 	}
 	return nil
