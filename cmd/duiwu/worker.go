@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"runtime/debug"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -29,8 +30,8 @@ type worker struct {
 	cat     *feed.Catalogue
 	sink    *sink.Sink
 	keys    transform.TokenKeys
-	hashKey [16]byte
 	clock   func() time.Time
+	check   *transform.Check
 	metrics *metrics
 	log     *slog.Logger
 }
@@ -45,6 +46,11 @@ func runWorker(ctx context.Context, env *environment, args []string) error {
 	if err != nil {
 		return err
 	}
+	if os.Getenv("GOGC") == "" {
+		// The heap is columns without pointers: a collection costs little, and
+		// memory is what a pod runs out of.
+		debug.SetGCPercent(40)
+	}
 	w := &worker{config: config, log: log, metrics: newMetrics()}
 	if w.cat, err = catalogue(config.feeds); err != nil {
 		return err
@@ -55,9 +61,13 @@ func runWorker(ctx context.Context, env *environment, args []string) error {
 	if w.keys, err = readTokenKeys(config.tokenAlgorithm, config.tokenKeys); err != nil {
 		return err
 	}
-	if w.hashKey, err = readHashKey(config.hashKey); err != nil {
+	hashKey, err := readHashKey(config.hashKey)
+	if err != nil {
 		return err
 	}
+	w.check = transform.NewCheck(transform.CheckOptions{
+		Catalogue: w.cat, HashKey: hashKey, AllowTestAreas: config.testAreas, Clock: w.clock,
+	})
 	broker, err := config.broker.open()
 	if err != nil {
 		return err
@@ -113,10 +123,6 @@ func (w *worker) assigned(ctx context.Context, a *ingest.Assignment) error {
 	if err != nil {
 		return flow.Permanent(err)
 	}
-	check := transform.NewCheck(transform.CheckOptions{
-		Catalogue: w.cat, HashKey: w.hashKey, AllowTestAreas: w.config.testAreas, Clock: w.clock,
-	})
-	defer check.Release()
 	begun := time.Now()
 	dedupe, err := transform.NewDedupe(ctx, transform.DedupeOptions{
 		Feeds: w.cat.Feeds, History: held, Revision: revision,
@@ -128,7 +134,7 @@ func (w *worker) assigned(ctx context.Context, a *ingest.Assignment) error {
 	w.log.Info("partition assigned", "topic", a.Topic, "partition", a.Partition, "epoch", held.Epoch,
 		"resume", held.Next, "known", dedupe.State().Len(), "took", time.Since(begun).Round(time.Millisecond))
 	w.metrics.assigned(a.Topic, a.Partition, dedupe.State())
-	return flow.Run(ctx, source, []flow.Step{check, pseudonymize, dedupe}, held, flow.Options{
+	return flow.Run(ctx, source, []flow.Step{w.check, pseudonymize, dedupe}, held, flow.Options{
 		Log: w.log, Observe: w.metrics, RetryMin: 200 * time.Millisecond, RetryMax: 30 * time.Second,
 	})
 }
