@@ -99,7 +99,9 @@ func (s *Sink) receipts(ctx context.Context, where string, p params, limit int, 
 // listed once or not at all, as it is counted.
 func (s *Sink) rejects(ctx context.Context, of map[[3]string]*flow.Receipt) error {
 	var keys []string
-	for k := range of {
+	for k, r := range of {
+		// Those whose batch id may not be repeated are not found by it.
+		r.RejectsOmitted = r.By[flow.Rejected]
 		keys = append(keys, "("+quoteText(k[0])+","+quoteText(k[1])+","+quoteText(k[2])+")")
 	}
 	where := "(unit, feed, batch_id) IN (" + strings.Join(keys, ",") + ")"
