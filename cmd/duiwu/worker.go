@@ -14,6 +14,8 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/duiwu/duiwu/ingest"
+	"github.com/duiwu/duiwu/ingest/receipt"
+	"github.com/duiwu/duiwu/ingest/seal"
 	"github.com/duiwu/duiwu/internal/feed"
 	"github.com/duiwu/duiwu/internal/flow"
 	"github.com/duiwu/duiwu/sink"
@@ -30,6 +32,7 @@ type worker struct {
 	cat     *feed.Catalogue
 	sink    *sink.Sink
 	keys    transform.TokenKeys
+	seals   *seal.Ring
 	clock   func() time.Time
 	check   *transform.Check
 	metrics *metrics
@@ -68,6 +71,9 @@ func runWorker(ctx context.Context, env *environment, args []string) error {
 	w.check = transform.NewCheck(transform.CheckOptions{
 		Catalogue: w.cat, HashKey: hashKey, AllowTestAreas: config.testAreas, Clock: w.clock,
 	})
+	if w.seals, err = readSealKeys(config.sealKeys); err != nil {
+		return err
+	}
 	broker, err := config.broker.open()
 	if err != nil {
 		return err
@@ -88,6 +94,7 @@ func runWorker(ctx context.Context, env *environment, args []string) error {
 			Catalogue: w.cat, Log: log, Clock: w.clock,
 			Limits: ingest.Limits{Rows: config.cutRows, Bytes: config.cutBytes, Linger: config.linger},
 			Gate:   ingest.NewGate(config.slots),
+			Seals:  w.seals,
 		}, w.assigned)
 	if err != nil {
 		return err
@@ -102,6 +109,18 @@ func runWorker(ctx context.Context, env *environment, args []string) error {
 		g.Go(server)
 	}
 	g.Go(func() error { return group.Run(ctx) })
+	if config.receipts != "none" {
+		g.Go(func() error {
+			err := receipt.Run(ctx, receipt.Config{
+				Broker: broker, Prefix: config.receipts, Group: config.group + ".receipts", Units: reporting(w.cat), Source: w.sink, Log: log,
+			})
+			if err != nil {
+				// Records are not held up for want of receipts.
+				log.Error("receipts are not published until this worker is started again", "error", err)
+			}
+			return nil
+		})
+	}
 	return g.Wait()
 }
 
