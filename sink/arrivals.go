@@ -4,32 +4,15 @@ import (
 	"context"
 	"fmt"
 	"strings"
-	"time"
 
 	"github.com/duiwu/duiwu/internal/feed"
+	"github.com/duiwu/duiwu/internal/flow"
 )
-
-// DueDay is a day about which a unit reports: the span of the calendar that it
-// belongs to, named by its first day, and when its records are due. A zero Due
-// is not known.
-type DueDay struct {
-	Day, Span int32
-	Due       time.Time
-}
-
-// Arrival says what has come about one span of a calendar.
-type Arrival struct {
-	Span int32 // first day of the span, since 1970-01-01
-	// Records counts record keys, Late those of them whose first version came
-	// after it was due.
-	Records, Late int64
-	First, Last   time.Time
-}
 
 // Arrivals reads what a unit has sent for a feed about some days, by span. A row
 // of a cut that is not in the ledger yet counts already: the cut is read again
 // and its rows come at the same place.
-func (s *Sink) Arrivals(ctx context.Context, unit string, spec *feed.Spec, days []DueDay) ([]Arrival, error) {
+func (s *Sink) Arrivals(ctx context.Context, unit string, spec *feed.Spec, days []flow.DueDay) ([]flow.Arrival, error) {
 	if len(days) == 0 {
 		return nil, nil
 	}
@@ -48,7 +31,7 @@ func (s *Sink) Arrivals(ctx context.Context, unit string, spec *feed.Spec, days 
 		at, spans, dues = append(at, fmt.Sprint(d.Day)), append(spans, fmt.Sprint(d.Span)), append(dues, fmt.Sprint(due))
 	}
 	list := func(v []string) string { return "[" + strings.Join(v, ",") + "]" }
-	var out []Arrival
+	var out []flow.Arrival
 	err := s.rows(ctx, fmt.Sprintf(`SELECT transform(day, {days:Array(Int32)}, {spans:Array(Int32)}, toInt32(-2147483648)) AS span, toInt64(count()),
     toInt64(countIf(toUnixTimestamp64Milli(first) > transform(day, {days:Array(Int32)}, {dues:Array(Int64)}, toInt64(4503599627370496)))), min(first), max(last)
 FROM
@@ -58,7 +41,7 @@ FROM
 )
 GROUP BY span ORDER BY span`, day, quoteName(spec.HistoryTable()), day, quoteNames(spec.Key())),
 		params{"unit": text(unit), "days": list(at), "spans": list(spans), "dues": list(dues)}, func(scan func(...any) error) error {
-			var a Arrival
+			var a flow.Arrival
 			if err := scan(&a.Span, &a.Records, &a.Late, &a.First, &a.Last); err != nil {
 				return err
 			}

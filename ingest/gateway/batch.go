@@ -91,11 +91,7 @@ func (b *batches) each(fn func(unit, folder string) error) error {
 	if err != nil {
 		return err
 	}
-	hidden, err := filepath.Glob(filepath.Join(b.dir, "[0-9]*", "*", ".*"))
-	if err != nil {
-		return err
-	}
-	for _, f := range append(folders, hidden...) {
+	for _, f := range folders {
 		if err := fn(filepath.Base(filepath.Dir(filepath.Dir(f))), f); err != nil {
 			return err
 		}
@@ -526,36 +522,31 @@ func (g *Gateway) forget() {
 
 // known reads the receipt of a batch. A batch that lies in the spool and of
 // which nothing has arrived has an empty one.
-func (c *call) known() (*flow.Receipt, string, error) {
+func (c *call) known() (*flow.Receipt, *push.Batch, error) {
 	id := c.r.PathValue("batch")
 	if !batchName.MatchString(id) {
-		return nil, "", notFound()
+		return nil, nil, notFound()
 	}
 	folder := c.g.batches.folder(c.unit, c.feed.Feed, id)
 	b, err := push.OpenBatch(folder)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return nil, "", err
+		return nil, nil, err
 	}
-	db, err := c.g.opt.Database(c.r.Context())
-	if err != nil {
-		return nil, "", databaseAway(err)
-	}
-	r, err := db.Receipt(c.r.Context(), c.unit, c.feed.Feed, id)
+	r, err := c.g.opt.Database.Receipt(c.r.Context(), c.unit, c.feed.Feed, id)
 	switch {
 	case err == nil:
 	case !errors.Is(err, flow.ErrNoReceipt):
-		return nil, "", databaseAway(err)
+		return nil, nil, databaseAway(err)
 	case b == nil:
-		return nil, "", notFound()
+		return nil, nil, notFound()
 	default:
 		r = &flow.Receipt{Unit: c.unit, Feed: c.feed.Feed, Batch: id, Status: flow.Partial, Declared: b.Rows, SHA256: b.SHA256,
 			Rules: map[string]int64{}, Warnings: map[string]int64{}, Missing: [][2]int64{}, Rejects: []flow.RejectedRow{}}
 	}
-	if b == nil {
-		return r, "", nil // it came by another door, or was forgotten
+	if b != nil { // else it came by another door, or was forgotten
+		c.w.Header().Set(headerState, c.state(folder))
 	}
-	c.w.Header().Set(headerState, c.state(folder))
-	return r, folder, nil
+	return r, b, nil
 }
 
 // receipt answers what became of a batch.
@@ -582,7 +573,7 @@ type rejected struct {
 	En       string `json:"message_en"`
 }
 
-type rejects struct {
+type refusals struct {
 	Unit    string     `json:"unit"`
 	Feed    string     `json:"feed"`
 	Batch   string     `json:"batch_id"`
@@ -597,13 +588,14 @@ func (c *call) rejects() error {
 	if err != nil {
 		return err
 	}
-	r, folder, err := c.known()
+	r, b, err := c.known()
 	if err != nil {
 		return err
 	}
-	out := rejects{Unit: r.Unit, Feed: r.Feed, Batch: r.Batch, Rejects: []rejected{}, Omitted: r.RejectsOmitted}
-	if folder != "" {
-		f, err := readFindings(folder)
+	out := refusals{Unit: r.Unit, Feed: r.Feed, Batch: r.Batch, Rejects: []rejected{}, Omitted: r.RejectsOmitted}
+	places := map[push.Position]sheet.Place{}
+	if b != nil {
+		f, err := readFindings(b.Dir)
 		if err != nil {
 			return err
 		}
@@ -613,24 +605,27 @@ func (c *call) rejects() error {
 			}
 		}
 		out.Omitted += int64(f.Truncated)
-	}
-	places, err := placesOf(folder, r.Rejects)
-	if err != nil {
-		return err
+		wanted := make([]push.Position, 0, len(r.Rejects))
+		for _, rj := range r.Rejects {
+			wanted = append(wanted, push.Position{Chunk: rj.Chunk, Row: rj.Row})
+		}
+		if places, err = b.Places(wanted); err != nil {
+			return err
+		}
 	}
 	for _, rj := range r.Rejects {
 		for _, f := range rj.Findings {
 			zh, en := say(c.feed, f)
-			out.Rejects = append(out.Rejects, rejected{"worker", "", places[[2]int32{rj.Chunk, rj.Row}], rj.RecordID, f.Field, f.Rule, zh, en})
+			out.Rejects = append(out.Rejects, rejected{"worker", "", places[push.Position{Chunk: rj.Chunk, Row: rj.Row}].Line, rj.RecordID, f.Field, f.Rule, zh, en})
 		}
 	}
 	if format == "json" {
 		return c.json(http.StatusOK, out)
 	}
 	c.attachment("text/csv; charset=utf-8", r.Feed+"-rejects.csv")
-	b := bufio.NewWriter(c.w)
-	_, _ = b.WriteString("\uFEFF") // spreadsheets take it for their own encoding without
-	w := csv.NewWriter(b)
+	buf := bufio.NewWriter(c.w)
+	_, _ = buf.WriteString("\uFEFF") // spreadsheets take it for their own encoding without
+	w := csv.NewWriter(buf)
 	_ = w.Write([]string{"环节 by", "工作表 sheet", "行 row", "记录号 record_id", "字段 field", "规则 rule", "怎样修改", "how to mend"}) // Flush tells
 	for _, x := range out.Rejects {
 		row := ""
@@ -640,7 +635,7 @@ func (c *call) rejects() error {
 		_ = w.Write([]string{x.By, harmless(x.Sheet), row, harmless(x.RecordID), harmless(x.Field), x.Rule, x.Zh, x.En})
 	}
 	w.Flush()
-	return errors.Join(w.Error(), b.Flush())
+	return errors.Join(w.Error(), buf.Flush())
 }
 
 // harmless keeps a text from being taken for a formula by a spreadsheet.
@@ -666,4 +661,13 @@ func say(s *feed.Spec, f flow.RejectedRule) (zh, en string) {
 	}
 	info := rule.Info()
 	return strings.ReplaceAll(info.Zh, "{field}", fieldZh), strings.ReplaceAll(info.En, "{field}", fieldEn)
+}
+
+// writable says whether the spool can take a file.
+func (b *batches) writable() error {
+	f, err := os.CreateTemp(filepath.Join(b.dir, "tmp"), "probe-*")
+	if err != nil {
+		return err
+	}
+	return errors.Join(f.Close(), os.Remove(f.Name()))
 }

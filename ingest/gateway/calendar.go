@@ -5,7 +5,7 @@ import (
 	"time"
 
 	"github.com/duiwu/duiwu/internal/feed"
-	"github.com/duiwu/duiwu/sink"
+	"github.com/duiwu/duiwu/internal/flow"
 )
 
 // maxMonths is how far back a calendar goes.
@@ -80,10 +80,6 @@ func (c *call) calendar() error {
 	if err != nil {
 		return err
 	}
-	db, err := c.g.opt.Database(c.r.Context())
-	if err != nil {
-		return databaseAway(err)
-	}
 	now := c.g.opt.Clock().In(feed.Shanghai)
 	unit := c.g.opt.Catalogue.Unit(c.unit)
 	out := calendar{Unit: c.unit, Now: now, Feeds: []feedCalendar{}}
@@ -92,7 +88,7 @@ func (c *call) calendar() error {
 			continue
 		}
 		days, spans := c.g.due(s, now, months)
-		came, err := db.Arrivals(c.r.Context(), c.unit, s, days)
+		came, err := c.g.opt.Database.Arrivals(c.r.Context(), c.unit, s, days)
 		if err != nil {
 			return databaseAway(err)
 		}
@@ -110,11 +106,11 @@ type begun struct {
 
 // due lists the days of a calendar's last months with their due times, and its
 // spans, the newest first.
-func (g *Gateway) due(s *feed.Spec, now time.Time, months int) ([]sink.DueDay, []begun) {
+func (g *Gateway) due(s *feed.Spec, now time.Time, months int) ([]flow.DueDay, []begun) {
 	n := length(s)
 	month := time.Date(now.Year(), now.Month(), 1, 0, 0, 0, 0, time.UTC)
 	first := month.AddDate(0, -(int(month.Month())-1)%n, 0)
-	var days []sink.DueDay
+	var days []flow.DueDay
 	var spans []begun
 	for ; !first.Before(month.AddDate(0, 1-months, 0)) || len(spans) == 0; first = first.AddDate(0, -n, 0) {
 		end := first.AddDate(0, n, 0)
@@ -125,7 +121,7 @@ func (g *Gateway) due(s *feed.Spec, now time.Time, months int) ([]sink.DueDay, [
 			one.Due = &last
 		}
 		for d := one.first; d < feed.Day(end); d++ {
-			day := sink.DueDay{Day: d, Span: one.first}
+			day := flow.DueDay{Day: d, Span: one.first}
 			if due, err := g.opt.Catalogue.Calendar.Due(s, d); err == nil {
 				day.Due = due
 			}
@@ -137,8 +133,8 @@ func (g *Gateway) due(s *feed.Spec, now time.Time, months int) ([]sink.DueDay, [
 }
 
 // fill says of each span what came.
-func fill(s *feed.Spec, spans []begun, came []sink.Arrival, unit *feed.UnitInfo, now time.Time) []span {
-	by := map[int32]sink.Arrival{}
+func fill(s *feed.Spec, spans []begun, came []flow.Arrival, unit *feed.UnitInfo, now time.Time) []span {
+	by := map[int32]flow.Arrival{}
 	for _, a := range came {
 		by[a.Span] = a
 	}

@@ -37,7 +37,6 @@ import (
 	"github.com/duiwu/duiwu/ingest/seal"
 	"github.com/duiwu/duiwu/internal/feed"
 	"github.com/duiwu/duiwu/internal/flow"
-	"github.com/duiwu/duiwu/sink"
 )
 
 // Limits bound what one request, one unit and the process may take.
@@ -92,9 +91,8 @@ type Options struct {
 	Spool string
 	// Check makes the step that judges files, the worker's own, and gives it back.
 	Check func() (step flow.Step, release func())
-	// Database gives the connection on which receipts are read; an error is
-	// answered as 503 and asked again.
-	Database func(context.Context) (*sink.Sink, error)
+	// Database tells what was stored; an error is answered as 503.
+	Database Database
 	// Broker and Producer reach Kafka; topics are <Prefix>.<unit>.
 	Broker   ingest.Broker
 	Producer *ingest.Producer
@@ -110,6 +108,13 @@ type Options struct {
 	Limits       Limits
 	Clock        func() time.Time
 	Log          *slog.Logger
+}
+
+// Database is what the gateway asks of what was stored: a *sink.Sink. Receipt
+// ends with flow.ErrNoReceipt while nothing of the batch has arrived.
+type Database interface {
+	Receipt(ctx context.Context, unit, feed, batch string) (*flow.Receipt, error)
+	Arrivals(ctx context.Context, unit string, spec *feed.Spec, days []flow.DueDay) ([]flow.Arrival, error)
 }
 
 // Gateway answers requests. Run sends what was taken in; Handler and Admin serve

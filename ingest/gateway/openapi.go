@@ -40,11 +40,11 @@ func parameters(cat *feed.Catalogue) map[string]object {
 		return out
 	}
 	return map[string]object{
-		"unit":  in("path", "unit", "Code of the reporting unit.", str(object{"enum": units})),
-		"feed":  in("path", "feed", "Name of the feed.", str(object{"enum": feeds})),
-		"batch": in("path", "batch", "The batch id.", str(object{"pattern": batchPattern})),
-		"as_of": in("query", "as_of", "effective_from of the rows that say none; today without it.", str(object{"format": "date"})),
-		"rows":  in("query", "rows", "How many rows that have findings are given back with their cells, for the sender to mend; at most 500.", object{"type": "integer", "minimum": 0, "maximum": maxShown}),
+		"unit":   in("path", "unit", "Code of the reporting unit.", str(object{"enum": units})),
+		"feed":   in("path", "feed", "Name of the feed.", str(object{"enum": feeds})),
+		"batch":  in("path", "batch", "The batch id.", str(object{"pattern": batchPattern})),
+		"as_of":  in("query", "as_of", "effective_from of the rows that say none; today without it.", str(object{"format": "date"})),
+		"rows":   in("query", "rows", "How many rows that have findings are given back with their cells, for the sender to mend; at most 500.", object{"type": "integer", "minimum": 0, "maximum": maxShown}),
 		"format": in("query", "format", "json, or csv for rejects, or xlsx for check.", str(object{"enum": []string{"json", "csv", "xlsx"}})),
 		"months": in("query", "months", "How many months back; 13 without it, at most 36.", object{"type": "integer", "minimum": 1, "maximum": maxMonths}),
 		"Idempotency-Key": in("header", "Idempotency-Key",
