@@ -21,7 +21,15 @@ import (
 	"github.com/duiwu/duiwu/internal/testenv"
 )
 
-func TestMain(m *testing.M) { testenv.Main(m) }
+// TestMain runs the tests, or, as a child of one, the command itself: a process
+// that a test can kill.
+func TestMain(m *testing.M) {
+	if os.Getenv("DUIWU_TEST_CHILD") != "" {
+		main()
+		return
+	}
+	testenv.Main(m)
+}
 
 // path is a worker between a broker and a ClickHouse of the test's own.
 type path struct {

@@ -454,9 +454,7 @@ func (g *Gateway) sendAll(ctx context.Context) (failed bool) {
 	var all errgroup.Group
 	all.SetLimit(4)
 	var mu sync.Mutex
-	list := g.batches.unsent()
-	g.metrics.waiting.Set(float64(len(list)))
-	for _, at := range list {
+	for _, at := range g.batches.unsent() {
 		all.Go(func() error {
 			err := g.send(ctx, at[0], at[1])
 			if err != nil && ctx.Err() == nil {
@@ -469,7 +467,6 @@ func (g *Gateway) sendAll(ctx context.Context) (failed bool) {
 		})
 	}
 	_ = all.Wait() // it gives none
-	g.metrics.waiting.Set(float64(len(g.batches.unsent())))
 	return failed
 }
 

@@ -165,6 +165,7 @@ func New(opt Options) (*Gateway, error) {
 	if g.batches, err = openBatches(opt.Spool); err != nil {
 		return nil, err
 	}
+	g.metrics.watch(g.batches)
 	return g, nil
 }
 

@@ -16,7 +16,6 @@ type metrics struct {
 	requests *prometheus.HistogramVec
 	bytes    prometheus.Counter
 	batches  *prometheus.CounterVec
-	waiting  prometheus.Gauge
 }
 
 func newMetrics() *metrics {
@@ -28,10 +27,15 @@ func newMetrics() *metrics {
 		Name: "duiwu_gateway_received_bytes_total", Help: "Bytes of files received whole, unpacked."})
 	m.batches = prometheus.NewCounterVec(prometheus.CounterOpts{
 		Name: "duiwu_gateway_batches_total", Help: "Batches by what happened: taken in, sent, or a failed try to send."}, []string{"feed", "event"})
-	m.waiting = prometheus.NewGauge(prometheus.GaugeOpts{
-		Name: "duiwu_gateway_waiting_batches", Help: "Batches that lie in the spool and are not yet sent."})
-	m.registry.MustRegister(m.requests, m.bytes, m.batches, m.waiting)
+	m.registry.MustRegister(m.requests, m.bytes, m.batches)
 	return m
+}
+
+// watch adds what only the spool knows, read when somebody asks.
+func (m *metrics) watch(b *batches) {
+	m.registry.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+		Name: "duiwu_gateway_waiting_batches", Help: "Batches that lie in the spool and are not yet sent."},
+		func() float64 { return float64(len(b.unsent())) }))
 }
 
 func (m *metrics) handler() http.Handler {
