@@ -291,7 +291,7 @@ func TestGatewayStoresOnceWhateverBreaks(t *testing.T) {
 	for n := range 6 {
 		victim := d.cmd.Process
 		timer := time.AfterFunc(time.Duration(5+20*n)*time.Millisecond, func() { _ = victim.Kill() }) // it may be dead already
-		d.send(t, "killed", file) // any answer, or none
+		d.send(t, "killed", file)                                                                     // any answer, or none
 		timer.Stop()
 		d.kill()
 		d.start(t)

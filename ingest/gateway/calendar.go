@@ -49,7 +49,7 @@ const (
 	late    = "late"
 	missing = "missing" // due, owed, and nothing came
 	open    = "open"    // not due yet, nothing came
-	nothing = "none"    // nothing came, and it may be that nothing happened
+	nothing = "none"    // nothing came, and it may be that nothing happened: of days it always may
 )
 
 // length is how many months a span of a feed has. Of daily and event feeds each
@@ -143,6 +143,7 @@ func fill(s *feed.Spec, spans []begun, came []flow.Arrival, unit *feed.UnitInfo,
 		one := b.span
 		a, any := by[b.first]
 		past := one.Due != nil && one.Due.Before(now)
+		byDay := s.Rhythm == "daily" || s.Rhythm == "event"
 		switch {
 		case any:
 			one.Records, one.Late, one.Status = a.Records, a.Late, onTime
@@ -150,13 +151,12 @@ func fill(s *feed.Spec, spans []begun, came []flow.Arrival, unit *feed.UnitInfo,
 			one.First, one.Last = &first, &last
 			// A period is in time with its first records; what is corrected later
 			// does not make it late. Each day of the others is due on its own.
-			byDay := s.Rhythm == "daily" || s.Rhythm == "event"
 			if byDay && a.Late > 0 || !byDay && one.Due != nil && first.After(*one.Due) {
 				one.Status = late
 			}
 		case !past:
 			one.Status = open
-		case s.Owed && (unit.National() || unit.ReportsOn(b.first)):
+		case s.Owed && !byDay && (unit.National() || unit.ReportsOn(b.first)):
 			one.Status = missing
 		default:
 			one.Status = nothing

@@ -127,5 +127,3 @@ addEventListener("hashchange", () => {
 apply();
 if (location.hash.slice(1) in words) state.page = location.hash.slice(1);
 door();
-// A browser with a certificate is let in without a word.
-void signIn(() => {});

@@ -1,6 +1,6 @@
 // The unit's own timeliness: a row a feed, a column a month.
 import { get, Refusal } from "./api.js";
-import { count, h, L, moment, pick, tell } from "./dom.js";
+import { count, due, h, L, moment, pick, tell } from "./dom.js";
 
 const marks = { on_time: "✓", late: "!", missing: "✕", open: "…", none: "–" };
 const words = {
@@ -32,7 +32,7 @@ export function calendar(main, { unit, expired }) {
     const detail = h("div", { class: "detail", role: "status", "aria-live": "polite" }, h("p", { class: "hint" }, L("选择一格，看期限和到达时间。", "Choose a cell to see when it was due and when it came.")));
     const sentence = (f, p) => [
       `${pick(f)} · ${named(p.period)} · ${words[p.status]()}`,
-      p.due_at && L(`期限 ${moment(p.due_at)}`, `due ${moment(p.due_at)}`),
+      p.due_at && L("期限：", "due ") + due(p.due_at),
       p.records > 0 && L(`${count(p.records)} 条记录，首批 ${moment(p.first_arrived_at)}，最近 ${moment(p.last_arrived_at)}`, `${count(p.records)} records, first ${moment(p.first_arrived_at)}, last ${moment(p.last_arrived_at)}`),
       p.late > 0 && L(`其中 ${count(p.late)} 条晚于期限`, `${count(p.late)} of them late`),
     ].filter(Boolean);
@@ -60,20 +60,23 @@ export function calendar(main, { unit, expired }) {
       }
       return out;
     };
-    const due = data.feeds.flatMap((f) => f.periods.filter((p) => p.status === "missing").map((p) => [f, p]));
+    // Overdue periods stand by feed: a unit that never sent one owes many.
+    const overdue = data.feeds.map((f) => [f, f.periods.filter((p) => p.status === "missing")]).filter(([, ps]) => ps.length);
     const soon = data.feeds.flatMap((f) => f.periods.filter((p) => p.status === "open" && p.due_at && f.owed).map((p) => [f, p])).sort((a, b) => a[1].due_at.localeCompare(b[1].due_at)).slice(0, 4);
-    const list = (title, items, cls, empty, when) => h("section", { class: "card brief " + cls }, h("h2", {}, title), items.length ? h("ul", {}, items.slice(0, 6).map(([f, p]) => h("li", {}, h("b", {}, pick(f)), " ", named(p.period), h("span", {}, when(p))))) : h("p", { class: "hint" }, empty),
-      items.length > 6 && h("p", { class: "hint" }, L(`另有 ${items.length - 6} 项，见下表。`, `${items.length - 6} more in the table.`)));
+    const brief = (title, cls, empty, items) => h("section", { class: "card brief " + cls }, h("h2", {}, title), items.length ? h("ul", {}, items) : h("p", { class: "hint" }, empty));
+    const item = (f, what, when) => h("li", {}, h("div", {}, h("b", {}, pick(f)), " ", what), h("span", {}, when));
+    const several = (ps) => (ps.length === 1 ? named(ps[0].period) : L(`${named(ps.at(-1).period)}至${named(ps[0].period)}，共 ${ps.length} 期`, `${named(ps.at(-1).period)} to ${named(ps[0].period)}, ${ps.length} periods`));
     main.replaceChildren(
       h("div", { class: "pair" },
-        list(L("逾期未报", "Overdue"), due, due.length ? "bad" : "good", L("没有逾期未报的数据。", "Nothing is overdue."), (p) => L(`期限 ${moment(p.due_at)}`, `due ${moment(p.due_at)}`)),
-        list(L("即将到期", "Due next"), soon, "", L("近期没有到期的数据。", "Nothing is due soon."), (p) => L(`${moment(p.due_at)} 前`, `by ${moment(p.due_at)}`))),
+        brief(L("逾期未报", "Overdue"), overdue.length ? "bad" : "good", L("没有逾期未报的数据。", "Nothing is overdue."),
+          overdue.map(([f, ps]) => item(f, several(ps), L("最近期限：", "last due ") + due(ps[0].due_at)))),
+        brief(L("即将到期", "Due next"), "", L("近期没有到期的数据。", "Nothing is due soon."), soon.map(([f, p]) => item(f, named(p.period), due(p.due_at))))),
       h("section", { class: "card grid" },
         h("header", {}, h("h2", {}, L(`${unit.zh}的报送日历`, `Calendar of ${unit.en}`)), h("p", { class: "hint" }, L(`截至 ${moment(data.now)}（北京时间）；数字为记录数`, `as of ${moment(data.now)} (Beijing); figures count records`))),
         h("div", { class: "scroll", role: "region", tabindex: 0, "aria-label": L("报送日历表", "Calendar table") },
           h("table", { class: "months" },
             h("thead", {}, h("tr", {}, h("th", { scope: "col" }, L("数据类别", "Feed")), months.map((m, i) => h("th", { scope: "col" }, i === 0 || m.endsWith("01") ? h("small", {}, m.slice(0, 4)) : h("small", { "aria-hidden": "true" }, "\u00a0"), L(`${Number(m.slice(4))}月`, m.slice(4)))))),
-            h("tbody", {}, data.feeds.map((f) => h("tr", {}, h("th", { scope: "row" }, pick(f), h("small", {}, pick(f, "due"))), cells(f)))))),
+            h("tbody", {}, data.feeds.map((f) => h("tr", {}, h("th", { scope: "row", title: pick(f, "due") }, pick(f)), cells(f)))))),
         h("ul", { class: "legend" }, Object.keys(marks).map((k) => h("li", {}, h("span", { class: "chip " + k, "aria-hidden": "true" }, marks[k]), words[k]()))),
         detail));
     // The newest month is what a reader looks for.

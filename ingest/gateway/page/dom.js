@@ -50,5 +50,13 @@ export const count = (n) => n.toLocaleString("en-US");
 export const moment = (t) => new Date(t).toLocaleString(settings.lang === "zh" ? "zh-CN" : "en-GB",
   { timeZone: "Asia/Shanghai", year: "numeric", month: "2-digit", day: "2-digit", hour: "2-digit", minute: "2-digit", hour12: false });
 
+/** A due time; the midnight that ends a day is written as that day. */
+export function due(t) {
+  const d = new Date(t), ends = (d.getTime() + 8 * 3600_000) % 86_400_000 === 0;
+  if (!ends) return L(`${moment(t)} 前`, `by ${moment(t)}`);
+  const day = new Date(d.getTime() - 1).toLocaleDateString(settings.lang === "zh" ? "zh-CN" : "en-GB", { timeZone: "Asia/Shanghai", year: "numeric", month: "2-digit", day: "2-digit" });
+  return L(`${day} 当日内`, `by the end of ${day}`);
+}
+
 /** Tells a screen reader what changed. */
 export const tell = (text) => { document.getElementById("live").textContent = text; };

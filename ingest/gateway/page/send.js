@@ -165,10 +165,10 @@ export function send(main, { unit, session, expired }) {
     const errors = sum("error"), warnings = sum("warning");
     return [
       h("div", { class: "tiles" },
-        tile(L("读到的行", "Rows read"), r.rows, "plain"),
-        tile(L("可入库", "Acceptable"), r.accepted, r.accepted === r.rows ? "good" : "plain"),
-        tile(L("错误", "Errors"), errors, errors ? "bad" : "plain"),
-        tile(L("提示", "Warnings"), warnings, warnings ? "warn" : "plain")),
+        tile(L("读到的行", "Rows read"), r.rows, "calm"),
+        tile(L("可入库", "Acceptable"), r.accepted, r.accepted === r.rows ? "good" : "calm"),
+        tile(L("错误", "Errors"), errors, errors ? "bad" : "calm"),
+        tile(L("提示", "Warnings"), warnings, warnings ? "warn" : "calm")),
       r.notes.length > 0 && h("ul", { class: "notes" }, r.notes.map((n) => h("li", {}, pick(n)))),
     ];
   }
@@ -193,7 +193,7 @@ export function send(main, { unit, session, expired }) {
       // Wide tables show the columns that matter: the first two and those with findings.
       const wanted = new Set([0, 1]);
       for (const f of [...own, ...rows.flatMap((l) => by.get(key(l.sheet, l.row)) ?? [])]) if (place(f) >= 0) wanted.add(place(f));
-      const all = head.cells.length <= 8;
+      const all = head.cells.length <= 6;
       const columns = head.cells.map((_, i) => i).filter((i) => all || wanted.has(i));
       const lettered = r.findings.some((f) => f.column);
       let n = 0;
