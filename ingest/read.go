@@ -8,6 +8,8 @@ import (
 
 	"github.com/segmentio/kafka-go"
 	"github.com/segmentio/kafka-go/protocol/listoffsets"
+
+	"github.com/duiwu/duiwu/internal/flow"
 )
 
 // Partitions says how many partitions a topic has.
@@ -16,11 +18,37 @@ func Partitions(ctx context.Context, b Broker, topic string) (int, error) {
 	switch {
 	case errors.Is(err, kafka.TopicAuthorizationFailed), err == nil && n[topic] == 0:
 		// A broker does not tell a stranger whether a topic is there.
-		return 0, fmt.Errorf("topic %s does not exist or is not this user's: check the unit, or ask whoever runs Kafka", topic)
+		return 0, fmt.Errorf("topic %s %w", topic, errStranger)
 	case err != nil:
 		return 0, fmt.Errorf("cannot look up topic %s: %w", topic, err)
 	}
 	return n[topic], nil
+}
+
+// errStranger says that a topic is not there for this user.
+var errStranger = errors.New("does not exist or is not this user's: check the unit, or ask whoever runs Kafka")
+
+// Temporary says whether an error may pass by itself: the broker is away, or a
+// leader moves. A refused login or topic, or a message that is too large, is not.
+func Temporary(err error) bool {
+	var several kafka.WriteErrors
+	if errors.As(err, &several) {
+		for _, e := range several {
+			if e != nil && !Temporary(e) {
+				return false
+			}
+		}
+		return true
+	}
+	var large kafka.MessageTooLargeError
+	if errors.As(err, &large) {
+		return false
+	}
+	var code kafka.Error
+	if errors.As(err, &code) {
+		return code.Temporary()
+	}
+	return !errors.Is(err, ErrLogin) && !errors.Is(err, errStranger) && !flow.IsPermanent(err)
 }
 
 // Reader reads one partition outside of any group, such as that of a receipt

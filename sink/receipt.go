@@ -23,7 +23,7 @@ const (
 func (s *Sink) Receipt(ctx context.Context, unit, feedName, batch string) (*flow.Receipt, error) {
 	one := "unit = {unit:String} AND feed = {feed:String} AND batch_id = {batch:String}"
 	p := params{"unit": text(unit), "feed": text(feedName), "batch": text(batch)}
-	all, err := s.receipts(ctx, one, p)
+	all, err := s.receipts(ctx, one, p, 1, func(*flow.Receipt) bool { return true })
 	if err == nil && len(all) == 0 {
 		err = ErrNoReceipt
 	}
@@ -34,8 +34,10 @@ func (s *Sink) Receipt(ctx context.Context, unit, feedName, batch string) (*flow
 }
 
 // ReceiptsSince reads the receipts of the units' batches that a cut was written
-// for at or after since, and the database's clock as of the reading.
-func (s *Sink) ReceiptsSince(ctx context.Context, units []string, since time.Time) ([]*flow.Receipt, error) {
+// for at or after since, by AsOf. Of more than limit it reads the first ones, and
+// all that have the last one's AsOf. Refused records are listed where wanted asks
+// for them.
+func (s *Sink) ReceiptsSince(ctx context.Context, units []string, since time.Time, limit int, wanted func(*flow.Receipt) bool) ([]*flow.Receipt, error) {
 	quoted := make([]string, len(units))
 	for i, u := range units {
 		quoted[i] = quoteText(u)
@@ -45,22 +47,28 @@ func (s *Sink) ReceiptsSince(ctx context.Context, units []string, since time.Tim
 	where := `unit IN (` + strings.Join(quoted, ",") + `) AND (unit, feed, batch_id) IN (
     SELECT unit, feed, batch_id FROM receipt_parts WHERE unit IN (` + strings.Join(quoted, ",") + `) AND (topic, incarnation, partition, first_offset, epoch) IN (
         SELECT topic, incarnation, partition, first_offset, epoch FROM ledger WHERE run = 'live' AND written_at >= {since:DateTime64(3)}))`
-	all, err := s.receipts(ctx, where, params{"since": since.UTC().Format("2006-01-02 15:04:05.000")})
+	all, err := s.receipts(ctx, where, params{"since": since.UTC().Format("2006-01-02 15:04:05.000")}, limit, wanted)
 	if err != nil {
 		return nil, fmt.Errorf("cannot read the receipts that changed: %w", err)
 	}
 	return all, nil
 }
 
-// receipts reads the receipts of some parts, with their refused records.
-func (s *Sink) receipts(ctx context.Context, where string, p params) ([]*flow.Receipt, error) {
-	topics := "run = 'live' AND topic IN (SELECT DISTINCT topic FROM receipt_parts WHERE " + where + ")"
-	parts := partsEffective(where, "("+effective(topics)+")")
+// ofBatches restricts the ledger to the topics of some batches, and receipt parts
+// to them.
+func ofBatches(where string) (ledger, parts string) {
+	ledger = effective("run = 'live' AND topic IN (SELECT DISTINCT topic FROM receipt_parts WHERE " + where + ")")
+	return ledger, partsEffective(where, "("+ledger+")")
+}
+
+// receipts reads the receipts of some batches, with the refused records of those
+// that are wanted.
+func (s *Sink) receipts(ctx context.Context, where string, p params, limit int, wanted func(*flow.Receipt) bool) ([]*flow.Receipt, error) {
+	_, parts := ofBatches(where)
 	var out []*flow.Receipt
-	byKey := map[[3]string]*flow.Receipt{}
-	refused := false
+	refused := map[[3]string]*flow.Receipt{}
 	err := s.rows(ctx, "SELECT unit, feed, batch_id, toString(status), rules, warnings, declared, chunks, missing_from, missing_to, sha256, sha256_differs, first_arrived_at, last_arrived_at, as_of, "+counts+
-		" FROM ("+receiptsOf("("+parts+")")+") ORDER BY as_of, unit, feed, batch_id", p, func(scan func(...any) error) error {
+		" FROM ("+receiptsOf("("+parts+")")+") ORDER BY as_of LIMIT "+strconv.Itoa(limit)+" WITH TIES", p, func(scan func(...any) error) error {
 		r := &flow.Receipt{Missing: [][2]int64{}, Rejects: []flow.RejectedRow{}}
 		var status string
 		var differs uint8
@@ -74,20 +82,30 @@ func (s *Sink) receipts(ctx context.Context, where string, p params) ([]*flow.Re
 		for i := range from {
 			r.Missing = append(r.Missing, [2]int64{from[i], to[i]})
 		}
-		refused = refused || r.Rejected()
-		out, byKey[[3]string{r.Unit, r.Feed, r.Batch}] = append(out, r), r
+		out = append(out, r)
+		if r.Rejected() && wanted(r) {
+			refused[[3]string{r.Unit, r.Feed, r.Batch}] = r
+		}
 		return nil
 	})
-	if err != nil || !refused {
+	if err != nil || len(refused) == 0 {
 		return out, err
 	}
-	return out, s.rejects(ctx, where, topics, parts, p, byKey)
+	return out, s.rejects(ctx, refused)
 }
 
 // rejects adds the refused records to receipts. A record that was refused in a
 // cut that never reached the ledger, or twice in a chunk that came twice, is
 // listed once or not at all, as it is counted.
-func (s *Sink) rejects(ctx context.Context, where, topics, parts string, p params, byKey map[[3]string]*flow.Receipt) error {
+func (s *Sink) rejects(ctx context.Context, of map[[3]string]*flow.Receipt) error {
+	var keys []string
+	for k, r := range of {
+		// Those whose batch id may not be repeated are not found by it.
+		r.RejectsOmitted = r.By[flow.Rejected]
+		keys = append(keys, "("+quoteText(k[0])+","+quoteText(k[1])+","+quoteText(k[2])+")")
+	}
+	where := "(unit, feed, batch_id) IN (" + strings.Join(keys, ",") + ")"
+	ledger, parts := ofBatches(where)
 	size := map[*flow.Receipt]int{}
 	err := s.rows(ctx, `SELECT *, toInt64(count() OVER (PARTITION BY unit, feed, batch_id)) AS refused FROM
 (
@@ -95,7 +113,7 @@ SELECT q.unit AS unit, q.feed AS feed, q.batch_id AS batch_id, toInt32(if(c.rank
 FROM
 (
     SELECT * FROM (SELECT * FROM quarantine FINAL WHERE `+where+`) AS q
-    ASOF JOIN (SELECT topic, incarnation, partition, first_offset, last_offset FROM (`+effective(topics)+`)) AS l
+    ASOF JOIN (SELECT topic, incarnation, partition, first_offset, last_offset FROM (`+ledger+`)) AS l
     ON q.topic = l.topic AND q.incarnation = l.incarnation AND q.partition = l.partition AND q.offset >= l.first_offset
     WHERE q.offset <= l.last_offset
 ) AS q
@@ -109,7 +127,7 @@ ORDER BY unit, feed, batch_id, chunk, row, q.partition, q.offset
 LIMIT 1 BY unit, feed, batch_id, chunk, row, if(chunk < 0, (q.partition, q.offset), (0, 0))
 )
 ORDER BY unit, feed, batch_id, chunk, row
-LIMIT `+strconv.Itoa(maxRejects)+` BY unit, feed, batch_id`, p, func(scan func(...any) error) error {
+LIMIT `+strconv.Itoa(maxRejects)+` BY unit, feed, batch_id`, nil, func(scan func(...any) error) error {
 		var key [3]string
 		var one flow.RejectedRow
 		var fields, rules []string
@@ -117,7 +135,7 @@ LIMIT `+strconv.Itoa(maxRejects)+` BY unit, feed, batch_id`, p, func(scan func(.
 		if err := scan(&key[0], &key[1], &key[2], &one.Chunk, &one.Row, &one.RecordID, &fields, &rules, &refused); err != nil {
 			return err
 		}
-		r := byKey[key]
+		r := of[key]
 		if r == nil {
 			return nil
 		}

@@ -79,14 +79,14 @@ func TestReceiptListsWhatWasRefused(t *testing.T) {
 	require.Equal(t, r.Rejects, back.Rejects)
 
 	// Since: what changed, and what changed in spite of an older first cut.
-	all, err := s.ReceiptsSince(t.Context(), []string{"310000", "320000"}, time.Now().Add(-time.Hour))
+	all, err := s.ReceiptsSince(t.Context(), []string{"310000", "320000"}, time.Now().Add(-time.Hour), 10, func(*flow.Receipt) bool { return true })
 	require.NoError(t, err)
 	require.Len(t, all, 1)
 	require.Equal(t, r, all[0])
-	all, err = s.ReceiptsSince(t.Context(), []string{"310000"}, time.Now().Add(time.Hour))
+	all, err = s.ReceiptsSince(t.Context(), []string{"310000"}, time.Now().Add(time.Hour), 10, func(*flow.Receipt) bool { return true })
 	require.NoError(t, err)
 	require.Empty(t, all)
-	all, err = s.ReceiptsSince(t.Context(), []string{"320000"}, time.Time{})
+	all, err = s.ReceiptsSince(t.Context(), []string{"320000"}, time.Time{}, 10, func(*flow.Receipt) bool { return true })
 	require.NoError(t, err)
 	require.Empty(t, all)
 }

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/duiwu/duiwu/ingest"
+	"github.com/duiwu/duiwu/ingest/push"
 	"github.com/duiwu/duiwu/transform"
 )
 
@@ -28,6 +29,8 @@ type workerConfig struct {
 	logLevel   string
 
 	tokenKeys, tokenAlgorithm, hashKey string
+	sealKeys                           string
+	receipts                           string
 	testAreas                          bool
 	clockAt                            string
 
@@ -49,6 +52,8 @@ func parseWorker(env *environment, args []string) (*workerConfig, error) {
 	fs.StringVar(&c.tokenKeys, "token-keys", "", "file with the chain of token keys, one of 64 hexadecimal digits a line, oldest first")
 	fs.StringVar(&c.tokenAlgorithm, "token-algorithm", "sha256", "HMAC of the tokens: sha256 or sm3")
 	fs.StringVar(&c.hashKey, "hash-key", "", "file with the key of the record hash, 32 hexadecimal digits; never changes")
+	fs.StringVar(&c.sealKeys, "seal-keys", "", "file with the keys that open sealed fields; made by duiwu keys new seal")
+	fs.StringVar(&c.receipts, "receipts", push.ReceiptPrefix, "receipts are published on <prefix>.<unit>; none for no receipts over Kafka")
 	fs.BoolVar(&c.testAreas, "test-areas", false, "accept identity numbers of the reserved areas PP99xx; never in production")
 	fs.StringVar(&c.clockAt, "clock", "", "pretend that the worker starts at this moment (RFC 3339); for the demo")
 	fs.IntVar(&c.cutRows, "cut-rows", 0, "records a cut at most (default 131072)")

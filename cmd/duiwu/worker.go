@@ -13,6 +13,8 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/duiwu/duiwu/ingest"
+	"github.com/duiwu/duiwu/ingest/receipt"
+	"github.com/duiwu/duiwu/ingest/seal"
 	"github.com/duiwu/duiwu/internal/feed"
 	"github.com/duiwu/duiwu/internal/flow"
 	"github.com/duiwu/duiwu/sink"
@@ -30,6 +32,7 @@ type worker struct {
 	sink    *sink.Sink
 	keys    transform.TokenKeys
 	hashKey [16]byte
+	seals   *seal.Ring
 	clock   func() time.Time
 	metrics *metrics
 	log     *slog.Logger
@@ -58,6 +61,9 @@ func runWorker(ctx context.Context, env *environment, args []string) error {
 	if w.hashKey, err = readHashKey(config.hashKey); err != nil {
 		return err
 	}
+	if w.seals, err = readSealKeys(config.sealKeys); err != nil {
+		return err
+	}
 	broker, err := config.broker.open()
 	if err != nil {
 		return err
@@ -78,6 +84,7 @@ func runWorker(ctx context.Context, env *environment, args []string) error {
 			Catalogue: w.cat, Log: log, Clock: w.clock,
 			Limits: ingest.Limits{Rows: config.cutRows, Bytes: config.cutBytes, Linger: config.linger},
 			Gate:   ingest.NewGate(config.slots),
+			Seals:  w.seals,
 		}, w.assigned)
 	if err != nil {
 		return err
@@ -92,6 +99,18 @@ func runWorker(ctx context.Context, env *environment, args []string) error {
 		g.Go(server)
 	}
 	g.Go(func() error { return group.Run(ctx) })
+	if config.receipts != "none" {
+		g.Go(func() error {
+			err := receipt.Run(ctx, receipt.Config{
+				Broker: broker, Prefix: config.receipts, Group: config.group + ".receipts", Units: reporting(w.cat), Source: w.sink, Log: log,
+			})
+			if err != nil {
+				// Records are not held up for want of receipts.
+				log.Error("receipts are not published until this worker is started again", "error", err)
+			}
+			return nil
+		})
+	}
 	return g.Wait()
 }
 

@@ -182,7 +182,8 @@ func sweep(spool string) {
 }
 
 // newID names a batch: when it was prepared, for people, and what makes it one
-// of a kind. No run of digits is as long as a number of a person.
+// of a kind. The letter between day and time keeps its digits from looking like a
+// number of a person, which the quarantine would not repeat.
 func newID(now time.Time) string {
 	var b [8]byte
 	_, _ = rand.Read(b[:]) // it never fails
@@ -190,7 +191,7 @@ func newID(now time.Time) string {
 	for i, v := range b {
 		tail[i] = "abcdefghijkmnpqrstuvwxyzacegikmo"[v&31]
 	}
-	return now.In(feed.Shanghai).Format("20060102-150405") + "-" + string(tail)
+	return now.In(feed.Shanghai).Format("20060102t150405") + "-" + string(tail)
 }
 
 // OpenBatch opens a prepared batch by its folder.

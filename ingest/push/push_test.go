@@ -23,6 +23,7 @@ import (
 	"github.com/duiwu/duiwu/internal/feed"
 	"github.com/duiwu/duiwu/internal/flow"
 	"github.com/duiwu/duiwu/internal/testenv"
+	"github.com/duiwu/duiwu/internal/value"
 	"github.com/duiwu/duiwu/transform"
 )
 
@@ -167,6 +168,8 @@ func TestPrepareAndSend(t *testing.T) {
 	require.EqualValues(t, 2999, counts.Received)
 	require.EqualValues(t, 2999, counts.Declared)
 	require.Equal(t, b.SHA256, counts.SHA256)
+
+	require.Less(t, value.LongDigitRun([]byte(b.ID)), 11, "the quarantine repeats the id of a batch only then")
 
 	again, err := push.OpenBatch(b.Dir)
 	require.NoError(t, err)

@@ -1,15 +1,21 @@
 package push
 
 import (
+	"bufio"
 	"context"
+	"encoding/csv"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
+	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"time"
 
 	"github.com/duiwu/duiwu/ingest"
+	"github.com/duiwu/duiwu/ingest/sheet"
 	"github.com/duiwu/duiwu/internal/flow"
 )
 
@@ -173,4 +179,62 @@ func (b *Batch) Resend(r *flow.Receipt) (int, error) {
 		}
 	}
 	return len(state.Again), replace(filepath.Join(b.Dir, sentFile), state)
+}
+
+// Discard removes the messages of a batch whose receipt is settled: unless they
+// are sealed they hold identifiers in the clear, and they are not needed again.
+// What the batch was, and which row of the file is which, stays.
+func (b *Batch) Discard() error {
+	err := os.Remove(filepath.Join(b.Dir, chunksFile))
+	if errors.Is(err, os.ErrNotExist) {
+		return nil
+	}
+	return err
+}
+
+// Returned says which rows of the file the receipt lists as refused, and why. It
+// reads the map of rows once.
+func (b *Batch) Returned(r *flow.Receipt) (map[sheet.Place][]sheet.Why, error) {
+	type at struct{ chunk, row int64 }
+	wanted := map[at][]sheet.Why{}
+	for _, one := range r.Rejects {
+		var why []sheet.Why
+		for _, f := range one.Findings {
+			why = append(why, sheet.Why(f))
+		}
+		wanted[at{int64(one.Chunk), int64(one.Row)}] = why
+	}
+	out := map[sheet.Place][]sheet.Why{}
+	if len(wanted) == 0 {
+		return out, nil
+	}
+	f, err := os.Open(filepath.Join(b.Dir, rowsFile))
+	if err != nil {
+		return nil, fmt.Errorf("cannot read which row is which: %w", err)
+	}
+	defer func() { _ = f.Close() }() // it was only read
+	rows := csv.NewReader(bufio.NewReaderSize(f, 1<<16))
+	rows.ReuseRecord = true
+	if _, err := rows.Read(); err != nil {
+		return nil, fmt.Errorf("cannot read which row is which: %w", err)
+	}
+	for len(out) < len(wanted) {
+		cells, err := rows.Read()
+		if errors.Is(err, io.EOF) {
+			break
+		}
+		if err != nil {
+			return nil, fmt.Errorf("cannot read which row is which: %w", err)
+		}
+		var n [4]int64
+		for i := range n {
+			if n[i], err = strconv.ParseInt(cells[i], 10, 64); err != nil {
+				return nil, fmt.Errorf("cannot read which row is which: %w", err)
+			}
+		}
+		if why := wanted[at{n[0], n[1]}]; why != nil {
+			out[sheet.Place{Table: int(n[2]), Line: int(n[3])}] = why
+		}
+	}
+	return out, nil
 }

@@ -12,6 +12,7 @@ import (
 	"strconv"
 
 	"github.com/duiwu/duiwu/ingest"
+	"github.com/duiwu/duiwu/internal/flow"
 )
 
 // Sender takes messages and returns when every in-sync replica has them; an
@@ -72,10 +73,11 @@ const rounds = 16
 // Send brings what is not acknowledged yet to the topic and returns when all of
 // it is. It may be called again after an error, a kill, or success: what was
 // acknowledged is not sent twice but for the chunks of one call, which the
-// worker then names duplicates. progress may be nil.
+// worker then names duplicates. progress may be nil. An error that does not come
+// from the sender is permanent (flow.IsPermanent).
 func (b *Batch) Send(ctx context.Context, to Target, progress func(Progress)) error {
 	if to.Partitions != b.Partitions {
-		return fmt.Errorf("cannot send batch %s: it was cut for %d partitions and topic %s has %d now; prepare it anew", b.ID, b.Partitions, to.Topic, to.Partitions)
+		return flow.Permanent(fmt.Errorf("cannot send batch %s: it was cut for %d partitions and topic %s has %d now; prepare it anew", b.ID, b.Partitions, to.Topic, to.Partitions))
 	}
 	state, err := b.sent()
 	if err != nil {
@@ -97,7 +99,7 @@ func (b *Batch) Send(ctx context.Context, to Target, progress func(Progress)) er
 	}
 	f, err := os.Open(filepath.Join(b.Dir, chunksFile))
 	if err != nil {
-		return fmt.Errorf("cannot send batch %s: %w", b.ID, err)
+		return flow.Permanent(fmt.Errorf("cannot send batch %s: %w", b.ID, err))
 	}
 	defer func() { _ = f.Close() }() // it was only read
 	for state.Chunks < len(b.Chunks) || len(state.Again) > 0 {
@@ -141,7 +143,7 @@ func (b *Batch) Send(ctx context.Context, to Target, progress func(Progress)) er
 		}
 		state = next
 		if err := replace(filepath.Join(b.Dir, sentFile), state); err != nil {
-			return fmt.Errorf("cannot note what was sent of batch %s: %w", b.ID, err)
+			return flow.Permanent(fmt.Errorf("cannot note what was sent of batch %s: %w", b.ID, err))
 		}
 		say()
 	}
@@ -153,10 +155,10 @@ func (b *Batch) message(f *os.File, n int, topic string) (ingest.Outgoing, error
 	c := &b.Chunks[n]
 	value := make([]byte, c.Size)
 	if _, err := f.ReadAt(value, c.Offset); err != nil {
-		return ingest.Outgoing{}, fmt.Errorf("cannot read chunk %d of batch %s: %w", n, b.ID, err)
+		return ingest.Outgoing{}, flow.Permanent(fmt.Errorf("cannot read chunk %d of batch %s: %w", n, b.ID, err))
 	}
 	if sum := sha256.Sum256(value); hex.EncodeToString(sum[:]) != c.SHA256 {
-		return ingest.Outgoing{}, fmt.Errorf("cannot send batch %s: chunk %d on disk is not what was prepared; prepare the file anew", b.ID, n)
+		return ingest.Outgoing{}, flow.Permanent(fmt.Errorf("cannot send batch %s: chunk %d on disk is not what was prepared; prepare the file anew", b.ID, n))
 	}
 	head := func(k, v string) ingest.Header { return ingest.Header{Key: []byte(k), Value: []byte(v)} }
 	out := ingest.Outgoing{Topic: topic, Key: []byte(c.Key), Value: value, Headers: []ingest.Header{
