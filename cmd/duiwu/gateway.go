@@ -4,7 +4,6 @@ import (
 	"context"
 	"crypto/tls"
 	"crypto/x509"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -21,7 +20,6 @@ import (
 
 	"github.com/duiwu/duiwu/ingest"
 	"github.com/duiwu/duiwu/ingest/gateway"
-	"github.com/duiwu/duiwu/ingest/seal"
 	"github.com/duiwu/duiwu/internal/feed"
 	"github.com/duiwu/duiwu/internal/flow"
 	"github.com/duiwu/duiwu/sink"
@@ -201,14 +199,8 @@ func (c *gatewayConfig) options(log *slog.Logger) (opt gateway.Options, done fun
 		},
 		RecordKey: c.recordKey,
 	}
-	if c.sealKey != "" {
-		raw, err := os.ReadFile(c.sealKey)
-		if err != nil {
-			return opt, nil, fmt.Errorf("cannot read --seal-key: %w", err)
-		}
-		if opt.Seal, err = seal.ReadPublic(raw); err != nil {
-			return opt, nil, fmt.Errorf("cannot read --seal-key %s: %w", c.sealKey, err)
-		}
+	if opt.Seal, err = readPublicKey(c.sealKey); err != nil {
+		return opt, nil, err
 	}
 	if c.issuer != "" || c.jwks != "" {
 		t := gateway.TokenOptions{Issuer: c.issuer, Audience: c.audience, Keys: c.jwks, Claim: c.unitClaim, Prefix: c.unitPrefix}
@@ -291,18 +283,11 @@ func (c *gatewayConfig) recordKey(unit string) ([]byte, error) {
 	if c.recordKeys == "" {
 		return nil, nil
 	}
-	raw, err := os.ReadFile(filepath.Join(c.recordKeys, unit+".key"))
+	key, err := readRecordKey(filepath.Join(c.recordKeys, unit+".key"))
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
 	}
-	if err != nil {
-		return nil, fmt.Errorf("cannot read the record key of unit %s: %w", unit, err)
-	}
-	key, err := hex.DecodeString(strings.TrimSpace(string(raw)))
-	if err != nil || len(key) != 32 {
-		return nil, fmt.Errorf("cannot read the record key of unit %s: want one line of 64 hexadecimal digits", unit)
-	}
-	return key, nil
+	return key, err
 }
 
 // tls serves the certificate that lies in the files now, and asks for a client's

@@ -117,8 +117,8 @@ func resident(n int) string {
 	return body + string("10X98765432"[sum%11])
 }
 
-// roster is a workbook as an office writes it: a title, a merged note, and slips.
-func roster(t *testing.T) string {
+// messyWorkbook is one as an office writes it: a title, a merged note, and slips.
+func messyWorkbook(t *testing.T) string {
 	t.Helper()
 	cat, err := feed.Load(feeds.FS)
 	require.NoError(t, err)
@@ -175,7 +175,7 @@ func TestPage(t *testing.T) {
 	p.worker()
 	d := newDoor(t, p)
 	heard := complaints(t, ctx, d.url)
-	file := roster(t)
+	file := messyWorkbook(t)
 	css := func(s string) chromedp.CSS { return chromedp.CSS(s) }
 	run := func(a ...chromedp.Action[chromedp.Void]) {
 		t.Helper()

@@ -25,6 +25,7 @@ import (
 	"log/slog"
 	"net/http"
 	"os"
+	"path"
 	"path/filepath"
 	"runtime/debug"
 	"sync"
@@ -53,6 +54,8 @@ type Limits struct {
 	Burst int
 	// Waiting is how many batches of one unit may wait to be sent; 32 when 0.
 	Waiting int
+	// Grace is how long a body may take before its pace counts; 30 seconds when 0.
+	Grace time.Duration
 	// Keep is how long a batch that was sent stays known; 30 days when 0. Its
 	// records leave the spool as soon as Kafka has them.
 	Keep time.Duration
@@ -76,6 +79,9 @@ func (l *Limits) defaults() {
 	}
 	if l.Waiting == 0 {
 		l.Waiting = 32
+	}
+	if l.Grace == 0 {
+		l.Grace = 30 * time.Second
 	}
 	if l.Keep == 0 {
 		l.Keep = 30 * 24 * time.Hour
@@ -241,7 +247,7 @@ func (g *Gateway) plain(p *problem) http.Handler {
 // fallback gives the mux's own refusals the form of all others.
 func (g *Gateway) fallback(mux *http.ServeMux) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if _, pattern := mux.Handler(r); pattern != "" {
+		if _, pattern := mux.Handler(r); pattern != "" && r.URL.Path == path.Clean(r.URL.Path) {
 			mux.ServeHTTP(w, r)
 			return
 		}

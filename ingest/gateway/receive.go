@@ -48,8 +48,8 @@ var contentTypes = map[string]sheet.Format{
 }
 
 const (
-	// A body has to arrive at minRate on the whole, after a first grace.
-	grace   = 30 * time.Second
+	// A body has to arrive at this many bytes a second on the whole, after
+	// Limits.Grace.
 	minRate = 8 << 10
 	// maxWindow bounds what a zstd frame may ask to remember.
 	maxWindow = 64 << 20
@@ -93,7 +93,7 @@ func (g *Gateway) receive(w http.ResponseWriter, r *http.Request, dir string) (_
 		}
 	}()
 	out.path = f.Name()
-	body := &paced{body: r.Body, control: http.NewResponseController(w), begun: time.Now(), limit: limit, sum: sha256.New()}
+	body := &paced{body: r.Body, control: http.NewResponseController(w), judged: time.Now().Add(g.opt.Limits.Grace), limit: limit, sum: sha256.New()}
 	defer func() { _ = body.control.SetReadDeadline(time.Time{}) }() // the next request on the line has its own
 	unpacked, done, err := unpack(r.Header.Values("Content-Encoding"), body)
 	if err != nil {
@@ -224,7 +224,7 @@ func (l *lazyGzip) Read(p []byte) (int, error) {
 type paced struct {
 	body    io.Reader
 	control *http.ResponseController
-	begun   time.Time
+	judged  time.Time // when the pace begins to count
 	n       int64
 	limit   int64
 	ended   bool
@@ -234,7 +234,7 @@ type paced struct {
 
 func (p *paced) Read(b []byte) (int, error) {
 	// The deadline moves with what came: a sender of single bytes is stopped too.
-	if err := p.control.SetReadDeadline(p.begun.Add(grace + time.Duration(p.n)*time.Second/minRate)); err != nil {
+	if err := p.control.SetReadDeadline(p.judged.Add(time.Duration(p.n) * time.Second / minRate)); err != nil {
 		return 0, fmt.Errorf("BUG: the connection has no deadline: %w", err)
 	}
 	n, err := p.body.Read(b)
