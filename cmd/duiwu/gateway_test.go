@@ -124,7 +124,7 @@ func newDoor(t *testing.T, p *path, more ...string) *door {
 func (d *door) start(t *testing.T) {
 	t.Helper()
 	d.cmd = exec.Command(os.Args[0], d.args...)
-	d.cmd.Env = append(os.Environ(), "DUIWU_TEST_CHILD=1")
+	d.cmd.Env = append(os.Environ(), "DUIWU_RUN_MAIN=1")
 	for k, v := range d.p.env {
 		if k != "DUIWU_LISTEN" {
 			d.cmd.Env = append(d.cmd.Env, k+"="+v)

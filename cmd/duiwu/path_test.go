@@ -21,12 +21,10 @@ import (
 	"github.com/duiwu/duiwu/internal/testenv"
 )
 
-// TestMain runs the tests, or, as a child of one, the command itself: a process
-// that a test can kill.
 func TestMain(m *testing.M) {
-	if os.Getenv("DUIWU_TEST_CHILD") != "" {
-		main()
-		return
+	if os.Getenv("DUIWU_RUN_MAIN") != "" {
+		main() // a process to be killed; see interrupt_test.go
+		os.Exit(0)
 	}
 	testenv.Main(m)
 }
@@ -68,14 +66,19 @@ const testClock = "2016-11-30T20:00:00+08:00"
 // tables.
 func newPath(t *testing.T, unit string) *path {
 	t.Helper()
-	server := testenv.ClickHouse(t)
+	return pathOn(t, unit, testenv.ClickHouse(t).DSN(), testenv.Kfake(t))
+}
+
+// pathOn is newPath on servers of the test's own.
+func pathOn(t *testing.T, unit, dsn, kafka string) *path {
+	t.Helper()
 	dir := t.TempDir()
 	file := func(name, text string) string {
 		p := filepath.Join(dir, name)
 		require.NoError(t, os.WriteFile(p, []byte(text), 0o600))
 		return p
 	}
-	u, err := url.Parse(server.DSN())
+	u, err := url.Parse(dsn)
 	require.NoError(t, err)
 	name := "t_" + hex.EncodeToString([]byte(fmt.Sprint(time.Now().UnixNano()%1e9)))
 	opts, err := clickhouse.ParseDSN(u.String())
@@ -93,7 +96,7 @@ func newPath(t *testing.T, unit string) *path {
 	prefix := "duiwu." + name
 	p := &path{
 		t: t, conn: conn, log: &syncBuffer{}, unit: unit, topic: ingest.Topic(prefix, unit),
-		kafka: ingest.Broker{Brokers: []string{testenv.Kfake(t)}},
+		kafka: ingest.Broker{Brokers: []string{kafka}},
 		env: map[string]string{
 			"DUIWU_CLICKHOUSE": u.String(), "DUIWU_PREFIX": prefix, "DUIWU_GROUP": name, "DUIWU_CLOCK": testClock,
 			"DUIWU_TEST_AREAS": "true", "DUIWU_LINGER": "100ms", "DUIWU_LISTEN": "127.0.0.1:0",

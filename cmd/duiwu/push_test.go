@@ -18,6 +18,13 @@ import (
 func pushPath(t *testing.T, partitions int) (*path, string) {
 	t.Helper()
 	p := newPath(t, "310000")
+	return p, p.unitSide(partitions)
+}
+
+// unitSide adds what a unit needs, and returns the folder of its profile.
+func (p *path) unitSide(partitions int) string {
+	t := p.t
+	t.Helper()
 	delete(p.env, "DUIWU_CLOCK")
 	base := p.env["DUIWU_PREFIX"] + ".in"
 	p.env["DUIWU_PREFIX"], p.env["DUIWU_RECEIPTS"] = base, base+".receipt"
@@ -28,7 +35,7 @@ func pushPath(t *testing.T, partitions int) (*path, string) {
 	require.NoError(t, p.run(t.Context(), "keys", "new", "record", "--out", filepath.Join(dir, "record.key")))
 	profile := fmt.Sprintf("unit: %q\nbrokers: [%q]\ntls: {off: true}\nrecord_key: record.key\nfeed_topics: %s\nreceipt_topics: %s.receipt\n", p.unit, p.kafka.Brokers[0], base, base)
 	require.NoError(t, os.WriteFile(filepath.Join(dir, "profile.yaml"), []byte(profile), 0o600))
-	return p, dir
+	return dir
 }
 
 // file runs duiwu push --json --wait and returns what it printed and its error.

@@ -539,7 +539,7 @@ func (c *call) known() (*flow.Receipt, *push.Batch, error) {
 		return nil, nil, notFound()
 	default:
 		r = &flow.Receipt{Unit: c.unit, Feed: c.feed.Feed, Batch: id, Status: flow.Partial, Declared: b.Rows, SHA256: b.SHA256,
-			Rules: map[string]int64{}, Warnings: map[string]int64{}, Missing: [][2]int64{}, Rejects: []flow.RejectedRow{}}
+			Rules: map[string]int64{}, Warnings: map[string]int64{}, Chunks: [][2]int64{}, Missing: [][2]int64{}, Rejects: []flow.RejectedRow{}}
 	}
 	if b != nil { // else it came by another door, or was forgotten
 		c.w.Header().Set(headerState, c.state(folder))
