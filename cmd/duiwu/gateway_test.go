@@ -7,9 +7,14 @@ import (
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"crypto/x509/pkix"
 	"encoding/json"
+	"encoding/pem"
 	"fmt"
 	"io"
+	"math/big"
 	"net"
 	"net/http"
 	"os"
@@ -24,6 +29,8 @@ import (
 	"github.com/go-jose/go-jose/v4/jwt"
 	"github.com/stretchr/testify/require"
 
+	"github.com/duiwu/duiwu/ingest/sheet"
+	"github.com/duiwu/duiwu/internal/feed"
 	"github.com/duiwu/duiwu/internal/flow"
 )
 
@@ -308,4 +315,149 @@ func TestGatewayStoresOnceWhateverBreaks(t *testing.T) {
 	for _, name := range []string{"甲", "乙", "丙", "丁", "戊"} {
 		require.NotContains(t, p.log.String(), name, "no value of a record is logged")
 	}
+}
+
+// TestGatewayTellsRefusedRowsByTheirLine: what the worker refuses comes back with
+// the line of the file that was sent, and no value.
+func TestGatewayTellsRefusedRowsByTheirLine(t *testing.T) {
+	p := newPath(t, "310000")
+	delete(p.env, "DUIWU_TEST_AREAS") // the worker refuses what the door, told otherwise, lets in
+	p.worker()
+	d := newDoor(t, p, "--test-areas")
+	file := workerFile(t)
+	res, err := http.DefaultClient.Do(d.request(t, "POST", "/v1/units/310000/feeds/worker/batches", bytes.NewReader(file), "Idempotency-Key", "rows"))
+	require.NoError(t, err)
+	_ = res.Body.Close()
+	require.Equal(t, http.StatusAccepted, res.StatusCode)
+	get := func(path string) string {
+		res, err := http.DefaultClient.Do(d.request(t, "GET", "/v1/units/310000/feeds/worker/batches/rows"+path, nil))
+		require.NoError(t, err)
+		defer func() { _ = res.Body.Close() }()
+		b, err := io.ReadAll(res.Body)
+		require.NoError(t, err)
+		return string(b)
+	}
+	require.Eventually(t, func() bool { return strings.Contains(get(""), `"complete"`) }, 60*time.Second, 100*time.Millisecond)
+	var out bytes.Buffer
+	require.NoError(t, run(t.Context(), &environment{stdout: &out, stderr: &out, getenv: func(k string) string { return p.env[k] }}, []string{"receipt", "--json", "310000", "worker", "rows"}))
+	require.JSONEq(t, out.String(), get(""), "one receipt at both doors")
+	var refused struct {
+		Rejects []struct {
+			By   string
+			Row  int
+			Rule string
+			Zh   string `json:"message_zh"`
+		}
+	}
+	require.NoError(t, json.Unmarshal([]byte(get("/rejects")), &refused))
+	rows := map[int]string{}
+	for _, r := range refused.Rejects {
+		rows[r.Row] = r.By + " " + r.Rule
+		require.NotEmpty(t, r.Zh)
+	}
+	require.Equal(t, map[int]string{2: "worker ric_test_area", 3: "worker ric_test_area", 4: "check required"}, rows)
+	for _, text := range []string{get("/rejects?format=csv"), get("/rejects"), p.log.String()} {
+		require.NotContains(t, text, "319901")
+		require.NotContains(t, text, "测试人员")
+	}
+}
+
+// workerFile has two good workers and one without a name.
+func workerFile(t *testing.T) []byte {
+	t.Helper()
+	cat, err := catalogue("")
+	require.NoError(t, err)
+	spec := cat.Feed("worker")
+	example := sheet.Example(cat, spec)
+	var b bytes.Buffer
+	var head []string
+	for _, f := range spec.Fields {
+		if f.Required {
+			head = append(head, f.Name)
+		}
+	}
+	b.WriteString(strings.Join(head, ",") + "\n")
+	for i := range 3 {
+		var row []string
+		for _, f := range spec.Fields {
+			v := example[feed.Index(spec.Fields, f.Name)]
+			switch {
+			case f.Name == "id_number":
+				v = resident(i)
+			case f.Name == "name":
+				v = []string{"测试人员", "测试人员", ""}[i]
+			case f.Name == "county_code":
+				v = "310115"
+			}
+			if f.Required {
+				row = append(row, v)
+			}
+		}
+		b.WriteString(strings.Join(row, ",") + "\n")
+	}
+	return b.Bytes()
+}
+
+// TestGatewayWantsTLS: plain text stays on this machine.
+func TestGatewayWantsTLS(t *testing.T) {
+	f := func(want string, args ...string) {
+		t.Helper()
+		_, err := parseGateway(&environment{stdout: io.Discard, stderr: io.Discard, getenv: func(string) string { return "" }},
+			append([]string{"--kafka", "k:9092", "--clickhouse", "http://c:8123/d", "--spool", "s"}, args...))
+		require.ErrorContains(t, err, want)
+	}
+	f("not on loopback", "--listen", ":8443")
+	f("not on loopback", "--listen", "0.0.0.0:8443")
+	f("not on loopback", "--listen", "192.0.2.1:8443")
+	f("belong together", "--tls-cert", "c")
+	f("belong together", "--client-ca", "c")
+	f("needs --tls-cert", "--client-ca", "c", "--certificate-unit", "subject.ou={unit}")
+	_, err := parseGateway(&environment{stdout: io.Discard, stderr: io.Discard, getenv: func(string) string { return "" }}, nil)
+	require.ErrorContains(t, err, "--kafka, --clickhouse, --spool")
+}
+
+// TestGatewayOverTLS signs in by certificate, as the command is run.
+func TestGatewayOverTLS(t *testing.T) {
+	p := newPath(t, "310000")
+	dir := t.TempDir()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	require.NoError(t, err)
+	write := func(name, kind string, raw []byte) string {
+		path := filepath.Join(dir, name)
+		require.NoError(t, os.WriteFile(path, pem.EncodeToMemory(&pem.Block{Type: kind, Bytes: raw}), 0o600))
+		return path
+	}
+	// One certificate is authority, server and client: what is tried is who it speaks for.
+	template := &x509.Certificate{SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "gateway", OrganizationalUnit: []string{"310000"}},
+		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour), IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageCertSign | x509.KeyUsageDigitalSignature,
+		IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)}, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth}}
+	raw, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
+	require.NoError(t, err)
+	pkcs8, err := x509.MarshalPKCS8PrivateKey(key)
+	require.NoError(t, err)
+	cert, private := write("cert.pem", "CERTIFICATE", raw), write("key.pem", "PRIVATE KEY", pkcs8)
+	d := newDoor(t, p, "--tls-cert", cert, "--tls-key", private, "--client-ca", cert, "--certificate-unit", "subject.ou={unit}")
+	require.True(t, strings.HasPrefix(d.url, "https://"), d.url)
+	pool := x509.NewCertPool()
+	parsed, err := x509.ParseCertificate(raw)
+	require.NoError(t, err)
+	pool.AddCert(parsed)
+	f := func(path string, want int, certificates ...tls.Certificate) {
+		t.Helper()
+		transport := &http.Transport{TLSClientConfig: &tls.Config{RootCAs: pool, Certificates: certificates}, ForceAttemptHTTP2: true}
+		defer transport.CloseIdleConnections()
+		res, err := (&http.Client{Transport: transport}).Get(d.url + path)
+		require.NoError(t, err)
+		_ = res.Body.Close()
+		require.Equal(t, want, res.StatusCode)
+		require.Equal(t, 2, res.ProtoMajor)
+		require.NotEmpty(t, res.Header.Get("Strict-Transport-Security"))
+	}
+	mine := tls.Certificate{Certificate: [][]byte{raw}, PrivateKey: key}
+	f("/v1/session", http.StatusUnauthorized)
+	f("/v1/session", http.StatusOK, mine)
+	f("/v1/units/310000/calendar", http.StatusOK, mine)
+	f("/v1/units/320000/calendar", http.StatusNotFound, mine)
+	f("/readyz", http.StatusOK)
+	f("/metrics", http.StatusNotFound, mine)
 }

@@ -273,11 +273,6 @@ func (c *call) sendBatch() error {
 	if n := c.g.batches.count(c.unit); n >= c.g.opt.Limits.Waiting && (id == "" || !c.g.batches.waits(c.unit, c.g.batches.folder(c.unit, c.feed.Feed, id))) {
 		return refuse(http.StatusServiceUnavailable, "waiting", "贵单位已有太多批次在等待发送，请稍后再传。", "Too many batches of your unit wait to be sent; send it again later.").retry(30)
 	}
-	free, err := c.slot()
-	if err != nil {
-		return err
-	}
-	defer free()
 	if id != "" {
 		letGo, err := c.g.batches.hold(c.r.Context(), c.g.batches.folder(c.unit, c.feed.Feed, id))
 		if err != nil {
@@ -285,7 +280,7 @@ func (c *call) sendBatch() error {
 		}
 		defer letGo()
 	}
-	up, err := c.g.receive(c.w, c.r, c.g.tmp())
+	up, err := c.body()
 	if err != nil {
 		return err
 	}
@@ -303,6 +298,11 @@ func (c *call) sendBatch() error {
 			return c.again(old, up)
 		}
 	}
+	free, err := c.slot()
+	if err != nil {
+		return err
+	}
+	defer free()
 	b, err := c.prepare(up, id, asOf, partitions)
 	if err != nil {
 		return err
@@ -431,13 +431,11 @@ func (g *Gateway) Run(ctx context.Context) error {
 			old = now
 			g.forget()
 		}
-		pause = min(2*pause, most)
-		if !failed {
-			pause = least
-		}
 		wait := most
 		if failed {
-			wait = pause
+			wait, pause = pause, min(2*pause, most)
+		} else {
+			pause = least
 		}
 		timer := time.NewTimer(wait)
 		select {

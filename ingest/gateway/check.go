@@ -128,16 +128,16 @@ func (c *call) check() error {
 	if err != nil {
 		return err
 	}
+	up, err := c.body()
+	if err != nil {
+		return err
+	}
+	defer func() { _ = os.Remove(up.path) }() // the start of a process empties the folder too
 	free, err := c.slot()
 	if err != nil {
 		return err
 	}
 	defer free()
-	up, err := c.g.receive(c.w, c.r, c.g.tmp())
-	if err != nil {
-		return err
-	}
-	defer func() { _ = os.Remove(up.path) }() // the start of a process empties the folder too
 	file, err := sheet.Open(up.path)
 	if err != nil {
 		return err

@@ -38,6 +38,7 @@ import (
 	"github.com/duiwu/duiwu/ingest/seal"
 	"github.com/duiwu/duiwu/internal/feed"
 	"github.com/duiwu/duiwu/internal/flow"
+	"github.com/duiwu/duiwu/internal/value"
 )
 
 // Limits bound what one request, one unit and the process may take.
@@ -46,7 +47,8 @@ type Limits struct {
 	Bytes int64
 	// Rows bounds the rows of one batch; 1,000,000 when 0.
 	Rows int
-	// Uploads is how many bodies are received and judged at once; 4 when 0.
+	// Uploads is how many files are judged at once, and how many bodies of one
+	// unit are received at once; 4 when 0.
 	Uploads int
 	// Rate and Burst bound the requests of one unit, in requests a second; 5 and
 	// 30 when 0.
@@ -137,6 +139,7 @@ type Gateway struct {
 
 	mu     sync.Mutex
 	limits map[string]*rate.Limiter
+	bodies map[string]int // on their way, by unit
 }
 
 //go:embed page
@@ -165,7 +168,7 @@ func New(opt Options) (*Gateway, error) {
 		panic("BUG: " + err.Error())
 	}
 	g := &Gateway{opt: opt, log: opt.Log, uploads: semaphore.NewWeighted(int64(opt.Limits.Uploads)), page: page,
-		limits: map[string]*rate.Limiter{}, metrics: newMetrics()}
+		limits: map[string]*rate.Limiter{}, bodies: map[string]int{}, metrics: newMetrics()}
 	g.openapi = document(opt.Catalogue)
 	g.etags = etags(page)
 	if g.batches, err = openBatches(opt.Spool); err != nil {
@@ -312,7 +315,7 @@ func (g *Gateway) serve(rt *route) http.Handler {
 		}
 		level, unit, name := slog.LevelInfo, "", ""
 		if c.who != nil {
-			name = c.who.name
+			name = harmlessName(c.who.name)
 			if c.who.may(c.unit) {
 				unit = c.unit
 			}
@@ -324,6 +327,14 @@ func (g *Gateway) serve(rt *route) http.Handler {
 		g.log.Log(r.Context(), level, "request", "request", c.requestID, "method", rt.method, "route", rt.path, "status", c.w.status,
 			"who", name, "unit", unit, "took", took.Round(time.Millisecond), "error", err)
 	})
+}
+
+// harmlessName withholds the subject of a token that may be a number of a person.
+func harmlessName(s string) string {
+	if len(s) > 128 || value.LongDigitRun([]byte(s)) >= 11 {
+		return "withheld"
+	}
+	return s
 }
 
 func (c *call) run(rt *route) (err error) {
@@ -391,9 +402,31 @@ func (g *Gateway) allow(unit string) error {
 		retry(1 + int(1/g.opt.Limits.Rate))
 }
 
-// slot waits for a place among the uploads; the returned function gives it back.
+// body receives the request's file. A unit has its own few lines, so that slow
+// ones take none of another unit's.
+func (c *call) body() (*upload, error) {
+	g := c.g
+	g.mu.Lock()
+	full := g.bodies[c.unit] >= g.opt.Limits.Uploads
+	if !full {
+		g.bodies[c.unit]++
+	}
+	g.mu.Unlock()
+	if full {
+		return nil, refuse(http.StatusTooManyRequests, "too-many-uploads", "贵单位已有多份文件正在上传，请等它们传完。", "Other files of your unit are being uploaded; wait for them.").retry(5)
+	}
+	defer func() {
+		g.mu.Lock()
+		g.bodies[c.unit]--
+		g.mu.Unlock()
+	}()
+	return g.receive(c.w, c.r, g.tmp())
+}
+
+// slot waits for a place among those who judge a file; the returned function
+// gives it back.
 func (c *call) slot() (func(), error) {
-	ctx, cancel := context.WithTimeout(c.r.Context(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(c.r.Context(), time.Minute)
 	defer cancel()
 	if err := c.g.uploads.Acquire(ctx, 1); err != nil {
 		return nil, refuse(http.StatusServiceUnavailable, "busy", "网关正忙，请稍后再传。", "The gateway is busy; send it again in a moment.").because(err).retry(10)

@@ -3,7 +3,9 @@ package gateway_test
 import (
 	"fmt"
 	"net/http"
+	"os"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 
@@ -138,4 +140,25 @@ func TestAForeignPageCannotSend(t *testing.T) {
 	page := string(b.get("/", "").body)
 	require.NotRegexp(t, `<script(?:[^>]*)>[^<]`, page, "no script inside of the page")
 	require.NotContains(t, page, "style=")
+}
+
+// docs/metrics.md and the code say the same, and no label names a unit.
+func TestEveryMetricOfTheGatewayIsDocumented(t *testing.T) {
+	b := newBench(t, nil)
+	require.Equal(t, http.StatusAccepted, b.post(batches, b.token("310000"), siteRows(1)).status)
+	b.sent("one")
+	text := string(b.do(must(http.NewRequest("GET", b.admin+"/metrics", nil))).body)
+	page, err := os.ReadFile("../../docs/metrics.md")
+	require.NoError(t, err)
+	names := func(re, in string) (out []string) {
+		for _, m := range regexp.MustCompile(re).FindAllStringSubmatch(in, -1) {
+			out = append(out, m[1])
+		}
+		slices.Sort(out)
+		return out
+	}
+	code := names(`# TYPE (duiwu_[a-z_]+)`, text)
+	require.NotEmpty(t, code)
+	require.Equal(t, code, names("\\| `(duiwu_gateway_[a-z_]+)`", string(page)))
+	require.NotContains(t, text, "310000")
 }
