@@ -168,7 +168,11 @@ func runPush(ctx context.Context, env *environment, args []string) error {
 		if err != nil {
 			out.Error = err.Error()
 			if !p.js {
-				fmt.Fprintf(env.stderr, "duiwu: %s: %v\n", filepath.Base(file), err)
+				text := ""
+				if !out.Sent {
+					text = "未报送 not sent: "
+				}
+				fmt.Fprintf(env.stderr, "duiwu: %s: %s%v\n", filepath.Base(file), text, err)
 			}
 		}
 		worst = max(worst, status)
@@ -234,12 +238,19 @@ func (p *pushing) file(ctx context.Context, path string, out *pushed) (int, erro
 	if b.Refused > 0 {
 		status = 1
 	}
+	before, err := b.Sent()
+	if err != nil {
+		return 2, err
+	}
 	if err := p.send(ctx, b, topic, partitions); err != nil {
 		return 2, err
 	}
-	out.Sent = true
-	p.say(fmt.Sprintf("已报送批次 %s：%d 行，%d 块，SHA-256 %s。", b.ID, b.Rows, len(b.Chunks), b.SHA256),
-		fmt.Sprintf("Batch %s is with Kafka: %d rows, %d chunks.", b.ID, b.Rows, len(b.Chunks)))
+	if out.Sent = true; before {
+		p.say(fmt.Sprintf("批次 %s 早已报送，不再重发。", b.ID), fmt.Sprintf("Batch %s was sent before; nothing is sent again.", b.ID))
+	} else {
+		p.say(fmt.Sprintf("已报送批次 %s：%d 行，%d 块，SHA-256 %s。", b.ID, b.Rows, len(b.Chunks), b.SHA256),
+			fmt.Sprintf("Batch %s is with Kafka: %d rows, %d chunks.", b.ID, b.Rows, len(b.Chunks)))
+	}
 	if !p.wait {
 		return status, nil
 	}
@@ -248,8 +259,16 @@ func (p *pushing) file(ctx context.Context, path string, out *pushed) (int, erro
 	if err != nil {
 		return 2, err
 	}
+	places, err := b.Places(r)
+	if err != nil {
+		return 2, err
+	}
 	if !p.js {
-		if err := printReceipt(p.env.stdout, r); err != nil {
+		err := printReceipt(p.env.stdout, r, func(one *flow.RejectedRow) string {
+			line := places[push.At{Chunk: one.Chunk, Row: one.Row}].Line
+			return fmt.Sprintf("第 %d 行 row %d", line, line)
+		})
+		if err != nil {
 			return 2, err
 		}
 	}

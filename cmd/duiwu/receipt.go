@@ -47,7 +47,12 @@ func runReceipt(ctx context.Context, env *environment, args []string) error {
 	if *asJSON {
 		return json.NewEncoder(env.stdout).Encode(r)
 	}
-	return printReceipt(env.stdout, r)
+	return printReceipt(env.stdout, r, func(one *flow.RejectedRow) string {
+		if one.Chunk < 0 {
+			return fmt.Sprintf("row %d", one.Row)
+		}
+		return fmt.Sprintf("chunk %d row %d", one.Chunk, one.Row)
+	})
 }
 
 func readReceipt(ctx context.Context, env *environment, d *database, c *unitConfig, unit, feedName, batch string) (*flow.Receipt, error) {
@@ -84,8 +89,9 @@ var statusZh = map[flow.Status]string{flow.Complete: "全部到达", flow.Partia
 // shownRejects is how many refused records the terminal gets; --json has them all.
 const shownRejects = 20
 
-// printReceipt prints a receipt for people.
-func printReceipt(out io.Writer, r *flow.Receipt) error {
+// printReceipt prints a receipt for people; place says where a refused record
+// stands.
+func printReceipt(out io.Writer, r *flow.Receipt, place func(*flow.RejectedRow) string) error {
 	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
 	fmt.Fprintf(w, "batch 批次\t%s of feed %s of unit %s: %s %s\n", r.Batch, r.Feed, r.Unit, r.Status, statusZh[r.Status])
 	if r.Declared > 0 {
@@ -110,19 +116,16 @@ func printReceipt(out io.Writer, r *flow.Receipt) error {
 	if r.SHA256Differs {
 		fmt.Fprintf(w, "SHA-256\ttwo different contents came under this batch id\n")
 	}
-	for i, one := range r.Rejects {
-		if i == shownRejects {
-			fmt.Fprintf(w, "…\t%d more; --json lists them\n", int64(len(r.Rejects)-i)+r.RejectsOmitted)
-			break
-		}
-		place := fmt.Sprintf("row %d", one.Row)
-		if one.Chunk >= 0 {
-			place = fmt.Sprintf("chunk %d row %d", one.Chunk, one.Row)
-		}
-		if one.RecordID != "" {
-			place += " (" + one.RecordID + ")"
-		}
-		fmt.Fprintf(w, "refused %s\t%s\n", place, broken(one.Findings))
+	if err := w.Flush(); err != nil || len(r.Rejects) == 0 {
+		return err
+	}
+	fmt.Fprintln(w, "退回的记录 refused:")
+	for i := range r.Rejects[:min(shownRejects, len(r.Rejects))] {
+		one := &r.Rejects[i]
+		fmt.Fprintf(w, "  %s\t%s\t%s\n", place(one), broken(one.Findings), one.RecordID)
+	}
+	if left := int64(len(r.Rejects)-shownRejects) + r.RejectsOmitted; left > 0 {
+		fmt.Fprintf(w, "  …… 另有 %d 条 %d more; --json lists them\n", left, left)
 	}
 	return w.Flush()
 }

@@ -37,10 +37,7 @@ func units(t *testing.T) (*broker.Secured, map[string]ingest.Broker) {
 	require.NoError(t, err)
 	out := map[string]ingest.Broker{}
 	for _, u := range []string{"310000", "320000"} {
-		require.NoError(t, k.Topic(t.Context(), "duiwu.feed."+u, 3))
-		require.NoError(t, k.Topic(t.Context(), "duiwu.receipt."+u, 1, "cleanup.policy", "compact"))
-		require.NoError(t, k.Grant(t.Context(), "u"+u, "duiwu.feed."+u, kafka.ACLOperationTypeWrite))
-		require.NoError(t, k.Grant(t.Context(), "u"+u, "duiwu.receipt."+u, kafka.ACLOperationTypeRead))
+		require.NoError(t, k.Unit(t.Context(), "u"+u, "duiwu.feed."+u, "duiwu.receipt."+u, 3))
 		out[u] = ingest.Broker{
 			Brokers: []string{k.Addr()}, TLS: &tls.Config{RootCAs: pool, MinVersion: tls.VersionTLS12},
 			SASL: ingest.SASL{Mechanism: "SCRAM-SHA-512", User: "u" + u, Password: broker.Password("u" + u)},

@@ -152,7 +152,9 @@ func Prepare(ctx context.Context, opt Options) (*Batch, *sheet.Report, error) {
 	}
 	defer func() {
 		_ = os.RemoveAll(dir) // gone already when all went well
-		_ = os.Remove(spool)  // stays unless it is empty
+		if opt.Dir == "" {
+			_ = os.Remove(spool) // stays unless it is empty
+		}
 	}()
 	p := &preparing{opt: &opt, dir: dir}
 	b, report, err := p.run(ctx)

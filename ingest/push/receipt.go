@@ -192,19 +192,17 @@ func (b *Batch) Discard() error {
 	return err
 }
 
-// Returned says which rows of the file the receipt lists as refused, and why. It
-// reads the map of rows once.
-func (b *Batch) Returned(r *flow.Receipt) (map[sheet.Place][]sheet.Why, error) {
-	type at struct{ chunk, row int64 }
-	wanted := map[at][]sheet.Why{}
+// At is where a record stands in a batch, as a receipt names it.
+type At struct{ Chunk, Row int32 }
+
+// Places says where the records that a receipt lists as refused stand in the
+// file. It reads the map of rows once.
+func (b *Batch) Places(r *flow.Receipt) (map[At]sheet.Place, error) {
+	wanted := map[At]bool{}
 	for _, one := range r.Rejects {
-		var why []sheet.Why
-		for _, f := range one.Findings {
-			why = append(why, sheet.Why(f))
-		}
-		wanted[at{int64(one.Chunk), int64(one.Row)}] = why
+		wanted[At{one.Chunk, one.Row}] = true
 	}
-	out := map[sheet.Place][]sheet.Why{}
+	out := map[At]sheet.Place{}
 	if len(wanted) == 0 {
 		return out, nil
 	}
@@ -232,8 +230,26 @@ func (b *Batch) Returned(r *flow.Receipt) (map[sheet.Place][]sheet.Why, error) {
 				return nil, fmt.Errorf("cannot read which row is which: %w", err)
 			}
 		}
-		if why := wanted[at{n[0], n[1]}]; why != nil {
-			out[sheet.Place{Table: int(n[2]), Line: int(n[3])}] = why
+		if at := (At{int32(n[0]), int32(n[1])}); wanted[at] {
+			out[at] = sheet.Place{Table: int(n[2]), Line: int(n[3])}
+		}
+	}
+	return out, nil
+}
+
+// Returned says which rows of the file the receipt lists as refused, and why.
+func (b *Batch) Returned(r *flow.Receipt) (map[sheet.Place][]sheet.Why, error) {
+	places, err := b.Places(r)
+	if err != nil {
+		return nil, err
+	}
+	out := map[sheet.Place][]sheet.Why{}
+	for _, one := range r.Rejects {
+		place, ok := places[At{one.Chunk, one.Row}]
+		for _, f := range one.Findings {
+			if ok {
+				out[place] = append(out[place], sheet.Why(f))
+			}
 		}
 	}
 	return out, nil

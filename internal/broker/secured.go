@@ -143,14 +143,15 @@ func (s *Secured) Topic(ctx context.Context, name string, partitions int, config
 	return res.Errors[name]
 }
 
-// Grant allows a user to do one thing with one topic.
-func (s *Secured) Grant(ctx context.Context, user, topic string, op kafka.ACLOperationType) error {
-	return s.grant(ctx, user, kafka.ResourceTypeTopic, topic, op)
-}
-
-// GrantGroup lets a user join a consumer group.
-func (s *Secured) GrantGroup(ctx context.Context, user, group string) error {
-	return s.grant(ctx, user, kafka.ResourceTypeGroup, group, kafka.ACLOperationTypeRead)
+// Unit makes the two topics of a unit and allows its user what a unit needs: to
+// write the one and to read the other.
+func (s *Secured) Unit(ctx context.Context, user, feeds, receipts string, partitions int) error {
+	return errors.Join(
+		s.Topic(ctx, feeds, partitions),
+		s.Topic(ctx, receipts, 1, "cleanup.policy", "compact"),
+		s.grant(ctx, user, kafka.ResourceTypeTopic, feeds, kafka.ACLOperationTypeWrite),
+		s.grant(ctx, user, kafka.ResourceTypeTopic, receipts, kafka.ACLOperationTypeRead),
+	)
 }
 
 func (s *Secured) grant(ctx context.Context, user string, kind kafka.ResourceType, name string, op kafka.ACLOperationType) error {
