@@ -362,6 +362,44 @@ func TestGatewayTellsRefusedRowsByTheirLine(t *testing.T) {
 	}
 }
 
+// TestGatewayCalendar: in time, late, nothing, and not due yet, by what the tables
+// hold.
+func TestGatewayCalendar(t *testing.T) {
+	p := newPath(t, "310000")
+	p.worker()
+	d := newDoor(t, p)
+	for key, day := range map[string]string{"late": "2016-06-30", "early": "2016-11-30"} {
+		res, err := http.DefaultClient.Do(d.request(t, "POST", doorBatches+"?as_of="+day, bytes.NewReader(siteFile(2, "点")), "Idempotency-Key", key))
+		require.NoError(t, err)
+		_ = res.Body.Close()
+		require.Equal(t, http.StatusAccepted, res.StatusCode)
+		d.receipt(t, key)
+	}
+	res, err := http.DefaultClient.Do(d.request(t, "GET", "/v1/units/310000/feeds/demo_site/calendar", nil))
+	require.NoError(t, err)
+	defer func() { _ = res.Body.Close() }()
+	var c struct {
+		Feeds []struct {
+			Periods []struct {
+				Period, Status string
+				Records, Late  int
+				Due            string `json:"due_at"`
+			}
+		}
+	}
+	require.NoError(t, json.NewDecoder(res.Body).Decode(&c))
+	var got []string
+	for _, x := range c.Feeds[0].Periods {
+		got = append(got, fmt.Sprint(x.Period, " ", x.Status, " ", x.Records, " ", x.Late, " ", x.Due))
+	}
+	require.Equal(t, []string{
+		"2016Q4 on_time 2 0 2017-01-11T00:00:00+08:00",
+		"2016Q3 none 0 0 2016-10-11T00:00:00+08:00",
+		"2016Q2 late 2 2 2016-07-12T00:00:00+08:00",
+		"2016Q1 none 0 0 2016-04-12T00:00:00+08:00",
+	}, got)
+}
+
 // workerFile has two good workers and one without a name.
 func workerFile(t *testing.T) []byte {
 	t.Helper()

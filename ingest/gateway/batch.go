@@ -496,7 +496,7 @@ func (g *Gateway) send(ctx context.Context, unit, folder string) error {
 	g.metrics.batches.WithLabelValues(b.Feed, "sent").Inc()
 	g.batches.settled(unit, folder)
 	g.log.Info("batch sent", "unit", unit, "feed", b.Feed, "batch", b.ID, "rows", b.Rows)
-	return b.Forget()
+	return b.Discard()
 }
 
 // forget drops batches that were sent longer ago than they are kept.
@@ -589,7 +589,7 @@ func (c *call) rejects() error {
 		return err
 	}
 	out := refusals{Unit: r.Unit, Feed: r.Feed, Batch: r.Batch, Rejects: []rejected{}, Omitted: r.RejectsOmitted}
-	places := map[push.Position]sheet.Place{}
+	places := map[push.At]sheet.Place{}
 	if b != nil {
 		f, err := readFindings(b.Dir)
 		if err != nil {
@@ -601,18 +601,14 @@ func (c *call) rejects() error {
 			}
 		}
 		out.Omitted += int64(f.Truncated)
-		wanted := make([]push.Position, 0, len(r.Rejects))
-		for _, rj := range r.Rejects {
-			wanted = append(wanted, push.Position{Chunk: rj.Chunk, Row: rj.Row})
-		}
-		if places, err = b.Places(wanted); err != nil {
+		if places, err = b.Places(r); err != nil {
 			return err
 		}
 	}
 	for _, rj := range r.Rejects {
 		for _, f := range rj.Findings {
 			zh, en := say(c.feed, f)
-			out.Rejects = append(out.Rejects, rejected{"worker", "", places[push.Position{Chunk: rj.Chunk, Row: rj.Row}].Line, rj.RecordID, f.Field, f.Rule, zh, en})
+			out.Rejects = append(out.Rejects, rejected{"worker", "", places[push.At{Chunk: rj.Chunk, Row: rj.Row}].Line, rj.RecordID, f.Field, f.Rule, zh, en})
 		}
 	}
 	if format == "json" {

@@ -12,6 +12,18 @@ const newKey = () => "page-" + [...crypto.getRandomValues(new Uint8Array(20))].m
 const pause = (ms) => new Promise((r) => setTimeout(r, ms));
 const size = (n) => (n < 1024 ? `${n} B` : n < 1 << 20 ? `${(n / 1024).toFixed(0)} KB` : `${(n / (1 << 20)).toFixed(1)} MB`);
 
+// A file may be dropped anywhere; one beside the zone must not make the browser
+// leave the page for it.
+let take = null;
+addEventListener("dragover", (e) => { e.preventDefault(); document.getElementById("zone")?.classList.add("over"); });
+addEventListener("dragleave", (e) => { if (!e.relatedTarget) document.getElementById("zone")?.classList.remove("over"); });
+addEventListener("drop", (e) => {
+  e.preventDefault();
+  document.getElementById("zone")?.classList.remove("over");
+  const file = e.dataTransfer?.files[0];
+  if (file && take) take(file);
+});
+
 export function send(main, { unit, session, expired }) {
   if (work.unit !== unit.code) Object.assign(work, { unit: unit.code, feed: null, report: null, batch: null, receipt: null, file: null, trouble: null, busy: "", run: work.run + 1 });
   work.asOf ??= session.today;
@@ -101,6 +113,14 @@ export function send(main, { unit, session, expired }) {
     void check();
   }
 
+  take = (file) => {
+    if (!main.isConnected || work.busy) return;
+    if (feed()) return choose(file);
+    work.trouble = { message: L("请先选择数据类别，再拖入文件。", "Choose a feed first, then drop the file.") };
+    tell(work.trouble.message);
+    paint();
+  };
+
   // -- the left column: what to do
 
   const left = h("div", { class: "steps" });
@@ -116,9 +136,6 @@ export function send(main, { unit, session, expired }) {
     const pickFile = h("input", { id: "file", type: "file", class: "unseen", tabindex: -1, "aria-hidden": "true", accept: ".xlsx,.csv,.tsv,.txt,.json,.ndjson,.jsonl,.arrow,.parquet", onchange: (e) => { if (e.target.files[0]) choose(e.target.files[0]); } });
     const zone = h("button", {
       type: "button", id: "zone", class: "zone", disabled: !f, "aria-describedby": "zone-hint", onclick: () => pickFile.click(),
-      ondragover: (e) => { e.preventDefault(); zone.classList.add("over"); },
-      ondragleave: () => zone.classList.remove("over"),
-      ondrop: (e) => { e.preventDefault(); zone.classList.remove("over"); if (f && e.dataTransfer.files[0]) choose(e.dataTransfer.files[0]); },
     },
     h("span", { class: "zone-icon", "aria-hidden": "true" }),
     work.file ? h("span", {}, h("b", { class: "file-name" }, work.file.name), h("small", {}, `${size(work.file.size)} · ${L("点此换一个文件", "choose another file")}`))
