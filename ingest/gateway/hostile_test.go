@@ -20,6 +20,7 @@ import (
 	"github.com/klauspost/compress/zstd"
 	"github.com/stretchr/testify/require"
 
+	"github.com/duiwu/duiwu/ingest"
 	"github.com/duiwu/duiwu/ingest/gateway"
 )
 
@@ -206,4 +207,35 @@ func TestHostileLines(t *testing.T) {
 	left, err := filepath.Glob(filepath.Join(b.opt.Spool, "tmp", "*"))
 	require.NoError(t, err)
 	require.Empty(t, left)
+}
+
+// A unit has its own few lines and its own few batches that wait: what it opens
+// and leaves takes nothing from another unit.
+func TestAUnitsLinesAreItsOwn(t *testing.T) {
+	b := newBench(t, func(o *gateway.Options) { o.Limits.Uploads, o.Limits.Waiting = 1, 1 })
+	slow, w := io.Pipe()
+	done := make(chan got)
+	req := b.request("POST", sites+"/check", b.token("310000"), slow)
+	go func() { done <- b.do(req) }()
+	_, err := w.Write(siteRows(1)) // the body is on its way
+	require.NoError(t, err)
+	require.Eventually(t, func() bool {
+		return b.post(sites+"/check", b.token("310000"), siteRows(1)).slug() == "too-many-uploads"
+	}, 5*time.Second, 10*time.Millisecond)
+	other := strings.Replace(sites, "310000", "320000", 1)
+	require.Equal(t, 200, b.post(other+"/check", b.token("320000"), siteRows(1)).status)
+	require.NoError(t, w.Close())
+	require.Equal(t, 200, (<-done).status)
+
+	require.Equal(t, 202, b.post(batches, b.token("310000"), siteRows(1)).status)
+	b.sent("the partitions are known now")
+	b.stop()
+	producer, err := ingest.NewProducer(ingest.Broker{Brokers: []string{"127.0.0.1:1"}})
+	require.NoError(t, err)
+	defer func() { _ = producer.Close() }()
+	b.opt.Broker, b.opt.Producer = ingest.Broker{Brokers: []string{"127.0.0.1:1"}}, producer
+	b.start()
+	require.Equal(t, 202, b.post(batches, b.token("310000"), siteRows(1), "Idempotency-Key", "first").status)
+	b.post(batches, b.token("310000"), siteRows(2), "Idempotency-Key", "second").refusedAs(t, 503, "waiting")
+	require.Equal(t, 200, b.post(batches, b.token("310000"), siteRows(1), "Idempotency-Key", "first").status, "a repeat is no new one")
 }
