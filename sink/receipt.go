@@ -3,6 +3,7 @@ package sink
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -21,9 +22,7 @@ const (
 
 // Receipt reads the receipt of a batch; ErrNoReceipt when there is none.
 func (s *Sink) Receipt(ctx context.Context, unit, feedName, batch string) (*flow.Receipt, error) {
-	one := "unit = {unit:String} AND feed = {feed:String} AND batch_id = {batch:String}"
-	p := params{"unit": text(unit), "feed": text(feedName), "batch": text(batch)}
-	all, err := s.receipts(ctx, one, p, 1, func(*flow.Receipt) bool { return true })
+	all, err := s.receipts(ctx, batches{{unit, feedName, batch}}, 1, func(*flow.Receipt) bool { return true })
 	if err == nil && len(all) == 0 {
 		err = ErrNoReceipt
 	}
@@ -36,39 +35,67 @@ func (s *Sink) Receipt(ctx context.Context, unit, feedName, batch string) (*flow
 // ReceiptsSince reads the receipts of the units' batches that a cut was written
 // for at or after since, by AsOf. Of more than limit it reads the first ones, and
 // all that have the last one's AsOf. Refused records are listed where wanted asks
-// for them.
+// for them. When nothing changed it reads one column of the ledger and no more.
 func (s *Sink) ReceiptsSince(ctx context.Context, units []string, since time.Time, limit int, wanted func(*flow.Receipt) bool) ([]*flow.Receipt, error) {
-	quoted := make([]string, len(units))
-	for i, u := range units {
-		quoted[i] = quoteText(u)
+	p := params{"since": since.UTC().Format("2006-01-02 15:04:05.000")}
+	const cuts = "FROM ledger WHERE run = 'live' AND written_at >= {since:DateTime64(3)}"
+	var some []string
+	err := s.rows(ctx, "SELECT DISTINCT topic "+cuts, p, func(scan func(...any) error) error {
+		var topic string
+		err := scan(&topic)
+		if u := unitOf(topic); slices.Contains(units, u) {
+			some = append(some, quoteText(u))
+		}
+		return err
+	})
+	var changed batches
+	if err == nil && len(some) > 0 {
+		err = s.rows(ctx, `SELECT unit, feed, batch_id FROM receipt_parts WHERE unit IN (`+strings.Join(some, ",")+`)
+AND (topic, incarnation, partition, first_offset, epoch) IN (SELECT topic, incarnation, partition, first_offset, epoch `+cuts+`)
+GROUP BY unit, feed, batch_id`, p, func(scan func(...any) error) error {
+			var k [3]string
+			err := scan(&k[0], &k[1], &k[2])
+			changed = append(changed, k)
+			return err
+		})
 	}
-	// The units bound what is read of the parts, whose key begins with them; the
-	// ledger is read by one column, and in a quiet minute that is all.
-	where := `unit IN (` + strings.Join(quoted, ",") + `) AND (unit, feed, batch_id) IN (
-    SELECT unit, feed, batch_id FROM receipt_parts WHERE unit IN (` + strings.Join(quoted, ",") + `) AND (topic, incarnation, partition, first_offset, epoch) IN (
-        SELECT topic, incarnation, partition, first_offset, epoch FROM ledger WHERE run = 'live' AND written_at >= {since:DateTime64(3)}))`
-	all, err := s.receipts(ctx, where, params{"since": since.UTC().Format("2006-01-02 15:04:05.000")}, limit, wanted)
+	var all []*flow.Receipt
+	if err == nil && len(changed) > 0 {
+		all, err = s.receipts(ctx, changed, limit, wanted)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("cannot read the receipts that changed: %w", err)
 	}
 	return all, nil
 }
 
-// ofBatches restricts the ledger to the topics of some batches, and receipt parts
-// to them.
-func ofBatches(where string) (ledger, parts string) {
-	ledger = effective("run = 'live' AND topic IN (SELECT DISTINCT topic FROM receipt_parts WHERE " + where + ")")
-	return ledger, partsEffective(where, "("+ledger+")")
+// batches are unit, feed and batch id.
+type batches [][3]string
+
+// where restricts a table to some batches by its key.
+func (b batches) where() string {
+	keys := make([]string, len(b))
+	for i, k := range b {
+		keys[i] = "(" + quoteText(k[0]) + "," + quoteText(k[1]) + "," + quoteText(k[2]) + ")"
+	}
+	return "(unit, feed, batch_id) IN (" + strings.Join(keys, ",") + ")"
+}
+
+// of restricts the ledger to the partitions of some batches, and receipt parts to
+// the batches.
+func (b batches) of() (ledger, parts string) {
+	ledger = effective("run = 'live' AND (topic, incarnation, partition) IN (SELECT DISTINCT topic, incarnation, partition FROM receipt_parts WHERE " + b.where() + ")")
+	return ledger, partsEffective(b.where(), "("+ledger+")")
 }
 
 // receipts reads the receipts of some batches, with the refused records of those
 // that are wanted.
-func (s *Sink) receipts(ctx context.Context, where string, p params, limit int, wanted func(*flow.Receipt) bool) ([]*flow.Receipt, error) {
-	_, parts := ofBatches(where)
+func (s *Sink) receipts(ctx context.Context, of batches, limit int, wanted func(*flow.Receipt) bool) ([]*flow.Receipt, error) {
+	_, parts := of.of()
 	var out []*flow.Receipt
 	refused := map[[3]string]*flow.Receipt{}
 	err := s.rows(ctx, "SELECT unit, feed, batch_id, toString(status), rules, warnings, declared, chunks, missing_from, missing_to, sha256, sha256_differs, first_arrived_at, last_arrived_at, as_of, "+counts+
-		" FROM ("+receiptsOf("("+parts+")")+") ORDER BY as_of LIMIT "+strconv.Itoa(limit)+" WITH TIES", p, func(scan func(...any) error) error {
+		" FROM ("+receiptsOf("("+parts+")")+") ORDER BY as_of LIMIT "+strconv.Itoa(limit)+" WITH TIES", nil, func(scan func(...any) error) error {
 		r := &flow.Receipt{Missing: [][2]int64{}, Rejects: []flow.RejectedRow{}}
 		var status string
 		var differs uint8
@@ -98,21 +125,20 @@ func (s *Sink) receipts(ctx context.Context, where string, p params, limit int, 
 // cut that never reached the ledger, or twice in a chunk that came twice, is
 // listed once or not at all, as it is counted.
 func (s *Sink) rejects(ctx context.Context, of map[[3]string]*flow.Receipt) error {
-	var keys []string
+	var some batches
 	for k, r := range of {
 		// Those whose batch id may not be repeated are not found by it.
 		r.RejectsOmitted = r.By[flow.Rejected]
-		keys = append(keys, "("+quoteText(k[0])+","+quoteText(k[1])+","+quoteText(k[2])+")")
+		some = append(some, k)
 	}
-	where := "(unit, feed, batch_id) IN (" + strings.Join(keys, ",") + ")"
-	ledger, parts := ofBatches(where)
+	ledger, parts := some.of()
 	size := map[*flow.Receipt]int{}
 	err := s.rows(ctx, `SELECT *, toInt64(count() OVER (PARTITION BY unit, feed, batch_id)) AS refused FROM
 (
 SELECT q.unit AS unit, q.feed AS feed, q.batch_id AS batch_id, toInt32(if(c.rank = 0, -1, c.chunk)) AS chunk, q.row AS row, q.record_id, q.fields, q.rules
 FROM
 (
-    SELECT * FROM (SELECT * FROM quarantine FINAL WHERE `+where+`) AS q
+    SELECT * FROM (SELECT * FROM quarantine FINAL WHERE `+some.where()+`) AS q
     ASOF JOIN (SELECT topic, incarnation, partition, first_offset, last_offset FROM (`+ledger+`)) AS l
     ON q.topic = l.topic AND q.incarnation = l.incarnation AND q.partition = l.partition AND q.offset >= l.first_offset
     WHERE q.offset <= l.last_offset

@@ -109,3 +109,35 @@ func TestReceiptListsNoMoreThanItsBound(t *testing.T) {
 	require.Len(t, r.Rejects, maxRejects)
 	require.EqualValues(t, 5, r.RejectsOmitted)
 }
+
+// BenchmarkReceiptsSince asks for what changed, as a publisher does every few
+// seconds: of a ledger of half a million cuts and as many receipt parts.
+func BenchmarkReceiptsSince(b *testing.B) {
+	s := fresh(b, "employment")
+	for _, sql := range []string{
+		`INSERT INTO ledger (topic, incarnation, partition, first_offset, last_offset, epoch, run, kind, worker, revision, received, new, arrived_at, written_at)
+SELECT 'duiwu.feed.' || toString(110000 + 10000 * (number % 31)), 0, intDiv(number, 31) % 8, intDiv(number, 248), intDiv(number, 248), 1, 'live', 'cut', 'w', 1, 1000, 1000, now64(3) - number, now64(3) - 60 - number FROM numbers(500000)`,
+		`INSERT INTO receipt_parts (unit, feed, batch_id, topic, incarnation, partition, first_offset, epoch, received, new, declared, chunks, chunk_rows, chunk_offsets, sha256, arrived_at)
+SELECT toString(110000 + 10000 * (number % 31)), 'employment', 'b' || toString(intDiv(number, 310)), 'duiwu.feed.' || toString(110000 + 10000 * (number % 31)), 0, intDiv(number, 31) % 8, intDiv(number, 248), 1, 1000, 1000, 10000, [intDiv(number, 31) % 10], [1000], [intDiv(number, 248)], 'abc', now64(3) - number FROM numbers(500000)`,
+	} {
+		require.NoError(b, s.exec(b.Context(), sql, nil))
+	}
+	var units []string
+	for i := range 31 {
+		units = append(units, fmt.Sprint(110000+10000*i))
+	}
+	all := func(*flow.Receipt) bool { return true }
+	for _, c := range []struct {
+		name  string
+		since time.Time
+		most  int
+	}{{"quiet", time.Now().Add(time.Hour), 0}, {"changed", time.Now().Add(-2 * time.Minute), 40}, {"tenminutes", time.Now().Add(-11 * time.Minute), 1000}} {
+		b.Run(c.name, func(b *testing.B) {
+			for b.Loop() {
+				got, err := s.ReceiptsSince(b.Context(), units, c.since, 1000, all)
+				require.NoError(b, err)
+				require.LessOrEqual(b, len(got), c.most)
+			}
+		})
+	}
+}

@@ -263,7 +263,7 @@ func (s *stack) work() error {
 		out = io.MultiWriter(out, s.stderr)
 	}
 	w := &worker{s: s, log: out, done: make(chan struct{}), args: []string{
-		"worker", "--token-keys", keys, "--hash-key", hash, "--test-areas",
+		"worker", "--token-keys", keys, "--hash-key", hash, "--test-areas", "--receipts", "none",
 		"--clock", generate.Today.Format(time.RFC3339),
 		// One worker alone: after a kill its successor need not wait long.
 		"--session", "6s", "--rebalance", "6s",

@@ -80,13 +80,15 @@ func parseWorker(env *environment, args []string) (*workerConfig, error) {
 }
 
 // clock returns the process's clock, moved when --clock says so.
-func (c *workerConfig) clock() (func() time.Time, error) {
-	if c.clockAt == "" {
+func (c *workerConfig) clock() (func() time.Time, error) { return movedClock(c.clockAt) }
+
+func movedClock(text string) (func() time.Time, error) {
+	if text == "" {
 		return time.Now, nil
 	}
-	at, err := time.Parse(time.RFC3339, c.clockAt)
+	at, err := time.Parse(time.RFC3339, text)
 	if err != nil {
-		return nil, fmt.Errorf("--clock %q is no moment: write 2016-11-30T20:00:00+08:00", c.clockAt)
+		return nil, fmt.Errorf("--clock %q is no moment: write 2016-11-30T20:00:00+08:00", text)
 	}
 	begun := time.Now()
 	return func() time.Time { return at.Add(time.Since(begun)) }, nil

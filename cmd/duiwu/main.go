@@ -1,6 +1,7 @@
 // Command duiwu is the one production binary: wiring only, no rule about data.
 //
 //	duiwu worker    read the units' topics, transform, write to ClickHouse
+//	duiwu gateway   take files over HTTPS, and serve the clerks' page
 //	duiwu migrate   create or widen the tables
 //	duiwu show      print what the feed files give: ddl, schema, docs, feeds
 //	duiwu check     check a file of records as the worker would, or feed files
@@ -39,6 +40,7 @@ type environment struct {
 
 var commands = []command{
 	{"worker", "[flags]", "read the units' topics, transform, write to ClickHouse", runWorker},
+	{"gateway", "[flags]", "take files over HTTPS, and serve the clerks' page", runGateway},
 	{"migrate", "[flags]", "create or widen the tables; never loses data", runMigrate},
 	{"show", "ddl|schema|docs|feeds|rules [FEED]", "print what the feed files give", runShow},
 	{"check", "[DIR] | FILE --feed F --unit U", "check a file of records, or feed files", runCheck},

@@ -4,6 +4,7 @@ import (
 	"os"
 	"regexp"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -37,7 +38,9 @@ func TestEveryMetricIsDocumented(t *testing.T) {
 	require.NoError(t, err)
 	var docs []string
 	for _, m := range regexp.MustCompile("\\| `(duiwu_[a-z_]+)`").FindAllStringSubmatch(string(page), -1) {
-		docs = append(docs, m[1])
+		if !strings.HasPrefix(m[1], "duiwu_gateway_") { // those are the gateway's, and its own test reads them
+			docs = append(docs, m[1])
+		}
 	}
 	slices.Sort(code)
 	slices.Sort(docs)

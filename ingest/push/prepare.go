@@ -104,7 +104,10 @@ func (p *preparing) run(ctx context.Context) (b *Batch, report *sheet.Report, er
 	now := opt.Sheet.Clock().Truncate(time.Millisecond)
 	judged := opt.Sheet
 	judged.Clock = func() time.Time { return now }
-	judged.Batch, judged.RecordKey, judged.Rows = newID(now), opt.RecordKey, p
+	judged.Batch, judged.RecordKey, judged.Rows = opt.ID, opt.RecordKey, p
+	if judged.Batch == "" {
+		judged.Batch = newID(now)
+	}
 	report, err = sheet.Check(ctx, file, judged)
 	if err != nil {
 		return nil, nil, err

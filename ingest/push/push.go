@@ -41,6 +41,9 @@ type Options struct {
 	// AsOf and Clock. Its Batch, RecordKey and Rows are set by Prepare. Without
 	// AsOf, a Reader's rows take effect on the day of the clock.
 	Sheet sheet.Options
+	// ID names the batch; empty makes a new name. A batch of that name must not
+	// lie in the folder yet.
+	ID string
 	// RecordKey is the unit's key for the ids of rows without a record number.
 	// Without it such a file is refused: ErrNoRecordKey.
 	RecordKey []byte
@@ -149,7 +152,9 @@ func Prepare(ctx context.Context, opt Options) (*Batch, *sheet.Report, error) {
 	}
 	defer func() {
 		_ = os.RemoveAll(dir) // gone already when all went well
-		_ = os.Remove(spool)  // stays unless it is empty
+		if opt.Dir == "" {
+			_ = os.Remove(spool) // stays unless it is empty
+		}
 	}()
 	p := &preparing{opt: &opt, dir: dir}
 	b, report, err := p.run(ctx)

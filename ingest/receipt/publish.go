@@ -39,7 +39,7 @@ type Config struct {
 	Every time.Duration
 	// Slack is how long a ledger row may be on its way into the database after
 	// it was stamped, clocks apart; default 10 min. What changed in that time is
-	// read again at every turn and published when it differs.
+	// read again once a minute and published when it differs.
 	Slack time.Duration
 	Log   *slog.Logger
 }
@@ -48,8 +48,17 @@ type Config struct {
 // published.
 const headerUpTo = "published-up-to"
 
-// page is how many receipts are read at a time.
-const page = 1000
+const (
+	// page is how many receipts are read at a time.
+	page = 1000
+	// brief is what most turns look back, sweep how often one looks back over all
+	// of the slack: a row that is slow to arrive costs its receipt a minute, not
+	// every turn ten minutes of reading.
+	brief = 30 * time.Second
+	sweep = time.Minute
+	// share bounds the database's time that is spent on receipts.
+	share = 10
+)
 
 // publisher publishes for the units that this process holds.
 type publisher struct {
@@ -58,6 +67,9 @@ type publisher struct {
 
 	mu    sync.Mutex
 	units map[string]*unit
+	// turned and swept are when the last turn and the last sweep began; a unit
+	// that comes has to be swept.
+	turned, swept time.Time
 }
 
 type unit struct {
@@ -130,7 +142,7 @@ func (p *publisher) assigned(ctx context.Context, a *ingest.Assignment) error {
 		return fmt.Errorf("cannot find out how far receipts were published: %w", err)
 	}
 	p.mu.Lock()
-	p.units[a.Unit] = u
+	p.units[a.Unit], p.swept = u, time.Time{}
 	p.mu.Unlock()
 	<-ctx.Done()
 	p.mu.Lock()
@@ -140,16 +152,18 @@ func (p *publisher) assigned(ctx context.Context, a *ingest.Assignment) error {
 }
 
 func (p *publisher) run(ctx context.Context) {
-	tick := time.NewTicker(p.cfg.Every)
-	defer tick.Stop()
 	for {
+		begun := time.Now()
 		if err := p.turn(ctx); err != nil && ctx.Err() == nil {
 			p.cfg.Log.Warn("cannot publish receipts, trying again", "error", err)
+			p.mu.Lock()
+			p.swept = time.Time{} // what this turn missed may lie further back than the next one looks
+			p.mu.Unlock()
 		}
 		select {
 		case <-ctx.Done():
 			return
-		case <-tick.C:
+		case <-time.After(max(p.cfg.Every, share*time.Since(begun))):
 		}
 	}
 }
@@ -158,6 +172,11 @@ func (p *publisher) run(ctx context.Context) {
 func (p *publisher) turn(ctx context.Context) error {
 	p.mu.Lock()
 	held := maps.Clone(p.units)
+	now, turned := time.Now(), p.turned
+	sweeping := now.Sub(p.swept) >= sweep
+	if p.turned = now; sweeping {
+		p.swept = now
+	}
 	p.mu.Unlock()
 	if len(held) == 0 {
 		return nil
@@ -169,7 +188,12 @@ func (p *publisher) turn(ctx context.Context) error {
 			from = u.upTo
 		}
 	}
-	safe := time.Now().Add(-p.cfg.Slack)
+	var safe time.Time // a turn that looks back a little moves nothing
+	if back := turned.Add(-brief); sweeping {
+		safe = now.Add(-p.cfg.Slack)
+	} else if back.After(from) {
+		from = back
+	}
 	wanted := func(r *flow.Receipt) bool { return held[r.Unit].wants(r) }
 	for {
 		all, err := p.cfg.Source.ReceiptsSince(ctx, codes, from, page, wanted)

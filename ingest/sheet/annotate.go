@@ -22,7 +22,8 @@ const (
 	annotateComments = 2_000
 )
 
-var errAnnotate = errors.New("cannot annotate: the file is too large for a copy to be mended by hand; use --json")
+// ErrAnnotate says that a file is too large for an annotated copy.
+var ErrAnnotate = errors.New("cannot annotate: the file is too large for a copy to be mended by hand; use --json")
 
 // Annotate writes a copy of the file as a workbook in which every cell with a
 // finding is coloured and says in a comment what is wrong. A file that is no
@@ -70,7 +71,7 @@ func openForNotes(in *File) (*excelize.File, error) {
 		total += p.UncompressedSize64
 	}
 	if total > annotateBytes {
-		return nil, errAnnotate
+		return nil, ErrAnnotate
 	}
 	book, err := excelize.OpenReader(io.NewSectionReader(in.f, 0, in.Size), excelize.Options{UnzipSizeLimit: 2 * annotateBytes, UnzipXMLSizeLimit: 2 * annotateBytes})
 	if err != nil {
@@ -105,7 +106,7 @@ func copyAsBook(in *File, r *Report) (*excelize.File, error) {
 			return fail(err)
 		}
 		if len(rows) == annotateRows {
-			return fail(errAnnotate)
+			return fail(ErrAnnotate)
 		}
 		cells := make([]any, len(one.cells))
 		for i, c := range one.cells {

@@ -395,6 +395,7 @@ func (c *checker) named(names []string, line int) error {
 	for i := first; i < len(h.columns); i++ {
 		c.judgeColumn("", i)
 	}
+	c.noteHead("")
 	c.keyAt[0] = slices.IndexFunc(h.columns, func(x column) bool { return x.field == c.natural[0] })
 	return nil
 }
@@ -435,6 +436,7 @@ func (c *checker) otherFeed(h header) error {
 func (c *checker) judgeHead(sheet string) {
 	c.tables++
 	c.blocked = false
+	c.noteHead(sheet)
 	c.absent = make([]bool, len(c.all))
 	for i := range c.head.columns {
 		c.judgeColumn(sheet, i)

@@ -214,6 +214,11 @@ func (e *excerpt) row(r *row) error {
 	for i := range r.cells {
 		text, style := r.cells[i].text, e.text
 		if i < len(e.head.columns) {
+			if col := &e.head.columns[i]; i == 0 && col.skip && col.heading == "" {
+				// A counting column without a heading is passed over as the first
+				// one only, and it is not the first one here.
+				text = ""
+			}
 			if f := e.head.columns[i].field; f >= 0 {
 				if r.cells[i].kind == numberCell {
 					text, _ = numberText(&r.cells[i], &e.spec.All()[f], e.date1904)

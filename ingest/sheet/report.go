@@ -31,6 +31,7 @@ type Report struct {
 	Effective string
 
 	spec   *feed.Spec
+	heads  []Line
 	max    int
 	found  []finding
 	sheets map[int]string
