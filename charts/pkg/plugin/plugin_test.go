@@ -244,7 +244,7 @@ func TestHealthTellsFaultsApart(t *testing.T) {
 		require.Equal(t, backend.HealthStatusError, res.Status)
 		require.Contains(t, string(res.JSONDetails), `"fault":"`+fault+`"`)
 	}
-	f(full.DSN(), "", "10 个指标可用", "10 indicators")
+	f(full.DSN(), "", "42 个指标可用", "42 indicators")
 	f("http://"+refused+"/duiwu", "refused", "拒绝连接", "refuses the connection")
 	f("http://no-such-host.invalid:8123/duiwu", "dns", "找不到服务器的名称", "name cannot be found")
 	f(at(full, func(u *url.URL) { u.User = url.UserPassword("admin", "wrong-password") }), "auth", "用户名或密码不对", "User or password is wrong")
