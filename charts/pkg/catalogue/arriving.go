@@ -65,9 +65,11 @@ func (k *compiler) batches(l *Leaf) (string, error) {
 // versions counts the accepted versions reported in the month of each day, or
 // those of them that mend or void another.
 func (k *compiler) versions(l *Leaf) string {
-	where := ""
+	// A version whose cut was written twice lies twice until a merge. A unit that
+	// mended nothing still has a row, which says 0.
+	count := "uniqExact(record_id, _version)"
 	if l.Count == "mended" {
-		where = " AND op IN " + k.list("ops", []string{"C", "V"})
+		count = "uniqExactIf((record_id, _version), op IN " + k.list("ops", []string{"C", "V"}) + ")"
 	}
 	var parts []string
 	for _, name := range l.Feeds {
@@ -78,8 +80,7 @@ func (k *compiler) versions(l *Leaf) string {
 		if k.split == "feed" {
 			cat = "'" + name + "'"
 		}
-		// A version whose cut was written twice lies twice until a merge.
-		parts = append(parts, "SELECT toString(reporting_unit) AS unit, "+cat+" AS cat, toDate32(reported_at) AS day, uniqExact(record_id, _version) AS c FROM "+name+"_history WHERE _part = 0 AND reported_at >= toDateTime(toStartOfMonth(arrayMin({dates:Array(Date32)})), 'Asia/Shanghai') AND reported_at < toDateTime(addDays(arrayMax({dates:Array(Date32)}), 1), 'Asia/Shanghai')"+k.known(" AND ")+where+" GROUP BY unit, day")
+		parts = append(parts, "SELECT toString(reporting_unit) AS unit, "+cat+" AS cat, toDate32(reported_at) AS day, "+count+" AS c FROM "+name+"_history WHERE _part = 0 AND reported_at >= toDateTime(toStartOfMonth(arrayMin({dates:Array(Date32)})), 'Asia/Shanghai') AND reported_at < toDateTime(addDays(arrayMax({dates:Array(Date32)}), 1), 'Asia/Shanghai')"+k.known(" AND ")+" GROUP BY unit, day")
 	}
 	return "SELECT d, unit, cat, toFloat64(sum(c)) AS v, toUInt64(sum(c)) AS source\nFROM (\n" + indent(strings.Join(parts, "\nUNION ALL\n")) + "\n)\nARRAY JOIN {dates:Array(Date32)} AS d\nWHERE day <= d AND day >= " + window("month_to_date") + "\nGROUP BY d, unit, cat"
 }

@@ -124,7 +124,14 @@ func (c *Catalogue) Codes(in *Indicator, dimension string) []string {
 	case "worker_category":
 		return in.Categories
 	case "feed":
-		return in.measuredFeeds()
+		if feeds := in.measuredFeeds(); len(feeds) > 0 {
+			return feeds
+		}
+		var out []string
+		for _, s := range c.Contract.Feeds {
+			out = append(out, s.Feed)
+		}
+		return out
 	case "purchase_mode":
 		out := make([]string, 0, len(in.Measure.Parts))
 		for _, p := range in.Measure.Parts {

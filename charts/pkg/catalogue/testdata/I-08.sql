@@ -15,7 +15,7 @@ FROM (
           SELECT *
           FROM (
             SELECT d, tupleElement(t, 1) AS unit, tupleElement(t, 2) AS county_code, tupleElement(t, 3) AS opened_on, tupleElement(t, 4) AS township_name
-            FROM (SELECT argMax((toString(reporting_unit), county_code, opened_on, township_name), (_version)) AS t FROM station FINAL GROUP BY reporting_unit, station_id)
+            FROM (SELECT argMax((toString(reporting_unit), county_code, opened_on, township_name), (-toInt32(reporting_unit), _version)) AS t FROM station FINAL GROUP BY reporting_unit, station_id)
             ARRAY JOIN {dates:Array(Date32)} AS d
           )
           WHERE ifNull(opened_on <= d, true)

@@ -15,14 +15,14 @@ FROM (
           SELECT *
           FROM (
             SELECT d, tupleElement(t, 1) AS unit, tupleElement(t, 2) AS county_code, tupleElement(t, 3) AS end_on, tupleElement(t, 4) AS provider_uscc, tupleElement(t, 5) AS start_on
-            FROM (SELECT argMax((toString(reporting_unit), county_code, end_on, provider_uscc, start_on), (substring(purchaser_uscc, 3, 2) = substring(reporting_unit, 1, 2), _version)) AS t FROM project FINAL GROUP BY purchaser_uscc, project_id)
+            FROM (SELECT argMax((toString(reporting_unit), county_code, end_on, provider_uscc, start_on), (substring(purchaser_uscc, 3, 2) = substring(reporting_unit, 1, 2), -toInt32(reporting_unit), _version)) AS t FROM project FINAL GROUP BY purchaser_uscc, project_id)
             ARRAY JOIN {dates:Array(Date32)} AS d
           )
           WHERE ifNull(start_on <= d, true) AND ifNull(end_on >= d, true) AND (d, provider_uscc) IN (SELECT d, uscc FROM (
             SELECT *
             FROM (
               SELECT d, tupleElement(tupleElement(arrayFirst(x -> tupleElement(x, 1) <= d, xs), 3), 1) AS unit, tupleElement(tupleElement(arrayFirst(x -> tupleElement(x, 1) <= d, xs), 3), 2) AS org_type, tupleElement(tupleElement(arrayFirst(x -> tupleElement(x, 1) <= d, xs), 3), 3) AS status, tupleElement(tupleElement(arrayFirst(x -> tupleElement(x, 1) <= d, xs), 3), 4) AS uscc
-              FROM (SELECT arrayReverseSort(x -> tupleElement(x, 2), groupArray((effective_from, (effective_from, _version), (toString(reporting_unit), org_type, status, uscc)))) AS xs FROM org FINAL WHERE effective_from <= arrayMax({dates:Array(Date32)}) GROUP BY uscc)
+              FROM (SELECT arrayReverseSort(x -> tupleElement(x, 2), groupArray((effective_from, (effective_from, -toInt32(reporting_unit), _version), (toString(reporting_unit), org_type, status, uscc)))) AS xs FROM org FINAL WHERE effective_from <= arrayMax({dates:Array(Date32)}) GROUP BY uscc)
               ARRAY JOIN {dates:Array(Date32)} AS d
               WHERE arrayExists(x -> tupleElement(x, 1) <= d, xs)
             )
@@ -35,7 +35,7 @@ FROM (
           SELECT *
           FROM (
             SELECT d, tupleElement(tupleElement(arrayFirst(x -> tupleElement(x, 1) <= d, xs), 3), 1) AS unit, tupleElement(tupleElement(arrayFirst(x -> tupleElement(x, 1) <= d, xs), 3), 2) AS county_code, tupleElement(tupleElement(arrayFirst(x -> tupleElement(x, 1) <= d, xs), 3), 3) AS end_on, tupleElement(tupleElement(arrayFirst(x -> tupleElement(x, 1) <= d, xs), 3), 4) AS provider_uscc, tupleElement(tupleElement(arrayFirst(x -> tupleElement(x, 1) <= d, xs), 3), 5) AS start_on
-            FROM (SELECT arrayReverseSort(x -> tupleElement(x, 2), groupArray((effective_from, (substring(purchaser_uscc, 3, 2) = substring(reporting_unit, 1, 2), effective_from, _version), (toString(reporting_unit), county_code, end_on, provider_uscc, start_on)))) AS xs FROM post FINAL WHERE effective_from <= arrayMax({dates:Array(Date32)}) GROUP BY purchaser_uscc, post_id, budget_year)
+            FROM (SELECT arrayReverseSort(x -> tupleElement(x, 2), groupArray((effective_from, (substring(purchaser_uscc, 3, 2) = substring(reporting_unit, 1, 2), effective_from, -toInt32(reporting_unit), _version), (toString(reporting_unit), county_code, end_on, provider_uscc, start_on)))) AS xs FROM post FINAL WHERE effective_from <= arrayMax({dates:Array(Date32)}) GROUP BY purchaser_uscc, post_id, budget_year)
             ARRAY JOIN {dates:Array(Date32)} AS d
             WHERE arrayExists(x -> tupleElement(x, 1) <= d, xs)
           )
@@ -43,7 +43,7 @@ FROM (
             SELECT *
             FROM (
               SELECT d, tupleElement(tupleElement(arrayFirst(x -> tupleElement(x, 1) <= d, xs), 3), 1) AS unit, tupleElement(tupleElement(arrayFirst(x -> tupleElement(x, 1) <= d, xs), 3), 2) AS org_type, tupleElement(tupleElement(arrayFirst(x -> tupleElement(x, 1) <= d, xs), 3), 3) AS status, tupleElement(tupleElement(arrayFirst(x -> tupleElement(x, 1) <= d, xs), 3), 4) AS uscc
-              FROM (SELECT arrayReverseSort(x -> tupleElement(x, 2), groupArray((effective_from, (effective_from, _version), (toString(reporting_unit), org_type, status, uscc)))) AS xs FROM org FINAL WHERE effective_from <= arrayMax({dates:Array(Date32)}) GROUP BY uscc)
+              FROM (SELECT arrayReverseSort(x -> tupleElement(x, 2), groupArray((effective_from, (effective_from, -toInt32(reporting_unit), _version), (toString(reporting_unit), org_type, status, uscc)))) AS xs FROM org FINAL WHERE effective_from <= arrayMax({dates:Array(Date32)}) GROUP BY uscc)
               ARRAY JOIN {dates:Array(Date32)} AS d
               WHERE arrayExists(x -> tupleElement(x, 1) <= d, xs)
             )
@@ -56,14 +56,14 @@ FROM (
           SELECT *
           FROM (
             SELECT d, tupleElement(t, 1) AS unit, tupleElement(t, 2) AS county_code, tupleElement(t, 3) AS employer_uscc, tupleElement(t, 4) AS end_on, tupleElement(t, 5) AS start_on, tupleElement(t, 6) AS worker_category
-            FROM (SELECT argMax((toString(reporting_unit), county_code, employer_uscc, end_on, start_on, worker_category), (_version)) AS t FROM employment FINAL GROUP BY id_number_token, employer_uscc, start_on)
+            FROM (SELECT argMax((toString(reporting_unit), county_code, employer_uscc, end_on, start_on, worker_category), (-toInt32(reporting_unit), _version)) AS t FROM employment FINAL GROUP BY id_number_token, employer_uscc, start_on)
             ARRAY JOIN {dates:Array(Date32)} AS d
           )
           WHERE has({where_worker_category:Array(String)}, ifNull(toString(worker_category), '')) AND ifNull(start_on <= d, true) AND ifNull(end_on > d, true) AND (d, employer_uscc) IN (SELECT d, uscc FROM (
             SELECT *
             FROM (
               SELECT d, tupleElement(tupleElement(arrayFirst(x -> tupleElement(x, 1) <= d, xs), 3), 1) AS unit, tupleElement(tupleElement(arrayFirst(x -> tupleElement(x, 1) <= d, xs), 3), 2) AS org_type, tupleElement(tupleElement(arrayFirst(x -> tupleElement(x, 1) <= d, xs), 3), 3) AS status, tupleElement(tupleElement(arrayFirst(x -> tupleElement(x, 1) <= d, xs), 3), 4) AS uscc
-              FROM (SELECT arrayReverseSort(x -> tupleElement(x, 2), groupArray((effective_from, (effective_from, _version), (toString(reporting_unit), org_type, status, uscc)))) AS xs FROM org FINAL WHERE effective_from <= arrayMax({dates:Array(Date32)}) GROUP BY uscc)
+              FROM (SELECT arrayReverseSort(x -> tupleElement(x, 2), groupArray((effective_from, (effective_from, -toInt32(reporting_unit), _version), (toString(reporting_unit), org_type, status, uscc)))) AS xs FROM org FINAL WHERE effective_from <= arrayMax({dates:Array(Date32)}) GROUP BY uscc)
               ARRAY JOIN {dates:Array(Date32)} AS d
               WHERE arrayExists(x -> tupleElement(x, 1) <= d, xs)
             )

@@ -8,8 +8,8 @@ FROM (
       FROM (SELECT DISTINCT unit FROM (SELECT DISTINCT toString(reporting_unit) AS unit FROM employment))
     ) AS g
     LEFT JOIN (
-      SELECT d, unit, code AS cat, n, m, heads FROM (
-        SELECT d, unit, cat AS code, sum(n) AS n, sum(m) AS m, sum(heads) AS heads
+      SELECT d, unit, code AS cat, ns_of AS n, ms_of AS m, heads_of AS heads FROM (
+        SELECT d, unit, cat AS code, sum(n) AS ns_of, sum(m) AS ms_of, sum(heads) AS heads_of
         FROM (
           SELECT p.unit AS unit, arrayResize(f4.v, length({dates:Array(Date32)}), {none:String}) AS cats, arrayMap((h, xf1, xf2, xf3) -> if(h > 0 AND ((xf1 > 0 AND xf2 >= {reaches:Float64}) OR (xf3 > 0 AND NOT (xf1 > 0) AND xf2 >= {reaches_2:Float64})), toFloat64(1), 0), p.here, arrayResize(f1.v, length({dates:Array(Date32)})), arrayResize(f2.v, length({dates:Array(Date32)})), arrayResize(f3.v, length({dates:Array(Date32)}))) AS ns, arrayMap((h, xf3) -> if(h > 0 AND xf3 > 0, toFloat64(1), 0), p.here, arrayResize(f3.v, length({dates:Array(Date32)}))) AS ms, p.here AS hs
           FROM (

@@ -8,8 +8,8 @@ FROM (
       FROM (SELECT DISTINCT unit FROM (SELECT DISTINCT toString(reporting_unit) AS unit FROM employment))
     ) AS g
     LEFT JOIN (
-      SELECT d, unit, code AS cat, n, m, heads FROM (
-        SELECT d, unit, cat AS code, sum(n) AS n, sum(m) AS m, sum(heads) AS heads
+      SELECT d, unit, code AS cat, ns_of AS n, ms_of AS m, heads_of AS heads FROM (
+        SELECT d, unit, cat AS code, sum(n) AS ns_of, sum(m) AS ms_of, sum(heads) AS heads_of
         FROM (
           SELECT p.unit AS unit, arrayResize(f3.v, length({dates:Array(Date32)}), {none:String}) AS cats, arrayMap((h, xf1) -> if(h > 0 AND xf1 > 0, toFloat64(1), 0), p.here, arrayResize(f1.v, length({dates:Array(Date32)}))) AS ns, arrayMap((h, xf2) -> if(h > 0 AND xf2 > 0, toFloat64(1), 0), p.here, arrayResize(f2.v, length({dates:Array(Date32)}))) AS ms, p.here AS hs
           FROM (

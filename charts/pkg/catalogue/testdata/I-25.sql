@@ -15,7 +15,7 @@ FROM (
           SELECT *
           FROM (
             SELECT d, tupleElement(t, 1) AS unit, tupleElement(t, 2) AS end_on, tupleElement(t, 3) AS project_id
-            FROM (SELECT argMax((toString(reporting_unit), end_on, project_id), (substring(purchaser_uscc, 3, 2) = substring(reporting_unit, 1, 2), _version)) AS t FROM project FINAL GROUP BY purchaser_uscc, project_id)
+            FROM (SELECT argMax((toString(reporting_unit), end_on, project_id), (substring(purchaser_uscc, 3, 2) = substring(reporting_unit, 1, 2), -toInt32(reporting_unit), _version)) AS t FROM project FINAL GROUP BY purchaser_uscc, project_id)
             ARRAY JOIN {dates:Array(Date32)} AS d
           )
           WHERE ifNull(end_on <= d AND end_on >= toDate32(toStartOfYear(d)), false) AND (d, unit, toString(project_id)) IN (
@@ -23,7 +23,7 @@ FROM (
               SELECT *
               FROM (
                 SELECT d, tupleElement(t, 1) AS unit, tupleElement(t, 2) AS evaluated_on, tupleElement(t, 3) AS evaluator_type, tupleElement(t, 4) AS subject_key, tupleElement(t, 5) AS subject_type
-                FROM (SELECT argMax((toString(reporting_unit), evaluated_on, evaluator_type, subject_key, subject_type), (_version)) AS t FROM evaluation FINAL GROUP BY reporting_unit, evaluation_id, year)
+                FROM (SELECT argMax((toString(reporting_unit), evaluated_on, evaluator_type, subject_key, subject_type), (-toInt32(reporting_unit), _version)) AS t FROM evaluation FINAL GROUP BY reporting_unit, evaluation_id, year)
                 ARRAY JOIN {dates:Array(Date32)} AS d
               )
               WHERE has({where_subject_type:Array(String)}, ifNull(toString(subject_type), '')) AND has({where_evaluator_type:Array(String)}, ifNull(toString(evaluator_type), '')) AND ifNull(evaluated_on <= d AND evaluated_on >= toDate32('1900-01-01'), false)
@@ -36,7 +36,7 @@ FROM (
           SELECT *
           FROM (
             SELECT d, tupleElement(tupleElement(arrayFirst(x -> tupleElement(x, 1) <= d, xs), 3), 1) AS unit, tupleElement(tupleElement(arrayFirst(x -> tupleElement(x, 1) <= d, xs), 3), 2) AS budget_year, tupleElement(tupleElement(arrayFirst(x -> tupleElement(x, 1) <= d, xs), 3), 3) AS end_on, tupleElement(tupleElement(arrayFirst(x -> tupleElement(x, 1) <= d, xs), 3), 4) AS post_id
-            FROM (SELECT arrayReverseSort(x -> tupleElement(x, 2), groupArray((effective_from, (substring(purchaser_uscc, 3, 2) = substring(reporting_unit, 1, 2), effective_from, _version), (toString(reporting_unit), budget_year, end_on, post_id)))) AS xs FROM post FINAL WHERE effective_from <= arrayMax({dates:Array(Date32)}) GROUP BY purchaser_uscc, post_id, budget_year)
+            FROM (SELECT arrayReverseSort(x -> tupleElement(x, 2), groupArray((effective_from, (substring(purchaser_uscc, 3, 2) = substring(reporting_unit, 1, 2), effective_from, -toInt32(reporting_unit), _version), (toString(reporting_unit), budget_year, end_on, post_id)))) AS xs FROM post FINAL WHERE effective_from <= arrayMax({dates:Array(Date32)}) GROUP BY purchaser_uscc, post_id, budget_year)
             ARRAY JOIN {dates:Array(Date32)} AS d
             WHERE arrayExists(x -> tupleElement(x, 1) <= d, xs)
           )
@@ -45,7 +45,7 @@ FROM (
               SELECT *
               FROM (
                 SELECT d, tupleElement(t, 1) AS unit, tupleElement(t, 2) AS evaluated_on, tupleElement(t, 3) AS evaluator_type, tupleElement(t, 4) AS subject_key, tupleElement(t, 5) AS subject_type, tupleElement(t, 6) AS year
-                FROM (SELECT argMax((toString(reporting_unit), evaluated_on, evaluator_type, subject_key, subject_type, year), (_version)) AS t FROM evaluation FINAL GROUP BY reporting_unit, evaluation_id, year)
+                FROM (SELECT argMax((toString(reporting_unit), evaluated_on, evaluator_type, subject_key, subject_type, year), (-toInt32(reporting_unit), _version)) AS t FROM evaluation FINAL GROUP BY reporting_unit, evaluation_id, year)
                 ARRAY JOIN {dates:Array(Date32)} AS d
               )
               WHERE has({where_subject_type_2:Array(String)}, ifNull(toString(subject_type), '')) AND has({where_evaluator_type:Array(String)}, ifNull(toString(evaluator_type), '')) AND ifNull(evaluated_on <= d AND evaluated_on >= toDate32('1900-01-01'), false)
@@ -70,7 +70,7 @@ FROM (
           SELECT *
           FROM (
             SELECT d, tupleElement(t, 1) AS unit, tupleElement(t, 2) AS end_on
-            FROM (SELECT argMax((toString(reporting_unit), end_on), (substring(purchaser_uscc, 3, 2) = substring(reporting_unit, 1, 2), _version)) AS t FROM project FINAL GROUP BY purchaser_uscc, project_id)
+            FROM (SELECT argMax((toString(reporting_unit), end_on), (substring(purchaser_uscc, 3, 2) = substring(reporting_unit, 1, 2), -toInt32(reporting_unit), _version)) AS t FROM project FINAL GROUP BY purchaser_uscc, project_id)
             ARRAY JOIN {dates:Array(Date32)} AS d
           )
           WHERE ifNull(end_on <= d AND end_on >= toDate32(toStartOfYear(d)), false)
@@ -81,7 +81,7 @@ FROM (
           SELECT *
           FROM (
             SELECT d, tupleElement(tupleElement(arrayFirst(x -> tupleElement(x, 1) <= d, xs), 3), 1) AS unit, tupleElement(tupleElement(arrayFirst(x -> tupleElement(x, 1) <= d, xs), 3), 2) AS end_on
-            FROM (SELECT arrayReverseSort(x -> tupleElement(x, 2), groupArray((effective_from, (substring(purchaser_uscc, 3, 2) = substring(reporting_unit, 1, 2), effective_from, _version), (toString(reporting_unit), end_on)))) AS xs FROM post FINAL WHERE effective_from <= arrayMax({dates:Array(Date32)}) GROUP BY purchaser_uscc, post_id, budget_year)
+            FROM (SELECT arrayReverseSort(x -> tupleElement(x, 2), groupArray((effective_from, (substring(purchaser_uscc, 3, 2) = substring(reporting_unit, 1, 2), effective_from, -toInt32(reporting_unit), _version), (toString(reporting_unit), end_on)))) AS xs FROM post FINAL WHERE effective_from <= arrayMax({dates:Array(Date32)}) GROUP BY purchaser_uscc, post_id, budget_year)
             ARRAY JOIN {dates:Array(Date32)} AS d
             WHERE arrayExists(x -> tupleElement(x, 1) <= d, xs)
           )

@@ -15,7 +15,7 @@ FROM (
           SELECT *
           FROM (
             SELECT d, tupleElement(t, 1) AS unit, tupleElement(t, 2) AS evaluated_on, tupleElement(t, 3) AS grade
-            FROM (SELECT argMax((toString(reporting_unit), evaluated_on, grade), (_version)) AS t FROM evaluation FINAL GROUP BY reporting_unit, evaluation_id, year)
+            FROM (SELECT argMax((toString(reporting_unit), evaluated_on, grade), (-toInt32(reporting_unit), _version)) AS t FROM evaluation FINAL GROUP BY reporting_unit, evaluation_id, year)
             ARRAY JOIN {dates:Array(Date32)} AS d
           )
           WHERE has({where_grade:Array(String)}, ifNull(toString(grade), '')) AND ifNull(evaluated_on <= d AND evaluated_on >= toDate32(toStartOfYear(d)), false)
@@ -38,7 +38,7 @@ FROM (
           SELECT *
           FROM (
             SELECT d, tupleElement(t, 1) AS unit, tupleElement(t, 2) AS evaluated_on
-            FROM (SELECT argMax((toString(reporting_unit), evaluated_on), (_version)) AS t FROM evaluation FINAL GROUP BY reporting_unit, evaluation_id, year)
+            FROM (SELECT argMax((toString(reporting_unit), evaluated_on), (-toInt32(reporting_unit), _version)) AS t FROM evaluation FINAL GROUP BY reporting_unit, evaluation_id, year)
             ARRAY JOIN {dates:Array(Date32)} AS d
           )
           WHERE ifNull(evaluated_on <= d AND evaluated_on >= toDate32(toStartOfYear(d)), false)

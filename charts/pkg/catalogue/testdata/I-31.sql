@@ -7,7 +7,7 @@ FROM (
         SELECT *
         FROM (
           SELECT d, tupleElement(tupleElement(arrayFirst(x -> tupleElement(x, 1) <= d, xs), 3), 1) AS unit, tupleElement(tupleElement(arrayFirst(x -> tupleElement(x, 1) <= d, xs), 3), 2) AS adjust_rule, tupleElement(tupleElement(arrayFirst(x -> tupleElement(x, 1) <= d, xs), 3), 3) AS division_code
-          FROM (SELECT arrayReverseSort(x -> tupleElement(x, 2), groupArray((effective_from, (effective_from, _version), (toString(reporting_unit), adjust_rule, division_code)))) AS xs FROM pay_standard FINAL WHERE effective_from <= arrayMax({dates:Array(Date32)}) GROUP BY division_code, cert_level)
+          FROM (SELECT arrayReverseSort(x -> tupleElement(x, 2), groupArray((effective_from, (effective_from, -toInt32(reporting_unit), _version), (toString(reporting_unit), adjust_rule, division_code)))) AS xs FROM pay_standard FINAL WHERE effective_from <= arrayMax({dates:Array(Date32)}) GROUP BY division_code, cert_level)
           ARRAY JOIN {dates:Array(Date32)} AS d
           WHERE arrayExists(x -> tupleElement(x, 1) <= d, xs)
         )
@@ -18,7 +18,7 @@ FROM (
         SELECT *
         FROM (
           SELECT d, tupleElement(tupleElement(arrayFirst(x -> tupleElement(x, 1) <= d, xs), 3), 1) AS unit, tupleElement(tupleElement(arrayFirst(x -> tupleElement(x, 1) <= d, xs), 3), 2) AS adjust_rule, tupleElement(tupleElement(arrayFirst(x -> tupleElement(x, 1) <= d, xs), 3), 3) AS division_code
-          FROM (SELECT arrayReverseSort(x -> tupleElement(x, 2), groupArray((effective_from, (effective_from, _version), (toString(reporting_unit), adjust_rule, division_code)))) AS xs FROM pay_standard FINAL WHERE effective_from <= arrayMax({dates:Array(Date32)}) GROUP BY division_code, cert_level)
+          FROM (SELECT arrayReverseSort(x -> tupleElement(x, 2), groupArray((effective_from, (effective_from, -toInt32(reporting_unit), _version), (toString(reporting_unit), adjust_rule, division_code)))) AS xs FROM pay_standard FINAL WHERE effective_from <= arrayMax({dates:Array(Date32)}) GROUP BY division_code, cert_level)
           ARRAY JOIN {dates:Array(Date32)} AS d
           WHERE arrayExists(x -> tupleElement(x, 1) <= d, xs)
         )
@@ -29,7 +29,7 @@ FROM (
         SELECT *
         FROM (
           SELECT d, tupleElement(tupleElement(arrayFirst(x -> tupleElement(x, 1) <= d, xs), 3), 1) AS unit, tupleElement(tupleElement(arrayFirst(x -> tupleElement(x, 1) <= d, xs), 3), 2) AS adjust_rule, tupleElement(tupleElement(arrayFirst(x -> tupleElement(x, 1) <= d, xs), 3), 3) AS division_code
-          FROM (SELECT arrayReverseSort(x -> tupleElement(x, 2), groupArray((effective_from, (effective_from, _version), (toString(reporting_unit), adjust_rule, division_code)))) AS xs FROM pay_standard FINAL WHERE effective_from <= arrayMax({dates:Array(Date32)}) GROUP BY division_code, cert_level)
+          FROM (SELECT arrayReverseSort(x -> tupleElement(x, 2), groupArray((effective_from, (effective_from, -toInt32(reporting_unit), _version), (toString(reporting_unit), adjust_rule, division_code)))) AS xs FROM pay_standard FINAL WHERE effective_from <= arrayMax({dates:Array(Date32)}) GROUP BY division_code, cert_level)
           ARRAY JOIN {dates:Array(Date32)} AS d
           WHERE arrayExists(x -> tupleElement(x, 1) <= d, xs)
         )

@@ -15,7 +15,7 @@ FROM (
           SELECT *
           FROM (
             SELECT d, tupleElement(t, 1) AS unit, tupleElement(t, 2) AS end_on, tupleElement(t, 3) AS social_insurance, tupleElement(t, 4) AS start_on, tupleElement(t, 5) AS worker_category
-            FROM (SELECT argMax((toString(reporting_unit), end_on, social_insurance, start_on, worker_category), (_version)) AS t FROM employment FINAL GROUP BY id_number_token, employer_uscc, start_on)
+            FROM (SELECT argMax((toString(reporting_unit), end_on, social_insurance, start_on, worker_category), (-toInt32(reporting_unit), _version)) AS t FROM employment FINAL GROUP BY id_number_token, employer_uscc, start_on)
             ARRAY JOIN {dates:Array(Date32)} AS d
           )
           WHERE has({where_social_insurance:Array(String)}, ifNull(toString(social_insurance), '')) AND ifNull(start_on <= d, true) AND ifNull(end_on > d, true)
@@ -38,7 +38,7 @@ FROM (
           SELECT *
           FROM (
             SELECT d, tupleElement(t, 1) AS unit, tupleElement(t, 2) AS end_on, tupleElement(t, 3) AS social_insurance, tupleElement(t, 4) AS start_on, tupleElement(t, 5) AS worker_category
-            FROM (SELECT argMax((toString(reporting_unit), end_on, social_insurance, start_on, worker_category), (_version)) AS t FROM employment FINAL GROUP BY id_number_token, employer_uscc, start_on)
+            FROM (SELECT argMax((toString(reporting_unit), end_on, social_insurance, start_on, worker_category), (-toInt32(reporting_unit), _version)) AS t FROM employment FINAL GROUP BY id_number_token, employer_uscc, start_on)
             ARRAY JOIN {dates:Array(Date32)} AS d
           )
           WHERE ifNull(toString(social_insurance), '') != '' AND ifNull(start_on <= d, true) AND ifNull(end_on > d, true)

@@ -11,7 +11,7 @@ FROM (
       SELECT t.d AS d, t.unit AS unit, '' AS cat, toFloat64(sum(abs(toInt64(worker_total) - toInt64(ifNull(c.heads, 0))))) AS v, count() AS source
       FROM (
         SELECT d, tupleElement(tupleElement(arrayFirst(x -> tupleElement(x, 1) <= d, xs), 3), 1) AS unit, tupleElement(tupleElement(arrayFirst(x -> tupleElement(x, 1) <= d, xs), 3), 2) AS uscc, tupleElement(tupleElement(arrayFirst(x -> tupleElement(x, 1) <= d, xs), 3), 3) AS worker_total
-        FROM (SELECT arrayReverseSort(x -> tupleElement(x, 2), groupArray((effective_from, (effective_from, _version), (toString(reporting_unit), uscc, worker_total)))) AS xs FROM org FINAL WHERE effective_from <= arrayMax({dates:Array(Date32)}) GROUP BY uscc)
+        FROM (SELECT arrayReverseSort(x -> tupleElement(x, 2), groupArray((effective_from, (effective_from, -toInt32(reporting_unit), _version), (toString(reporting_unit), uscc, worker_total)))) AS xs FROM org FINAL WHERE effective_from <= arrayMax({dates:Array(Date32)}) GROUP BY uscc)
         ARRAY JOIN {dates:Array(Date32)} AS d
         WHERE arrayExists(x -> tupleElement(x, 1) <= d, xs)
       ) AS t
@@ -35,7 +35,7 @@ FROM (
       SELECT t.d AS d, t.unit AS unit, '' AS cat, toFloat64(sum(worker_total)) AS v, count() AS source
       FROM (
         SELECT d, tupleElement(tupleElement(arrayFirst(x -> tupleElement(x, 1) <= d, xs), 3), 1) AS unit, tupleElement(tupleElement(arrayFirst(x -> tupleElement(x, 1) <= d, xs), 3), 2) AS uscc, tupleElement(tupleElement(arrayFirst(x -> tupleElement(x, 1) <= d, xs), 3), 3) AS worker_total
-        FROM (SELECT arrayReverseSort(x -> tupleElement(x, 2), groupArray((effective_from, (effective_from, _version), (toString(reporting_unit), uscc, worker_total)))) AS xs FROM org FINAL WHERE effective_from <= arrayMax({dates:Array(Date32)}) GROUP BY uscc)
+        FROM (SELECT arrayReverseSort(x -> tupleElement(x, 2), groupArray((effective_from, (effective_from, -toInt32(reporting_unit), _version), (toString(reporting_unit), uscc, worker_total)))) AS xs FROM org FINAL WHERE effective_from <= arrayMax({dates:Array(Date32)}) GROUP BY uscc)
         ARRAY JOIN {dates:Array(Date32)} AS d
         WHERE arrayExists(x -> tupleElement(x, 1) <= d, xs)
       ) AS t

@@ -15,7 +15,7 @@ FROM (
           SELECT *
           FROM (
             SELECT d, tupleElement(tupleElement(arrayFirst(x -> tupleElement(x, 1) <= d, xs), 3), 1) AS unit, tupleElement(tupleElement(arrayFirst(x -> tupleElement(x, 1) <= d, xs), 3), 2) AS reviewed_on, tupleElement(tupleElement(arrayFirst(x -> tupleElement(x, 1) <= d, xs), 3), 3) AS status
-            FROM (SELECT arrayReverseSort(x -> tupleElement(x, 2), groupArray((effective_from, (effective_from, _version), (toString(reporting_unit), reviewed_on, status)))) AS xs FROM demo_site FINAL WHERE effective_from <= arrayMax({dates:Array(Date32)}) GROUP BY reporting_unit, site_id)
+            FROM (SELECT arrayReverseSort(x -> tupleElement(x, 2), groupArray((effective_from, (effective_from, -toInt32(reporting_unit), _version), (toString(reporting_unit), reviewed_on, status)))) AS xs FROM demo_site FINAL WHERE effective_from <= arrayMax({dates:Array(Date32)}) GROUP BY reporting_unit, site_id)
             ARRAY JOIN {dates:Array(Date32)} AS d
             WHERE arrayExists(x -> tupleElement(x, 1) <= d, xs)
           )
@@ -39,7 +39,7 @@ FROM (
           SELECT *
           FROM (
             SELECT d, tupleElement(tupleElement(arrayFirst(x -> tupleElement(x, 1) <= d, xs), 3), 1) AS unit, tupleElement(tupleElement(arrayFirst(x -> tupleElement(x, 1) <= d, xs), 3), 2) AS status
-            FROM (SELECT arrayReverseSort(x -> tupleElement(x, 2), groupArray((effective_from, (effective_from, _version), (toString(reporting_unit), status)))) AS xs FROM demo_site FINAL WHERE effective_from <= arrayMax({dates:Array(Date32)}) GROUP BY reporting_unit, site_id)
+            FROM (SELECT arrayReverseSort(x -> tupleElement(x, 2), groupArray((effective_from, (effective_from, -toInt32(reporting_unit), _version), (toString(reporting_unit), status)))) AS xs FROM demo_site FINAL WHERE effective_from <= arrayMax({dates:Array(Date32)}) GROUP BY reporting_unit, site_id)
             ARRAY JOIN {dates:Array(Date32)} AS d
             WHERE arrayExists(x -> tupleElement(x, 1) <= d, xs)
           )

@@ -15,7 +15,7 @@ FROM (
           SELECT *
           FROM (
             SELECT d, tupleElement(t, 1) AS unit, tupleElement(t, 2) AS issued_on, tupleElement(t, 3) AS repealed_on, tupleElement(t, 4) AS topics
-            FROM (SELECT argMax((toString(reporting_unit), issued_on, repealed_on, topics), (_version)) AS t FROM policy_doc FINAL GROUP BY reporting_unit, doc_no)
+            FROM (SELECT argMax((toString(reporting_unit), issued_on, repealed_on, topics), (-toInt32(reporting_unit), _version)) AS t FROM policy_doc FINAL GROUP BY reporting_unit, doc_no)
             ARRAY JOIN {dates:Array(Date32)} AS d
           )
           WHERE ifNull(issued_on <= d, true) AND ifNull(repealed_on > d, true)
