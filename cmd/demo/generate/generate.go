@@ -597,7 +597,7 @@ func (g *Generator) drills(u *unit, p *person, m int) int {
 // classOf is the session of a month in which a person takes part.
 func (u *unit) classOf(n int) int { return n % (u.open/300 + 1) }
 
-var classHours = []string{"16", "24", "32"}
+var classHours = []string{"24", "40", "60"}
 
 func (g *Generator) personID(r *rec, prefix string, u *unit, p *person, tail string) {
 	lo := len(r.buf)
@@ -900,7 +900,7 @@ func (g *Generator) evaluationsOf(u *unit) int { return 1 + len(u.orgs)/8 }
 
 func (g *Generator) evaluation(u *unit, m, k int) evaluated {
 	h := g.h(saltEval, u.index, m*1000+k)
-	e := evaluated{day: g.first[m] + int32(h%24), kind: byte('1' + k%4), year: 2015 + min(m, 1), score: 62 + int(h>>40%37)}
+	e := evaluated{day: g.first[m] + int32(h%24), kind: byte('1' + (k+u.index+m)%4), year: 2015 + min(m, 1), score: 62 + int(h>>40%37)}
 	switch e.kind {
 	case '1':
 		e.subject = int(h >> 16 % uint64(max(u.stay, 1)))
@@ -908,12 +908,15 @@ func (g *Generator) evaluation(u *unit, m, k int) evaluated {
 		// The contracts of last year, which end in this one.
 		e.subject = int(h >> 16 % uint64(g.projects(u, 2015)))
 	case '3':
-		e.subject = int(h >> 16 % uint64(u.posts))
+		// Half of December's are about the year before, when the post had the same number.
+		if e.subject = int(h >> 16 % uint64(u.posts)); m == 0 && e.subject%2 == 0 {
+			e.year--
+		}
 	case '4':
 		e.subject = int(h >> 16 % uint64(max(u.open, 1)))
 	}
 	e.by = "2134"[h>>36%4]
-	if k%8 < 4 {
+	if k%2 == 0 {
 		e.by = '2'
 	}
 	e.grade = []string{"3", "2", "2", "1"}[(e.score-60)/10]

@@ -105,7 +105,7 @@ func (g *Generator) hours(u *unit, p *person, from, to int) float64 {
 	for m := from; m <= to; m++ {
 		for i := range p.natt {
 			if p.att[i].month == m {
-				sum += []float64{16, 24, 32}[u.classOf(p.n)%3]
+				sum += []float64{24, 40, 60}[u.classOf(p.n)%3]
 			}
 		}
 		sum += 2 * float64(g.drills(u, p, m))
