@@ -38,20 +38,26 @@ func Contract(t testing.TB) *feed.Catalogue {
 	return c
 }
 
-// New makes an empty database with every feed's current table.
+// New makes an empty database with every feed's current and history table, and
+// those of the pipeline's own that indicators read.
 func New(t testing.TB, name string) *DB {
 	t.Helper()
 	db := Empty(t, name)
 	for _, s := range db.Contract.Feeds {
-		var cols []string
+		var cols, all []string
 		for _, c := range s.Columns() {
+			col := fmt.Sprintf("`%s` %s", c.Name, c.ClickHouse)
+			all = append(all, col)
 			if c.Current {
-				cols = append(cols, fmt.Sprintf("`%s` %s", c.Name, c.ClickHouse))
+				cols = append(cols, col)
 			}
 		}
-		db.Exec(t, fmt.Sprintf("CREATE TABLE %s (%s) ENGINE = ReplacingMergeTree(_version, _is_deleted) ORDER BY (%s)",
-			s.CurrentTable(), strings.Join(cols, ", "), strings.Join(s.Key(), ", ")))
+		key := strings.Join(s.Key(), ", ")
+		db.Exec(t, fmt.Sprintf("CREATE TABLE %s (%s) ENGINE = ReplacingMergeTree(_version, _is_deleted) ORDER BY (%s)", s.CurrentTable(), strings.Join(cols, ", "), key))
+		db.Exec(t, fmt.Sprintf("CREATE TABLE %s (%s) ENGINE = ReplacingMergeTree ORDER BY (%s, _version)", s.HistoryTable(), strings.Join(all, ", "), key))
 	}
+	db.Exec(t, "CREATE TABLE receipt_parts_effective (unit String, feed String, received Int64, rejected Int64, rules Map(String, Int64), arrived_at DateTime64(3, 'Asia/Shanghai')) ENGINE = Memory")
+	db.Exec(t, "CREATE TABLE quarantine (unit String, feed String, rules Array(String), arrived_at DateTime64(3, 'Asia/Shanghai')) ENGINE = ReplacingMergeTree ORDER BY (unit, feed)")
 	return db
 }
 
@@ -95,7 +101,11 @@ func (db *DB) Insert(t testing.TB, table string, rows ...Row) {
 			t.Fatal(err)
 		}
 	}
-	db.post(t, db.Name, "INSERT INTO "+table+" FORMAT JSONEachRow", &b)
+	raw := b.Bytes()
+	if s := db.Contract.Feed(table); s != nil {
+		db.post(t, db.Name, "INSERT INTO "+s.HistoryTable()+" FORMAT JSONEachRow", bytes.NewReader(raw))
+	}
+	db.post(t, db.Name, "INSERT INTO "+table+" FORMAT JSONEachRow", bytes.NewReader(raw))
 }
 
 // Query runs a statement with parameters and returns its rows.

@@ -3,6 +3,7 @@ package catalogue
 import (
 	"fmt"
 	"slices"
+	"sort"
 	"strconv"
 	"strings"
 	"time"
@@ -23,6 +24,8 @@ type Query struct {
 	Units []string
 	// Now is the moment against which freshness is measured.
 	Now time.Time
+	// Known reads the tables as they stood at a moment; zero means as they are.
+	Known time.Time
 }
 
 // Statement is a query in ClickHouse's language. Every value that comes from a
@@ -32,7 +35,8 @@ type Query struct {
 // Its columns are d Date32, unit String, cat String, n Nullable(Float64), the
 // numerator, m Nullable(Float64), the denominator, and source UInt64, the rows
 // counted. There is one row per day, unit and code; the nation is folded from
-// them, so that provinces and nation cannot differ.
+// them, so that provinces and nation cannot differ. Only a median, which no fold
+// gives, has rows of the nation, with an empty unit.
 type Statement struct {
 	SQL    string
 	Params map[string]string
@@ -41,13 +45,13 @@ type Statement struct {
 // Compile turns a query into its statement.
 func (c *Catalogue) Compile(q Query) (Statement, error) {
 	in := q.Indicator
-	if q.Split != "" && !slices.Contains(in.Dimensions, q.Split) {
+	if q.Split != "" && (q.Split == Region || !slices.Contains(in.Dimensions, q.Split)) {
 		return Statement{}, fmt.Errorf("cannot split %s by %s: its dimensions are %v", in.ID, q.Split, in.Dimensions)
 	}
 	if len(q.Dates) == 0 || len(q.Units) == 0 {
 		return Statement{}, fmt.Errorf("cannot compile %s: no day or no unit is asked for", in.ID)
 	}
-	k := &compiler{c: c, in: in, q: q, params: map[string]string{}}
+	k := &compiler{c: c, in: in, q: q, split: q.Split, one: len(q.Dates) == 1, params: map[string]string{}}
 	days := make([]string, len(q.Dates))
 	for i, d := range q.Dates {
 		days[i] = d.Format(time.DateOnly)
@@ -58,32 +62,50 @@ func (c *Catalogue) Compile(q Query) (Statement, error) {
 	if len(in.Categories) > 0 {
 		k.params["categories"] = array(in.Categories)
 	}
-	var body string
-	switch m := &in.Measure; m.Kind {
-	case "count":
-		body = "SELECT d, unit, cat, toNullable(v) AS n, CAST(NULL, 'Nullable(Float64)') AS m, source\nFROM (\n" + indent(k.leaf(m.Top)) + "\n)"
-	case "ratio":
-		body = k.ratio(m)
-	case "mix":
-		body = k.mix(m)
-	case "freshness":
-		body = k.freshness(m)
+	if !q.Known.IsZero() {
+		k.params["known"] = q.Known.In(feed.Shanghai).Format("2006-01-02 15:04:05.000")
 	}
-	sql := ""
-	if k.persons {
-		sql = "WITH persons AS (\n" + indent(persons) + "\n)\n"
+	body, err := k.body()
+	if err != nil {
+		return Statement{}, err
 	}
-	sql += "SELECT d, unit, cat, n, m, source\nFROM (\n" + indent(body) + "\n)\nWHERE unit IN {units:Array(String)}\nORDER BY d, unit, cat\nSETTINGS join_use_nulls = 1"
+	sql := "SELECT d, unit, cat, n, m, source\nFROM (\n" + indent(body) + "\n)\nWHERE unit IN {units:Array(String)}" + k.own + "\nORDER BY d, unit, cat\nSETTINGS join_use_nulls = 1"
 	return Statement{SQL: sql, Params: k.params}, nil
 }
 
 type compiler struct {
-	c       *Catalogue
-	in      *Indicator
-	q       Query
-	params  map[string]string
-	persons bool
+	c  *Catalogue
+	in *Indicator
+	q  Query
+	// split is the dimension that splits what a leaf counts; empty when there is
+	// none, or when each code has a measure of its own.
+	split string
+	// one says that a single day is asked for, which has shorter ways.
+	one    bool
+	params map[string]string
+	// own lets rows of the nation through.
+	own string
 }
+
+// param stores a value under a name that is not taken and returns the reference.
+func (k *compiler) param(name, typ, value string) string {
+	for i := 1; ; i++ {
+		n := name
+		if i > 1 {
+			n += "_" + strconv.Itoa(i)
+		}
+		if have, taken := k.params[n]; !taken || have == value {
+			k.params[n] = value
+			return "{" + n + ":" + typ + "}"
+		}
+	}
+}
+
+func (k *compiler) list(name string, values []string) string {
+	return k.param(name, "Array(String)", array(values))
+}
+
+func (k *compiler) text(name, value string) string { return k.param(name, "String", value) }
 
 // codes lists the codes of the split; one empty code when there is none.
 func (k *compiler) codes() []string {
@@ -102,7 +124,14 @@ func (c *Catalogue) Codes(in *Indicator, dimension string) []string {
 	case "worker_category":
 		return in.Categories
 	case "feed":
-		return in.Measure.Feeds
+		if feeds := in.measuredFeeds(); len(feeds) > 0 {
+			return feeds
+		}
+		var out []string
+		for _, s := range c.Contract.Feeds {
+			out = append(out, s.Feed)
+		}
+		return out
 	case "purchase_mode":
 		out := make([]string, 0, len(in.Measure.Parts))
 		for _, p := range in.Measure.Parts {
@@ -111,259 +140,299 @@ func (c *Catalogue) Codes(in *Indicator, dimension string) []string {
 		return out
 	case "org_type":
 		return in.Measure.Top.Types
+	case OtherUnit:
+		var out []string
+		for _, u := range c.Contract.Units {
+			if u.Reports {
+				out = append(out, u.Code)
+			}
+		}
+		return out
 	}
-	l := c.Contract.List(dimension)
-	out := make([]string, 0, len(l.Entries))
-	for i := range l.Entries {
-		out = append(out, l.Entries[i].Code)
+	all := c.Values(dimension)
+	if by := in.Measure.Splits[dimension]; by != nil && by["*"] == nil {
+		// Codes without an override of their own are not asked of this indicator.
+		return slices.DeleteFunc(slices.Clone(all), func(code string) bool { _, ok := by[code]; return !ok })
 	}
-	return out
+	return all
 }
 
-// persons holds one row per spell, with a flag per day that says whether it is
-// its person's primary one: open on the day, and no better one is. The better is
-// the later start, then the lower unit code, then the lower record id, so that
-// the choice never depends on row order. Flags, and not one row per person and
-// day, make twelve months about as quick as one day.
-const persons = `SELECT person, tupleElement(s, 2) AS unit, tupleElement(s, 4) AS category, tupleElement(s, 5) AS county,
-  arrayMap(d -> toUInt64(tupleElement(s, 6) <= d AND tupleElement(s, 7) > d
-    AND NOT arrayExists(o -> o < s AND tupleElement(o, 6) <= d AND tupleElement(o, 7) > d, spells)), {dates:Array(Date32)}) AS here
-FROM (
-  SELECT id_number_token AS person,
-    groupArray((-toInt32(start_on), toString(reporting_unit), record_id, toString(worker_category), toString(county_code), start_on, ifNull(end_on, toDate32('2299-12-31')))) AS spells
-  FROM employment FINAL
-  WHERE worker_category IN {categories:Array(String)}
-  GROUP BY person
-)
-ARRAY JOIN spells AS s`
-
-// byDay turns sums of flags (column flags) into one row per day.
-func byDay(columns, flags string) string {
-	return "SELECT d, " + columns + ", v, v AS source\nFROM (\n" + indent(flags) + "\n)\nARRAY JOIN {dates:Array(Date32)} AS d, flags AS v"
-}
-
-// grid holds every day and code for each unit that has ever sent a feed, so
-// that a count of nothing is zero, and a unit that never reported has no row.
-func grid(feeds ...string) string {
-	seen := make([]string, len(feeds))
-	for i, f := range feeds {
-		seen[i] = "SELECT DISTINCT toString(reporting_unit) AS unit FROM " + f
+// Of returns the measure under a code of a dimension.
+func (in *Indicator) Of(split, code string) (Measure, Format, Text) {
+	m, f, u := in.Measure, in.Format, in.Unit
+	by := in.Measure.Splits[split]
+	o := by[code]
+	if o == nil {
+		o = by["*"]
 	}
-	return "SELECT unit, arrayJoin({dates:Array(Date32)}) AS d, arrayJoin({codes:Array(String)}) AS cat\nFROM (SELECT DISTINCT unit FROM (" + strings.Join(seen, " UNION ALL ") + "))"
-}
-
-// onGrid lays counts (d, unit, cat, v, source) over the grid.
-func onGrid(counts string, feeds ...string) string {
-	return "SELECT g.d AS d, g.unit AS unit, g.cat AS cat, toFloat64(ifNull(c.v, 0)) AS v, toUInt64(ifNull(c.source, 0)) AS source\n" +
-		"FROM (\n" + indent(grid(feeds...)) + "\n) AS g\nLEFT JOIN (\n" + indent(counts) + "\n) AS c ON g.d = c.d AND g.unit = c.unit AND g.cat = c.cat"
-}
-
-// split says whether a leaf itself is split; others repeat for every code.
-func (k *compiler) split(l *Leaf) bool {
-	switch k.q.Split {
-	case "":
-		return true
-	case "training_tier":
-		return l.With != nil
+	if o == nil {
+		return m, f, u
 	}
-	return l.Kind != "context" && l.Kind != "staffing_gap"
-}
-
-func (k *compiler) cat(dimension, expr string) string {
-	if k.q.Split == dimension {
-		return "toString(" + expr + ")"
+	if o.Kind != "" {
+		m.Kind, m.Scale = o.Kind, 1
 	}
-	return "''"
+	if o.Scale != 0 {
+		m.Scale = o.Scale
+	}
+	if o.Fold != "" {
+		m.Fold = o.Fold
+	}
+	if o.Top != nil {
+		m.Top = o.Top
+	}
+	if o.Bottom != nil {
+		m.Bottom = o.Bottom
+	}
+	if o.Format != nil {
+		f = *o.Format
+	}
+	if o.Unit != nil {
+		u = *o.Unit
+	}
+	return m, f, u
 }
 
-func (k *compiler) leaf(l *Leaf) string {
+// body compiles the measure, or the measures of the codes.
+func (k *compiler) body() (string, error) {
+	by := k.in.Measure.Splits[k.q.Split]
+	if by == nil || by["*"] != nil {
+		m, _, _ := k.in.Of(k.q.Split, "*")
+		return k.measure(&m)
+	}
+	// Codes that differ only in how units are folded share one statement.
+	k.split = ""
+	var bodies []string
+	codes := map[string][]string{}
+	for _, code := range k.codes() {
+		m, _, _ := k.in.Of(k.q.Split, code)
+		saved := k.params["codes"]
+		k.params["codes"] = array([]string{""})
+		b, err := k.measure(&m)
+		k.params["codes"] = saved
+		if err != nil {
+			return "", err
+		}
+		b = strings.ReplaceAll(b, "{codes:Array(String)}", "['']")
+		if codes[b] == nil {
+			bodies = append(bodies, b)
+		}
+		codes[b] = append(codes[b], code)
+	}
+	for i, b := range bodies {
+		bodies[i] = "SELECT d, unit, arrayJoin(" + k.list("codes_of", codes[b]) + ") AS cat, n, m, source\nFROM (\n" + indent(b) + "\n)"
+	}
+	return strings.Join(bodies, "\nUNION ALL\n"), nil
+}
+
+func (k *compiler) measure(m *Measure) (string, error) {
+	switch m.Kind {
+	case "count":
+		body, err := k.leaf(m.Top)
+		return "SELECT d, unit, cat, toNullable(v) AS n, CAST(NULL, 'Nullable(Float64)') AS m, source\nFROM (\n" + indent(body) + "\n)", err
+	case "ratio", "balance":
+		return k.ratio(m)
+	case "mix":
+		return k.mix(m), nil
+	case "median":
+		return k.median(m)
+	case "freshness":
+		return k.freshness(m), nil
+	}
+	return "", fmt.Errorf("cannot compile %s: unknown measure kind %q", k.in.ID, m.Kind)
+}
+
+func (k *compiler) leaf(l *Leaf) (string, error) {
 	switch l.Kind {
 	case "stock_persons":
-		return k.stock(l)
-	case "context":
-		return context(l.Field)
-	case "staffing_gap":
-		return k.gap(l)
-	}
-	return k.orgs(l)
-}
-
-func (k *compiler) stock(l *Leaf) string {
-	k.persons = true
-	if l.With == nil {
-		cat := k.cat("worker_category", "category")
-		if !k.split(l) {
-			cat = "arrayJoin({codes:Array(String)})"
+		if l.Months > 0 {
+			return k.meanStock(l), nil
 		}
-		return onGrid(byDay("unit, cat", "SELECT unit, "+cat+" AS cat, sumForEach(here) AS flags\nFROM persons\nGROUP BY unit, cat"), "employment")
+		return k.stock(l)
+	case "stock_change":
+		return k.change(), nil
+	case "leavers":
+		return k.leavers(l), nil
+	case "context":
+		return k.context(l.Field), nil
+	case "staffing_gap":
+		return k.gap(l), nil
+	case "active_orgs":
+		return k.orgs(l), nil
+	case "records":
+		return k.records(l), nil
+	case "amounts":
+		return k.onGrid("SELECT d, unit, '' AS cat, sum(v) AS v, sum(source) AS source\nFROM (\n"+indent(k.amounts(k.in.Measure.Parts))+"\n)\nGROUP BY d, unit", partFeeds(k.in.Measure.Parts)...), nil
+	case "covered_counties":
+		return k.covered(l), nil
+	case "control_total":
+		return k.control(l), nil
+	case "batches":
+		return k.batches(l)
+	case "receipts":
+		return k.receipts(l), nil
+	case "reporting_units":
+		factor := k.param("factor", "Float64", number(l.Factor))
+		return "SELECT d, unit, cat, " + factor + " AS v, toUInt64(0) AS source\nFROM (\n" + indent(k.grid(l.Feeds...)) + "\n)", nil
 	}
-	cat := k.cat("worker_category", "p.category")
-	if k.q.Split == "training_tier" {
-		cat = "e.tier"
-	}
-	from := "toDate32('1900-01-01')"
-	if l.With.Window == "year_to_date" {
-		from = "toDate32(toStartOfYear(d))"
-	}
-	return onGrid(byDay("unit, cat", "SELECT p.unit AS unit, "+cat+" AS cat,\n  sumForEach(arrayMap((h, d) -> h AND arrayExists(x -> x <= d AND x >= "+from+", e.days), p.here, {dates:Array(Date32)})) AS flags\n"+
-		"FROM persons AS p\nINNER JOIN (\n"+indent(k.with(l.With))+"\n) AS e ON p.person = e.person\nGROUP BY unit, cat"), "employment")
+	return "", fmt.Errorf("cannot compile %s: unknown leaf kind %q", k.in.ID, l.Kind)
 }
 
-// with finds the persons who satisfy a condition, and the days of the records
-// that do: person, tier, days.
-func (k *compiler) with(w *With) string {
-	s := k.c.Contract.Feed(w.Feed)
-	col := func(name string) string { return s.All()[s.Index(name)].Column() }
-	key := make([]string, 0, len(s.NaturalKey)+1)
-	if !s.National {
-		key = append(key, "reporting_unit")
-	}
-	for _, n := range s.NaturalKey {
-		key = append(key, col(n))
-	}
-	var cond []string
-	value := func(name, field, op, v string) {
-		k.params[name] = v
-		cond = append(cond, "ifNull(toString("+field+"), '') "+op+" {"+name+":String}")
-	}
-	if w.Is != "" {
-		value("with_is", "fact", "=", w.Is)
-	} else {
-		value("with_min", "fact", ">=", w.AtLeast)
-	}
-	unless := "''"
-	if w.UnlessField != "" {
-		unless = col(w.UnlessField)
-		value("with_unless", "bar", "!=", w.Unless)
-	}
-	group := "person"
-	tier, source := "''", "newest"
-	if k.q.Split == "training_tier" {
-		// Tier belongs to the session, which the unit reports in its own feed.
-		tier = "tier"
-		group += ", tier"
-		source = "newest AS n INNER JOIN (SELECT reporting_unit, session_id, toString(argMax(tier, _version)) AS tier FROM training FINAL GROUP BY reporting_unit, session_id) AS t ON n.reporting_unit = t.reporting_unit AND n.session_id = t.session_id"
-	}
-	newest := "SELECT " + strings.Join(key, ", ") + ",\n  argMax(" + col(w.Field) + ", _version) AS fact, argMax(" + col(w.Date) + ", _version) AS day, argMax(" + unless + ", _version) AS bar\nFROM " + s.CurrentTable() + " FINAL\nGROUP BY " + strings.Join(key, ", ")
-	return "WITH newest AS (\n" + indent(newest) + "\n)\nSELECT " + col("id_number") + " AS person, " + tier + " AS tier, groupArray(day) AS days\nFROM (SELECT * FROM " + source + ")\n" +
-		"WHERE " + strings.Join(cond, " AND ") + "\nGROUP BY " + group
+// whole compiles a leaf as if there were no split.
+func (k *compiler) whole(l *Leaf) (string, error) {
+	split := k.split
+	k.split = ""
+	body, err := k.leaf(l)
+	k.split = split
+	return strings.ReplaceAll(body, "{codes:Array(String)}", "['']"), err
 }
 
-// area gives the counts of context by unit, area and month. A province's own
-// figure wins over the national office's.
-func area(field, where string) string {
-	return "SELECT if(reporting_unit = '" + office + "', concat(substring(division_code, 1, 2), '0000'), toString(reporting_unit)) AS unit,\n" +
-		"  toString(division_code) AS area, period AS month,\n" +
-		"  argMax(" + field + ", (reporting_unit != '" + office + "', _version)) AS x\nFROM context FINAL\nWHERE " + field + " IS NOT NULL" + where + "\nGROUP BY unit, area, month"
+// splits says whether a leaf itself can be split; others repeat for every code.
+func (k *compiler) splits(l *Leaf) bool {
+	switch l.Kind {
+	case "context", "staffing_gap", "target", "amounts", "reporting_units", "covered_counties":
+		return false
+	}
+	return true
 }
 
-// office is the national office's unit code, which may push context too.
-const office = "000000"
-
-// context takes a unit's latest month up to the day: the province's own row if
-// it sent one, else the sum of its cities, else of its counties.
-func context(field string) string {
-	return "SELECT d, unit, '' AS cat, toFloat64(argMax(total, (month, level))) AS v, argMax(areas, (month, level)) AS source\nFROM (\n" +
-		"  SELECT d, unit, month, multiIf(endsWith(area, '0000'), 3, endsWith(area, '00'), 2, 1) AS level, sum(x) AS total, count() AS areas\n  FROM (\n" +
-		indent(indent(area(field, ""))) + "\n  )\n  ARRAY JOIN {dates:Array(Date32)} AS d\n  WHERE month <= d\n  GROUP BY d, unit, month, level\n)\nGROUP BY d, unit"
-}
-
-func (k *compiler) gap(l *Leaf) string {
-	k.persons = true
-	k.params["ratio"] = strconv.FormatFloat(k.c.Target(l.RatioTarget).Value, 'f', -1, 64)
-	counties := area(l.Field, " AND NOT endsWith(division_code, '00')")
-	return "SELECT d, unit, '' AS cat, toFloat64(sum(greatest(0, ceil(need.x / {ratio:Float64}) - ifNull(have.v, 0)))) AS v, toUInt64(count() + sum(ifNull(have.source, 0))) AS source\n" +
-		"FROM (\n  SELECT l.d AS d, a.unit AS unit, a.area AS area, a.x AS x\n  FROM (\n" + indent(indent(counties)) + "\n  ) AS a\n  INNER JOIN (\n" +
-		"    SELECT d, unit, max(month) AS latest\n    FROM (\n" + indent(indent(indent(counties))) + "\n    )\n    ARRAY JOIN {dates:Array(Date32)} AS d\n    WHERE month <= d\n    GROUP BY d, unit\n" +
-		"  ) AS l ON a.unit = l.unit AND a.month = l.latest\n  WHERE a.unit IN (SELECT DISTINCT toString(reporting_unit) FROM employment)\n) AS need\n" +
-		"LEFT JOIN (\n" + indent(byDay("unit, area", "SELECT unit, county AS area, sumForEach(here) AS flags\nFROM persons\nGROUP BY unit, area")) + "\n) AS have ON need.d = have.d AND need.unit = have.unit AND need.area = have.area\nGROUP BY d, unit"
-}
-
-func (k *compiler) orgs(l *Leaf) string {
-	k.params["org_types"] = array(l.Types)
-	k.params["org_status"] = l.Status
-	counts := `SELECT d, toString(tupleElement(o, 1)) AS unit, ` + k.cat("org_type", "tupleElement(o, 2)") + ` AS cat, count() AS v, sum(records) AS source
-FROM (
-  SELECT d, uscc, argMin((reporting_unit, org_type, status, worker_total), (-toInt32(effective_from), reporting_unit, record_id)) AS o, count() AS records
-  FROM (SELECT uscc, reporting_unit, record_id, org_type, status, worker_total, effective_from FROM org FINAL)
-  ARRAY JOIN {dates:Array(Date32)} AS d
-  WHERE effective_from <= d
-  GROUP BY d, uscc
-)
-WHERE tupleElement(o, 2) IN {org_types:Array(String)} AND tupleElement(o, 3) = {org_status:String}
-  AND (tupleElement(o, 4) > 0 OR (d, uscc) IN (
-    SELECT d, provider_uscc
-    FROM (SELECT provider_uscc, start_on, end_on FROM project FINAL)
-    ARRAY JOIN {dates:Array(Date32)} AS d
-    WHERE start_on <= d AND end_on >= d
-    UNION ALL
-    SELECT d, tupleElement(p, 1)
-    FROM (
-      SELECT d, argMax((provider_uscc, start_on, end_on), (effective_from, _version)) AS p
-      FROM (SELECT purchaser_uscc, post_id, budget_year, provider_uscc, start_on, end_on, effective_from, _version FROM post FINAL)
-      ARRAY JOIN {dates:Array(Date32)} AS d
-      WHERE effective_from <= d
-      GROUP BY d, purchaser_uscc, post_id, budget_year
-    )
-    WHERE tupleElement(p, 2) <= d AND ifNull(tupleElement(p, 3) >= d, true)
-  ))
-GROUP BY d, unit, cat`
-	return onGrid(counts, "org")
-}
-
-func (k *compiler) ratio(m *Measure) string {
+func (k *compiler) ratio(m *Measure) (string, error) {
+	if m.Bottom.Kind == "target" {
+		// What is asked of the nation is asked of no province: the fold divides.
+		top, err := k.leaf(m.Top)
+		return "SELECT d, unit, cat, toNullable(v) AS n, CAST(NULL, 'Nullable(Float64)') AS m, source\nFROM (\n" + indent(top) + "\n)", err
+	}
+	apart := slices.Contains(m.Whole, k.split)
+	if !apart && m.Top.Kind == "stock_persons" && m.Bottom.Kind == "stock_persons" && m.Bottom.Months == 0 {
+		return k.share(m.Top, m.Bottom)
+	}
+	if m.Top.Kind == "versions" {
+		return k.versions(m.Top.Feeds), nil
+	}
 	kind, on := "INNER", "t.d = b.d AND t.unit = b.unit"
 	if m.Unpaired == "keep" {
 		kind = "LEFT"
 	}
-	if k.split(m.Top) && k.split(m.Bottom) || m.Bottom.Kind == "stock_persons" {
-		on += " AND t.cat = b.cat"
+	top, err := k.leaf(m.Top)
+	if err != nil {
+		return "", err
+	}
+	var bottom string
+	if k.split != "" && (apart || !k.splits(m.Bottom)) {
+		bottom, err = k.whole(m.Bottom)
+	} else {
+		bottom, err = k.leaf(m.Bottom)
+		if k.split != "" {
+			on += " AND t.cat = b.cat"
+		}
 	}
 	return "SELECT t.d AS d, t.unit AS unit, t.cat AS cat, toNullable(t.v) AS n, toNullable(b.v) AS m, t.source + ifNull(b.source, 0) AS source\nFROM (\n" +
-		indent(k.leaf(m.Top)) + "\n) AS t\n" + kind + " JOIN (\n" + indent(k.leaf(m.Bottom)) + "\n) AS b ON " + on
+		indent(top) + "\n) AS t\n" + kind + " JOIN (\n" + indent(bottom) + "\n) AS b ON " + on, err
 }
 
-// mix sums the amounts of a budget year that have begun by the day. A contract
-// that two provinces report counts once, and the purchaser's own record wins.
-func (k *compiler) mix(m *Measure) string {
-	parts := make([]string, len(m.Parts))
-	var feeds, all []string
-	for i, p := range m.Parts {
-		name := fmt.Sprintf("mode_%d", i+1)
-		k.params[name] = p.Code
-		all = append(all, p.Code)
-		feeds = append(feeds, p.Feed)
-		s := k.c.Contract.Feed(p.Feed)
-		key := slices.Clone(s.NaturalKey)
-		known, version := "", "_version"
-		if s.History == feed.Snapshot {
-			known, version = "effective_from <= d AND ", "effective_from, _version"
+// table names the rows of a feed as they stand, or as they stood: the newest
+// version of each record among those that had arrived, unless it is a void. Only
+// the columns named can be read of the latter.
+func (k *compiler) table(name string, columns ...string) string {
+	s := k.c.Contract.Feed(name)
+	if k.q.Known.IsZero() {
+		return s.CurrentTable() + " FINAL"
+	}
+	key := s.Key()
+	cols := []string{"_version"}
+	for _, c := range columns {
+		if !slices.Contains(key, c) && !slices.Contains(cols, c) {
+			cols = append(cols, c)
 		}
-		parts[i] = "SELECT d, unit, {" + name + ":String} AS cat, sum(amount) AS v, count() AS source\nFROM (\n" +
-			"  SELECT d, " + strings.Join(key, ", ") + ",\n    tupleElement(argMax((toString(reporting_unit), " + p.Field + "), (substring(purchaser_uscc, 3, 2) = substring(reporting_unit, 1, 2), " + version + ")) AS newest, 1) AS unit, tupleElement(newest, 2) AS amount\n" +
-			"  FROM (SELECT * FROM " + p.Feed + " FINAL)\n  ARRAY JOIN {dates:Array(Date32)} AS d\n  WHERE " + known + "budget_year = toYear(d) AND start_on <= d\n  GROUP BY d, " + strings.Join(key, ", ") + "\n)\nGROUP BY d, unit"
 	}
-	k.params["all_codes"] = array(all)
-	shown := "{codes:Array(String)}"
-	cat := "code"
-	if k.q.Split == "" {
-		k.params["shown"] = m.Shown
-		shown = "[{shown:String}]"
-		cat = "''"
+	out := slices.Clone(key)
+	for i, c := range cols {
+		out = append(out, fmt.Sprintf("tupleElement(newest, %d) AS %s", i+1, c))
 	}
-	amounts := strings.ReplaceAll(onGrid(strings.Join(parts, "\nUNION ALL\n"), feeds...), "{codes:Array(String)}", "{all_codes:Array(String)}")
-	return "SELECT d, unit, " + cat + " AS cat, n, m, source\nFROM (\n  SELECT d, unit, cat AS code, toNullable(v) AS n, toNullable(sum(v) OVER (PARTITION BY d, unit)) AS m, toUInt64(sum(source) OVER (PARTITION BY d, unit)) AS source\n  FROM (\n" + indent(indent(amounts)) + "\n  )\n)\nWHERE code IN " + shown
+	// The inner names differ from the outer ones: an alias would shadow a column.
+	return "(\n  SELECT " + strings.Join(out, ", ") + "\n  FROM (\n    SELECT " + strings.Join(key, ", ") + ", argMax((" + strings.Join(append(cols, "_is_deleted"), ", ") + "), _version) AS newest\n    FROM " + s.HistoryTable() +
+		"\n    WHERE _arrived_at <= {known:DateTime64(3, 'Asia/Shanghai')}\n    GROUP BY " + strings.Join(key, ", ") + "\n  )\n  WHERE tupleElement(newest, " + strconv.Itoa(len(cols)+1) + ") = 0\n)"
 }
 
+// columnOf is the column that holds a field's stored form.
+func (k *compiler) columnOf(feedName, field string) string {
+	s := k.c.Contract.Feed(feedName)
+	return s.All()[s.Index(field)].Column()
+}
+
+// naturalKey lists the columns by which a feed's records are one thing.
+func (k *compiler) naturalKey(s *feed.Spec) []string {
+	var key []string
+	if !s.National {
+		key = append(key, "reporting_unit")
+	}
+	for _, n := range s.NaturalKey {
+		key = append(key, k.columnOf(s.Feed, n))
+	}
+	return key
+}
+
+// grid holds every day and code for each unit that has ever sent a feed, so
+// that a count of nothing is zero, and a unit that never reported has no row.
+func (k *compiler) grid(feeds ...string) string {
+	seen := make([]string, len(feeds))
+	for i, f := range feeds {
+		seen[i] = "SELECT DISTINCT toString(reporting_unit) AS unit FROM " + f
+		if !k.q.Known.IsZero() {
+			seen[i] += "_history WHERE _arrived_at <= {known:DateTime64(3, 'Asia/Shanghai')}"
+		}
+	}
+	codes := "{codes:Array(String)}"
+	if k.split == "" {
+		codes = "['']"
+	}
+	return "SELECT unit, arrayJoin({dates:Array(Date32)}) AS d, arrayJoin(" + codes + ") AS cat\nFROM (SELECT DISTINCT unit FROM (" + strings.Join(seen, " UNION ALL ") + "))"
+}
+
+// onGrid lays counts (d, unit, cat, v, source) over the grid.
+func (k *compiler) onGrid(counts string, feeds ...string) string {
+	return "SELECT g.d AS d, g.unit AS unit, g.cat AS cat, toFloat64(ifNull(c.v, 0)) AS v, toUInt64(ifNull(c.source, 0)) AS source\n" +
+		"FROM (\n" + indent(k.grid(feeds...)) + "\n) AS g\nLEFT JOIN (\n" + indent(counts) + "\n) AS c ON g.d = c.d AND g.unit = c.unit AND g.cat = c.cat"
+}
+
+// window is the first day of a window that ends on the day d.
+func window(name string) string {
+	switch name {
+	case "ever", "":
+		return "toDate32('1900-01-01')"
+	case "year_to_date":
+		return "toDate32(toStartOfYear(d))"
+	case "month_to_date":
+		return "toDate32(toStartOfMonth(d))"
+	}
+	n, _ := windowMonths(name)
+	return "addDays(addMonths(d, -" + strconv.Itoa(n) + "), 1)"
+}
+
+func windowMonths(name string) (int, bool) {
+	text, ok := strings.CutSuffix(name, "_months")
+	n, err := strconv.Atoi(text)
+	return n, ok && err == nil && n > 0
+}
+
+func isWindow(name string) bool {
+	_, months := windowMonths(name)
+	return months || oneOf(name, "ever", "year_to_date", "month_to_date")
+}
+
+// freshness is about now, whatever the day.
 func (k *compiler) freshness(m *Measure) string {
 	k.params["now"] = k.q.Now.UTC().Format("2006-01-02 15:04:05")
+	cat := "''"
+	if k.split == "feed" {
+		cat = "feed"
+	}
 	var parts []string
 	for _, f := range m.Feeds {
-		if k.q.Split == "" || slices.Contains(k.codes(), f) {
+		if k.split == "" || slices.Contains(k.codes(), f) {
 			parts = append(parts, "SELECT '"+f+"' AS feed, toString(reporting_unit) AS unit, max(reported_at) AS last, count() AS source FROM "+f+" WHERE reported_at <= {now:DateTime64(3, 'UTC')} GROUP BY unit")
 		}
 	}
-	return "SELECT {dates:Array(Date32)}[1] AS d, unit, " + k.cat("feed", "feed") + " AS cat,\n  toNullable(dateDiff('second', max(last), {now:DateTime64(3, 'UTC')}) / 3600) AS n, CAST(NULL, 'Nullable(Float64)') AS m, sum(source) AS source\nFROM (\n" +
+	return "SELECT {dates:Array(Date32)}[1] AS d, unit, " + cat + " AS cat,\n  toNullable(dateDiff('second', max(last), {now:DateTime64(3, 'UTC')}) / 3600) AS n, CAST(NULL, 'Nullable(Float64)') AS m, sum(source) AS source\nFROM (\n" +
 		indent(strings.Join(parts, "\nUNION ALL\n")) + "\n)\nGROUP BY unit, cat"
 }
 
@@ -376,4 +445,51 @@ func array(values []string) string {
 	return "[" + strings.Join(out, ",") + "]"
 }
 
+// numbers writes a parameter of type Array of numbers.
+func numbers(values []float64) string {
+	out := make([]string, len(values))
+	for i, v := range values {
+		out[i] = number(v)
+	}
+	return "[" + strings.Join(out, ",") + "]"
+}
+
+func number(v float64) string { return strconv.FormatFloat(v, 'f', -1, 64) }
+
 func indent(s string) string { return "  " + strings.ReplaceAll(s, "\n", "\n  ") }
+
+// days returns the sorted union of some days, and for each list where its days
+// stand in it, counted from 1.
+func days(lists ...[]time.Time) (all []time.Time, at [][]int) {
+	for _, l := range lists {
+		all = append(all, l...)
+	}
+	sort.Slice(all, func(i, j int) bool { return all[i].Before(all[j]) })
+	all = slices.CompactFunc(all, time.Time.Equal)
+	for _, l := range lists {
+		var pos []int
+		for _, d := range l {
+			i, _ := slices.BinarySearchFunc(all, d, time.Time.Compare)
+			pos = append(pos, i+1)
+		}
+		at = append(at, pos)
+	}
+	return all, at
+}
+
+// monthsBack is a day and the ends of the months before it.
+func monthsBack(d time.Time, n int) []time.Time {
+	out := []time.Time{d}
+	for i := 1; i < n; i++ {
+		out = append(out, time.Date(d.Year(), d.Month()-time.Month(i)+1, 0, 0, 0, 0, 0, time.UTC))
+	}
+	return out
+}
+
+func dateList(all []time.Time) string {
+	text := make([]string, len(all))
+	for i, d := range all {
+		text[i] = d.Format(time.DateOnly)
+	}
+	return array(text)
+}

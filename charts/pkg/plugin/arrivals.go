@@ -42,13 +42,25 @@ type Ledger struct {
 // them, and a wall that refreshes sees new ones.
 const keep = 3 * time.Second
 
-// arrivals reads the newest arrival of every feed. One caller at a time asks
-// the database; the others wait and share its answer.
-func (d *Datasource) arrivals(ctx context.Context) (*arrivals, error) {
+// arrivals reads the newest arrival of every feed, as it stands or, when known is
+// not zero, as it stood then. One caller at a time asks the database; the others
+// wait and share its answer.
+func (d *Datasource) arrivals(ctx context.Context, known time.Time) (*arrivals, error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if d.known != nil && time.Since(d.known.at) < keep {
-		return d.known, nil
+	for of, a := range d.known {
+		if time.Since(a.at) >= keep {
+			delete(d.known, of)
+		}
+	}
+	if a := d.known[known]; a != nil {
+		return a, nil
+	}
+	var params map[string]string
+	where := ""
+	if !known.IsZero() {
+		params = map[string]string{"known": known.In(feed.Shanghai).Format("2006-01-02 15:04:05.000")}
+		where = "_history WHERE _arrived_at <= {known:DateTime64(3, 'Asia/Shanghai')}"
 	}
 	a := &arrivals{at: time.Now(), feeds: map[string]map[string]arrival{}}
 	sql := ""
@@ -57,9 +69,9 @@ func (d *Datasource) arrivals(ctx context.Context) (*arrivals, error) {
 			sql += "\nUNION ALL\n"
 		}
 		a.feeds[s.Feed] = map[string]arrival{}
-		sql += "SELECT '" + s.Feed + "' AS feed, toString(reporting_unit) AS unit, max(period) AS period, max(reported_at) AS reported, max(_arrived_at) AS arrived, min(effective_from) AS begin, count() AS n FROM " + s.CurrentTable() + " GROUP BY unit"
+		sql += "SELECT '" + s.Feed + "' AS feed, toString(reporting_unit) AS unit, max(period) AS period, max(reported_at) AS reported, max(_arrived_at) AS arrived, min(effective_from) AS begin, count() AS n FROM " + s.CurrentTable() + where + " GROUP BY unit"
 	}
-	rows, err := d.query(ctx, sql, nil)
+	rows, err := d.query(ctx, sql, params)
 	if err != nil {
 		return nil, fmt.Errorf("cannot read arrivals: %w", err)
 	}
@@ -79,7 +91,7 @@ func (d *Datasource) arrivals(ctx context.Context) (*arrivals, error) {
 	if a.ledger, err = d.ledger(ctx); err != nil {
 		return nil, err
 	}
-	d.known = a
+	d.known[known] = a
 	return a, nil
 }
 

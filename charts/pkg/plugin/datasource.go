@@ -44,6 +44,9 @@ type Config struct {
 // maxConcurrent bounds the statements that one request runs at a time.
 const maxConcurrent = 4
 
+// limits bound one frame.
+type limits struct{ rows, bytes int }
+
 // maxSeconds bounds one statement.
 const maxSeconds = 30
 
@@ -57,8 +60,11 @@ type Datasource struct {
 	clock     func() time.Time
 	today     time.Time // zero: ask the clock
 
+	answers *answers
+	limits  limits
+
 	mu    sync.Mutex // guards known
-	known *arrivals
+	known map[time.Time]*arrivals
 }
 
 // New is the instance factory of Grafana.
@@ -98,7 +104,8 @@ func Open(c Config) (*Datasource, error) {
 	if err != nil {
 		return nil, err
 	}
-	d := &Datasource{catalogue: cat, config: c, clock: time.Now}
+	d := &Datasource{catalogue: cat, config: c, clock: time.Now,
+		answers: newAnswers(), limits: limits{rows: 20_000, bytes: 4 << 20}, known: map[time.Time]*arrivals{}}
 	if c.SuppressBelow == 0 {
 		d.config.SuppressBelow = 5
 	}
@@ -152,6 +159,15 @@ func options(c Config) (*clickhouse.Options, error) {
 // Dispose closes the connections; Grafana calls it when settings change.
 func (d *Datasource) Dispose() { _ = d.conn.Close() }
 
+// Indicators lists the ids of the catalogue, sorted.
+func (d *Datasource) Indicators() []string {
+	out := make([]string, len(d.catalogue.Indicators))
+	for i, in := range d.catalogue.Indicators {
+		out[i] = in.ID
+	}
+	return out
+}
+
 // Today is the day on which every relative date rests.
 func (d *Datasource) Today() time.Time {
 	if !d.today.IsZero() {
@@ -192,15 +208,8 @@ func (d *Datasource) query(ctx context.Context, sql string, params map[string]st
 
 // label is the name of a code of a dimension.
 func (d *Datasource) label(dimension, code string) catalogue.Text {
-	if dimension == "feed" {
-		if s := d.catalogue.Contract.Feed(code); s != nil {
-			return catalogue.Text{Zh: s.Zh, En: s.En}
-		}
-	}
-	if l := d.catalogue.Contract.List(dimension); l != nil {
-		if e := l.Entry(code); e != nil {
-			return catalogue.Text{Zh: e.Zh, En: e.En}
-		}
+	if t, ok := d.catalogue.Label(dimension, code); ok {
+		return t
 	}
 	return catalogue.Text{Zh: code, En: code}
 }

@@ -2,6 +2,7 @@ package plugin
 
 import (
 	"fmt"
+	"math"
 	"slices"
 	"sort"
 	"time"
@@ -31,6 +32,8 @@ type Provenance struct {
 	CategoryEn []string     `json:"categoryEn"`
 	Feeds      []string     `json:"feeds"`
 	AsOf       string       `json:"asOf"`
+	// KnownOn is the day whose end the records are read as of; empty means now.
+	KnownOn string `json:"knownOn,omitempty"`
 	// ComputedAt is when, DataAsOf what the newest record said, ArrivedAt when
 	// it was stored.
 	ComputedAt time.Time  `json:"computedAt"`
@@ -47,8 +50,11 @@ type Provenance struct {
 	SuppressBelow int       `json:"suppressBelow"`
 	// States say why a cell is not an ordinary value, by "day|unit|code".
 	States map[string]string `json:"states"`
-	TookMS float64           `json:"tookMs"`
-	Empty  bool              `json:"empty"`
+	// TookMS is how long the answer took, WaitedMS how much of it was spent
+	// waiting for the database or for another who asked the same.
+	TookMS   float64 `json:"tookMs"`
+	WaitedMS float64 `json:"waitedMs"`
+	Empty    bool    `json:"empty"`
 }
 
 // frames writes a result as one long frame: text fields for what it is grouped
@@ -82,22 +88,21 @@ func (d *Datasource) frames(p *plan, r *result) data.Frames {
 			}
 		}
 	}
-	codes := []string{""}
-	if p.split != "" {
-		codes = p.Filter.Codes
-		if len(codes) == 0 {
-			codes = d.catalogue.Codes(p.in, p.split)
-		}
-	}
+	codes := d.codes(p)
 	states := map[string]string{}
 	target := d.nationalTarget(p.in)
+	bytes, left := 0, 0
 	for _, t := range p.shown {
 		for _, u := range shown {
 			for _, c := range codes {
+				if bytes += rowBytes(u, c, len(columns)); len(days) >= d.limits.rows || bytes > d.limits.bytes {
+					left++
+					continue
+				}
 				day := feed.Day(t)
 				f := r.figures[place{day, u, c}]
 				if u == "" && len(p.Filter.Units) > 0 {
-					f = p.subset(r, day, c)
+					f = d.subset(p, r, day, c)
 				}
 				days = append(days, t)
 				units, cats = append(units, u), append(cats, c)
@@ -177,6 +182,10 @@ func (d *Datasource) frames(p *plan, r *result) data.Frames {
 	for _, k := range p.unknown {
 		frame.AppendNotices(data.Notice{Severity: data.NoticeSeverityWarning, Text: fmt.Sprintf("the query's key %q is unknown and was ignored", k)})
 	}
+	if left > 0 {
+		frame.AppendNotices(data.Notice{Severity: data.NoticeSeverityWarning, Text: fmt.Sprintf(
+			pick(p.Lang, catalogue.Text{Zh: "结果过大，后 %d 行未显示，请减少月份、单位或分组", En: "the answer is too large: %d rows at its end are not shown; ask for fewer months, units or groups"}), left)})
+	}
 	if len(r.missing) > 0 {
 		late := map[string]bool{}
 		for _, m := range r.missing {
@@ -190,8 +199,16 @@ func (d *Datasource) frames(p *plan, r *result) data.Frames {
 
 // subset folds the units of a filter. Suppressed units make the fold a way to
 // compute them, so it has no value then.
-func (p *plan) subset(r *result, day int32, cat string) figure {
-	var all []part
+func (d *Datasource) subset(p *plan, r *result, day int32, cat string) figure {
+	var all []member
+	_, format, _ := p.in.Of(p.split, cat)
+	top, bottom := 1.0, 1.0
+	if format.Kind == "money" || format.Parts == "money" {
+		top = 100
+	}
+	if format.Parts == "money" {
+		bottom = 100
+	}
 	for _, u := range p.Filter.Units {
 		f := r.figures[place{day, u, cat}]
 		if f.state == stateSuppressed {
@@ -200,16 +217,26 @@ func (p *plan) subset(r *result, day int32, cat string) figure {
 		if f.n == nil {
 			continue
 		}
-		v := part{n: *f.n, source: f.source}
+		v := part{n: *f.n * top, m: math.NaN(), source: f.source}
 		if f.m != nil {
-			v.m = *f.m
+			v.m = *f.m * bottom
 		}
-		if p.in.Format.Parts == "money" {
-			v.n, v.m = v.n*100, v.m*100
-		}
-		all = append(all, v)
+		all = append(all, member{v, d.catalogue.Contract.Unit(u)})
 	}
-	return p.nation(all)
+	return d.nation(p, all, cat)
+}
+
+// rowBytes is about what a row of a frame takes on its way to the page.
+func rowBytes(unit, code string, columns int) int {
+	const text, cell = 24, 9 // a name in two scripts; a number and whether it stands
+	n := columns*cell + len(unit) + len(code)
+	if unit != "" {
+		n += text
+	}
+	if code != "" {
+		n += text
+	}
+	return n
 }
 
 // rank counts from 1, the best first; units of one value share a rank.
@@ -241,22 +268,25 @@ var compareNames = map[string]catalogue.Text{
 
 // unit names a column's unit in Grafana's words.
 func (p *plan) unit(column string) string {
+	_, f, u := p.in.Of(p.split, "*")
 	switch {
 	case column == withRank:
 		return "none"
 	case column == "numerator" || column == "denominator":
-		if p.in.Format.Parts == "money" {
+		if f.Parts == "money" || f.Kind == "money" && column == "numerator" {
 			return "currencyCNY"
 		}
 		return "none"
 	}
-	switch p.in.Format.Kind {
+	switch f.Kind {
 	case "percent":
 		return "percent"
+	case "money":
+		return "currencyCNY"
 	case "hours":
 		return "h"
 	}
-	return "suffix: " + pick(p.Lang, p.in.Unit)
+	return "suffix: " + pick(p.Lang, u)
 }
 
 func (d *Datasource) nationalTarget(in *catalogue.Indicator) *feed.Target {
@@ -284,10 +314,10 @@ func thresholds(in *catalogue.Indicator, t *feed.Target) *data.ThresholdsConfig 
 
 func (d *Datasource) provenance(p *plan, r *result, states map[string]string) *Provenance {
 	v := &Provenance{
-		Indicator: p.in, Targets: []TargetView{}, Feeds: p.in.Feeds(), AsOf: p.asOf.Format(time.DateOnly), ComputedAt: r.computed,
+		Indicator: p.in, Targets: []TargetView{}, Feeds: p.in.Feeds(), AsOf: p.asOf.Format(time.DateOnly), KnownOn: p.KnownOn, ComputedAt: r.computed,
 		Ledger: r.arrivals.ledger, SourceRows: r.source, UnitsIncluded: []string{}, UnitsMissing: r.missing, Units: len(r.units),
 		Provisional: p.in.Approval != "approved", Suppressed: r.hidden, SuppressBelow: d.config.SuppressBelow, States: states,
-		TookMS: float64(r.took.Microseconds()) / 1000, Empty: r.arrivals.rows == 0,
+		TookMS: float64(r.took.Microseconds()) / 1000, WaitedMS: float64(r.queried.Microseconds()) / 1000, Empty: r.arrivals.rows == 0,
 	}
 	reported, arrived := r.arrivals.asOf(v.Feeds)
 	if !reported.IsZero() {

@@ -35,8 +35,11 @@ type Model struct {
 	// AsOf is the day (2016-11-11); today when empty. From and To are months
 	// (2016-01) for GroupBy month; the twelve months up to AsOf when empty.
 	AsOf string `json:"asOf"`
-	From string `json:"from"`
-	To   string `json:"to"`
+	// KnownOn reads the records as they stood at the end of a day (2016-11-20):
+	// what arrived later does not count. Empty means as they stand.
+	KnownOn string `json:"knownOn"`
+	From    string `json:"from"`
+	To      string `json:"to"`
 	// Compare lists previous_month, last_year, target, national_mean, rank.
 	Compare []string `json:"compare"`
 	// Lang is zh or en, for the names of columns.
@@ -115,6 +118,7 @@ type plan struct {
 	in        *catalogue.Indicator
 	split     string
 	asOf      time.Time
+	known     time.Time   // zero: as the records stand
 	shown     []time.Time // the days of the answer
 	prev, yr  time.Time   // compared days; zero when not asked for
 	months    bool
@@ -151,6 +155,8 @@ func (d *Datasource) plan(q backend.DataQuery) (*plan, error) {
 	}
 	for _, g := range p.GroupBy {
 		switch {
+		case g == byProvince && !slices.Contains(p.in.Grain, byProvince):
+			return nil, badQuery("cannot group %s by province: it is a figure of the nation only", p.in.ID)
 		case g == byMonth:
 			p.months = true
 		case g == byProvince:
@@ -193,8 +199,18 @@ func (d *Datasource) plan(q backend.DataQuery) (*plan, error) {
 		}
 		p.asOf = earlier(t, today)
 	}
-	if p.in.Measure.Kind == "freshness" && (p.months || p.asOf.Before(today)) {
+	if p.KnownOn != "" {
+		t, err := time.ParseInLocation(time.DateOnly, p.KnownOn, feed.Shanghai)
+		if err != nil {
+			return nil, badQuery("knownOn %q is not a day such as 2016-11-20", p.KnownOn)
+		}
+		p.known = t.AddDate(0, 0, 1).Add(-time.Millisecond)
+	}
+	if p.in.Now() && (p.months || p.asOf.Before(today)) {
 		return nil, badQuery("%s is known for now only", p.in.ID)
+	}
+	if p.in.Measure.Kind == "freshness" && !p.known.IsZero() {
+		return nil, badQuery("%s is about now, not about what was known on a day", p.in.ID)
 	}
 	p.shown = []time.Time{p.asOf}
 	if p.months {
@@ -287,15 +303,17 @@ type result struct {
 	source   uint64
 	hidden   int
 	took     time.Duration
+	queried  time.Duration // of took, waiting for the database
 	computed time.Time
 }
 
 func (d *Datasource) run(ctx context.Context, p *plan) (*result, error) {
 	start := time.Now()
-	a, err := d.arrivals(ctx)
+	a, err := d.arrivals(ctx, p.known)
 	if err != nil {
 		return nil, err
 	}
+	waited := time.Since(start)
 	days := slices.Clone(p.shown)
 	for _, t := range []time.Time{p.prev, p.yr} {
 		if !t.IsZero() && !slices.ContainsFunc(days, t.Equal) {
@@ -308,12 +326,18 @@ func (d *Datasource) run(ctx context.Context, p *plan) (*result, error) {
 	for i, u := range r.units {
 		units[i] = u.Code
 	}
-	st, err := d.catalogue.Compile(catalogue.Query{Indicator: p.in, Dates: days, Split: p.split, Codes: p.Filter.Codes, Units: units, Now: d.now()})
+	split, codes := p.split, d.codes(p)
+	if split == catalogue.Region {
+		split = "" // regions are folded from the same rows
+	}
+	st, err := d.catalogue.Compile(catalogue.Query{Indicator: p.in, Dates: days, Split: split, Codes: p.Filter.Codes, Units: units, Now: d.now(), Known: p.known})
 	if err != nil {
 		return nil, userError{err}
 	}
 	r.sql = st.SQL + comment(st.Params)
-	parts, err := d.read(ctx, st)
+	asked := time.Now()
+	parts, err := d.answers.get(ctx, r.sql, func(ctx context.Context) (map[place]part, error) { return d.read(ctx, st) })
+	r.queried = waited + time.Since(asked)
 	if err != nil {
 		return nil, fmt.Errorf("cannot compute %s: %w", p.in.ID, err)
 	}
@@ -322,30 +346,28 @@ func (d *Datasource) run(ctx context.Context, p *plan) (*result, error) {
 	for _, m := range r.missing {
 		late[m.Unit] = true
 	}
-	codes := []string{""}
-	if p.split != "" {
-		codes = p.Filter.Codes
-		if len(codes) == 0 {
-			codes = d.catalogue.Codes(p.in, p.split)
-		}
-	}
 	for _, t := range days {
 		day := feed.Day(t)
 		begun := p.begun(a, t)
 		for _, cat := range codes {
-			var all []part
-			for _, u := range units {
+			var all []member
+			for _, info := range r.units {
+				u := info.Code
 				v, ok := parts[place{day, u, cat}]
+				if p.split == catalogue.Region {
+					v, ok = parts[place{day, u, ""}]
+					ok = ok && info.Region == cat
+				}
 				if !ok || !begun {
 					r.figures[place{day, u, cat}] = figure{state: stateNone}
 					continue
 				}
-				f := p.figure(v)
+				f := p.figure(v, cat)
 				if late[u] && t.Equal(p.asOf) {
 					f.state = stateLate
 				}
 				r.figures[place{day, u, cat}] = f
-				all = append(all, v)
+				all = append(all, member{v, info})
 				if t.Equal(p.asOf) {
 					if f.value != nil {
 						r.included[u] = true
@@ -353,7 +375,11 @@ func (d *Datasource) run(ctx context.Context, p *plan) (*result, error) {
 					r.source += v.source
 				}
 			}
-			r.figures[place{day, "", cat}] = p.nation(all)
+			if own, ok := parts[place{day, "", cat}]; ok && begun {
+				r.figures[place{day, "", cat}] = p.figure(own, cat)
+				continue
+			}
+			r.figures[place{day, "", cat}] = d.nation(p, all, cat)
 		}
 	}
 	r.hidden = d.suppress(p, r, days, units, codes)
@@ -361,29 +387,36 @@ func (d *Datasource) run(ctx context.Context, p *plan) (*result, error) {
 	return r, nil
 }
 
-// begun says whether the indicator can have a value on a day. A mix or a
-// freshness lives from any of its feeds, everything else needs all. A figure that
+// codes lists the codes of the answer; one empty code without a split.
+func (d *Datasource) codes(p *plan) []string {
+	switch {
+	case p.split == "":
+		return []string{""}
+	case len(p.Filter.Codes) > 0:
+		return p.Filter.Codes
+	}
+	return d.catalogue.Codes(p.in, p.split)
+}
+
+// begun says whether the indicator can have a value on a day. A figure that
 // counts from the first of January is no base of comparison for a year whose
 // beginning nobody sent: its end is not the year.
 func (p *plan) begun(a *arrivals, t time.Time) bool {
-	if l := p.in.Measure.Top; t.Equal(p.yr) && l != nil && l.With != nil && l.With.Window == "year_to_date" {
-		if january := time.Date(t.Year(), 1, 31, 0, 0, 0, 0, time.UTC); t.After(january) && !a.begun(l.With.Feed, january) {
+	if t.Equal(p.yr) {
+		january := time.Date(t.Year(), 1, 31, 0, 0, 0, 0, time.UTC)
+		for _, name := range p.in.YearToDate() {
+			if t.After(january) && !a.begun(name, january) {
+				return false
+			}
+		}
+	}
+	all, any := p.in.Needs()
+	for _, name := range all {
+		if !a.begun(name, t) {
 			return false
 		}
 	}
-	any, all := false, true
-	for _, name := range p.in.Feeds() {
-		b := a.begun(name, t)
-		any, all = any || b, all && b
-	}
-	switch m := &p.in.Measure; {
-	case m.Kind == "mix" || m.Kind == "freshness":
-		return any
-	case m.Top.Kind == "active_orgs":
-		// Contracts only add to the organisations that have workers.
-		return a.begun(p.in.Feeds()[0], t)
-	}
-	return all
+	return len(any) == 0 || slices.ContainsFunc(any, func(name string) bool { return a.begun(name, t) })
 }
 
 func (d *Datasource) read(ctx context.Context, st catalogue.Statement) (map[place]part, error) {
@@ -413,29 +446,48 @@ func (d *Datasource) read(ctx context.Context, st catalogue.Statement) (map[plac
 	return out, rows.Err()
 }
 
+// member is a unit's parts.
+type member struct {
+	part
+	unit *feed.UnitInfo
+}
+
 // figure takes the quotient of a unit's parts.
-func (p *plan) figure(v part) figure {
-	f := figure{n: p.amount(v.n), m: p.amount(v.m), source: v.source}
+func (p *plan) figure(v part, cat string) figure {
+	m, format, _ := p.in.Of(p.split, cat)
+	// Money is kept in fen and shown in yuan.
+	top, bottom := 1.0, 1.0
+	if format.Kind == "money" || format.Parts == "money" {
+		top = 100
+	}
+	if format.Parts == "money" {
+		bottom = 100
+	}
+	f := figure{n: number(v.n / top), m: number(v.m / bottom), source: v.source}
 	switch {
 	case math.IsNaN(v.n):
 		f.state = stateNone
-	case p.in.Measure.Kind == "count" || p.in.Measure.Kind == "freshness":
-		f.value = number(v.n)
+	case m.Kind != "ratio" && m.Kind != "mix" && m.Kind != "balance":
+		f.value = number(v.n / top)
 	case math.IsNaN(v.m) || v.m == 0:
 		// A quotient by nothing is no value; its parts still stand.
 		f.state = stateNone
 	default:
-		f.value = number(v.n / v.m * p.in.Measure.Scale)
+		f.value = number(v.n / v.m * m.Scale * bottom / top)
 	}
 	return f
 }
 
 // nation folds the units of one day and code.
-func (p *plan) nation(all []part) figure {
+func (d *Datasource) nation(p *plan, all []member, cat string) figure {
 	if len(all) == 0 {
 		return figure{state: stateNone}
 	}
-	if p.in.Measure.Kind == "freshness" {
+	m, _, _ := p.in.Of(p.split, cat)
+	switch m.Kind {
+	case "median":
+		return figure{state: stateNone} // no fold of medians is a median
+	case "freshness":
 		var v []float64
 		var source uint64
 		for _, x := range all {
@@ -451,10 +503,23 @@ func (p *plan) nation(all []part) figure {
 	}
 	var sum part
 	sum.n, sum.m = math.NaN(), math.NaN()
+	var staffed []catalogue.Staffed
 	for _, x := range all {
 		sum.n, sum.m, sum.source = plus(sum.n, x.n), plus(sum.m, x.m), sum.source+x.source
+		if x.m > 0 {
+			staffed = append(staffed, catalogue.Staffed{W: x.n, N: x.m, Region: x.unit.Region})
+		}
 	}
-	return p.figure(sum)
+	if m.Bottom != nil && m.Bottom.Kind == "target" {
+		sum.m = d.catalogue.Target(m.Bottom.Target).Value
+	}
+	f := p.figure(sum, cat)
+	if m.Kind == "balance" {
+		if f.value = number(catalogue.Folds[m.Fold](staffed)); f.value == nil {
+			f.state = stateNone
+		}
+	}
+	return f
 }
 
 // plus adds where NaN is an absent number.
@@ -475,14 +540,6 @@ func number(v float64) *float64 {
 	return &v
 }
 
-// amount shows money in yuan; the database keeps fen.
-func (p *plan) amount(v float64) *float64 {
-	if p.in.Format.Parts == "money" {
-		v /= 100
-	}
-	return number(v)
-}
-
 // minDenominator is the smallest number of persons of which a share is shown.
 const minDenominator = 10
 
@@ -492,11 +549,12 @@ const minDenominator = 10
 // how many shown cells are hidden.
 func (d *Datasource) suppress(p *plan, r *result, days []time.Time, units, codes []string) int {
 	limit := float64(d.config.SuppressBelow)
-	if limit < 0 || !p.in.CountsPersons() {
+	m, _, _ := p.in.Of(p.split, "*")
+	top, bottom := m.Top.Counts(), m.Bottom.Counts()
+	if limit < 0 || m.Kind == "balance" || !top && !bottom {
 		return 0
 	}
-	share := p.in.Measure.Kind == "ratio"
-	small := func(v *float64) bool { return v != nil && *v > 0 && *v < limit }
+	small := func(v *float64) bool { return v != nil && math.Abs(*v) > 0 && math.Abs(*v) < limit }
 	hidden := 0
 	for _, t := range days {
 		day := feed.Day(t)
@@ -504,7 +562,10 @@ func (d *Datasource) suppress(p *plan, r *result, days []time.Time, units, codes
 			for _, c := range codes {
 				k := place{day, u, c}
 				f := r.figures[k]
-				if small(f.n) || share && small(f.m) || share && f.m != nil && *f.m < minDenominator && *f.m > 0 {
+				few := top && m.Kind != "median" && small(f.n) || bottom && small(f.m) ||
+					bottom && m.Kind == "ratio" && f.m != nil && *f.m > 0 && *f.m < minDenominator ||
+					m.Kind == "median" && f.source > 0 && f.source < minDenominator
+				if few {
 					r.figures[k] = figure{state: stateSuppressed, source: f.source}
 				}
 			}

@@ -70,8 +70,8 @@ func (d *Datasource) serveValues(w http.ResponseWriter, r *http.Request) {
 		reply(w, out)
 		return
 	}
-	l := d.catalogue.Contract.List(name)
-	if l == nil {
+	codes := d.catalogue.Values(name)
+	if codes == nil {
 		fail(w, http.StatusNotFound, "没有这个维度。", "There is no such dimension.")
 		return
 	}
@@ -80,15 +80,15 @@ func (d *Datasource) serveValues(w http.ResponseWriter, r *http.Request) {
 		catalogue.Text
 	}
 	out := []value{}
-	for _, e := range l.Entries {
-		out = append(out, value{e.Code, catalogue.Text{Zh: e.Zh, En: e.En}})
+	for _, c := range codes {
+		out = append(out, value{c, d.label(name, c)})
 	}
 	reply(w, out)
 }
 
 // serveStatus says how the database stands as a whole.
 func (d *Datasource) serveStatus(w http.ResponseWriter, r *http.Request) {
-	a, err := d.arrivals(r.Context())
+	a, err := d.arrivals(r.Context(), time.Time{})
 	if err != nil {
 		d.failWith(w, err)
 		return

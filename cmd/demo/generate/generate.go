@@ -45,6 +45,7 @@ type Generator struct {
 	yield     func(Message) error
 	count     [nFeeds]*Count
 	fresh     [][nFeeds]int64
+	seen      []tally       // by unit
 	byFeed    [nFeeds][]int // messes that fit a feed
 	planted   []int64
 	rate      [nFeeds]int // in 1/100,000
@@ -101,6 +102,7 @@ func New(c Config) *Generator {
 		}
 	}
 	g.fresh = make([][nFeeds]int64, len(g.units)+1)
+	g.seen = make([]tally, len(g.units)+1)
 	for f := range nFeeds {
 		g.count[f] = g.man.of(feedNames[f])
 		for i := range messes {
@@ -202,11 +204,20 @@ func (g *Generator) plant(kind string) { g.man.planted[kind]++ }
 // reported: in the first working days of the next month, when they are due.
 const snapshotLag = 9 * 86400
 
+// slow says that a unit sends a feed's month too late; of the last month nothing
+// can be late yet but what is missing.
+func (g *Generator) slow(f feedID, unit, month int) bool {
+	return month >= 0 && month < months-1 && g.h(saltTime, unit, 9_000_000+int(f)*100+month)%11 == 0
+}
+
 // begin starts a record: the envelope but record_id, which the caller sets.
 func (g *Generator) begin(f feedID, unit, month int, from int32, at int64) *rec {
 	switch f {
 	case fWorker, fOrg, fPost, fDemoSite, fContext:
 		at += snapshotLag
+		if g.slow(f, unit, month) {
+			at += 12 * 86400
+		}
 	}
 	r := &g.r
 	*r = rec{feed: f, unit: unit, month: month, buf: r.buf[:0], outcome: isNew}
@@ -233,11 +244,17 @@ func (g *Generator) begin(f feedID, unit, month int, from int32, at int64) *rec 
 
 // send sends a record as a message of its own and counts what becomes of it.
 func (g *Generator) send(r *rec, outcome string) error {
+	g.counted(r, outcome)
+	return g.sendSingle(r)
+}
+
+// counted notes what becomes of a record.
+func (g *Generator) counted(r *rec, outcome string) {
 	c := g.count[r.feed]
 	c.Received++
 	c.Outcomes[outcome]++
 	g.fresh[r.unit][r.feed] = max(g.fresh[r.unit][r.feed], r.at)
-	return g.sendSingle(r)
+	g.seen[r.unit].accept(r, outcome)
 }
 
 // emit sends the record under way, perhaps with a planted mess.
@@ -250,10 +267,7 @@ func (g *Generator) emit(r *rec) error {
 	if r.keyed || r.unit == len(g.units) || g.units[r.unit].form == formJSON {
 		return g.send(r, r.outcome)
 	}
-	c := g.count[r.feed]
-	c.Received++
-	c.Outcomes[r.outcome]++
-	g.fresh[r.unit][r.feed] = max(g.fresh[r.unit][r.feed], r.at)
+	g.counted(r, r.outcome)
 	return g.addChunk(r)
 }
 
@@ -309,6 +323,7 @@ func (g *Generator) refused(b *rec, m *mess) error {
 	c.Received++
 	c.Outcomes[rejected]++
 	c.RejectedByRule[m.rule]++
+	g.seen[b.unit].refuse(b.feed, m.rule)
 	if m.kind == "damaged_gb18030" {
 		return g.addChunk(b)
 	}
@@ -396,13 +411,22 @@ func (g *Generator) org(u *unit, m, k int, from int32, status string, at int64) 
 	r.str(own+5, status)
 	r.str(own+6, o.brand)
 	r.codes(own+7, []string{"1", "1,2", "1,3", "1,2,3,4", "3"}[k%5])
-	n := int64(max(1, o.workers[m]))
+	n := g.control(u, k, m)
 	if status == "deregistered" {
 		n = 0
 	}
 	r.num(own+8, n+3+int64(k%7))
 	r.num(own+9, n)
 	return g.emit(r)
+}
+
+// control is the head count that an organisation reports: now and then a few too many.
+func (g *Generator) control(u *unit, k, m int) int64 {
+	n := int64(max(1, u.orgs[k].workers[m]))
+	if h := g.h(saltOrg, u.index, 700_000+k); h%9 == 0 {
+		n += 1 + int64(h>>8%3)
+	}
+	return n
 }
 
 // usersOf is a county's registered users at a month's end: a little fewer the
@@ -468,7 +492,7 @@ func (g *Generator) national(m int) error {
 			r.str(own, u.code)
 			r.str(own+1, "0")
 			r.num(own+2, int64(300_000+5_000*(k%9)))
-			r.truth(own+3, k%3 == 0)
+			r.truth(own+3, adjustedByOffice(k))
 			if err := g.emit(r); err != nil {
 				return err
 			}
@@ -546,17 +570,12 @@ func (g *Generator) people(u *unit, m int) error {
 		}
 		for i := range p.natt {
 			if a := &p.att[i]; a.month == m {
-				if err := g.attendance(u, &p, m, n%(u.open/300+1), a.day, a.passed, false); err != nil {
+				if err := g.attendance(u, &p, m, u.classOf(n), a.day, a.passed, false); err != nil {
 					return err
 				}
 			}
 		}
-		s := &p.spells[0]
-		if s.start > last || s.end > 0 && s.end <= last || g.extra == 0 {
-			continue
-		}
-		drills := int(g.extra + float64(g.h(saltExtra, u.index, n*64+m)>>40)/(1<<24))
-		for k := range drills {
+		for k := range g.drills(u, &p, m) {
 			day := min(first+1+int32(k%24), last-4)
 			if err := g.attendance(u, &p, m, 1000+k*64+n%(u.open/60+1), max(day, first), false, true); err != nil {
 				return err
@@ -565,6 +584,20 @@ func (g *Generator) people(u *unit, m int) error {
 	}
 	return nil
 }
+
+// drills counts the drills in which a person took part in a month.
+func (g *Generator) drills(u *unit, p *person, m int) int {
+	s := &p.spells[0]
+	if s.start > g.last[m] || s.end > 0 && s.end <= g.last[m] || g.extra == 0 || u.late && m == months-1 {
+		return 0
+	}
+	return int(g.extra + float64(g.h(saltExtra, u.index, p.n*64+m)>>40)/(1<<24))
+}
+
+// classOf is the session of a month in which a person takes part.
+func (u *unit) classOf(n int) int { return n % (u.open/300 + 1) }
+
+var classHours = []string{"24", "40", "60"}
 
 func (g *Generator) personID(r *rec, prefix string, u *unit, p *person, tail string) {
 	lo := len(r.buf)
@@ -591,7 +624,7 @@ func (g *Generator) employment(u *unit, p *person, s *spell, m int, from int32, 
 		r.str(own+8, s.reason)
 		r.str(own+9, s.dest)
 	}
-	r.str(own+4, []string{"01", "01", "01", "02", "03", "09"}[p.n%6])
+	r.str(own+4, p.form())
 	r.str(own+5, s.category)
 	r.str(own+6, g.units[s.unit].counties[s.county])
 	if s.post >= 0 {
@@ -599,7 +632,9 @@ func (g *Generator) employment(u *unit, p *person, s *spell, m int, from int32, 
 		r.buf = g.appendPostID(r.buf, g.units[s.unit], s.post)
 		r.close(own+7, lo, text)
 	}
-	r.truth(own+10, p.n%9 != 0)
+	if p.insuranceKnown() {
+		r.truth(own+10, p.insured())
+	}
 	r.num(own+11, int64(230_000+p.n%40*5_000))
 	return g.emit(r)
 }
@@ -615,12 +650,16 @@ func (g *Generator) worker(u *unit, p *person, s *spell, m int, from int32, at i
 	r.str(own+5, p.ethnic)
 	r.str(own+6, p.political)
 	r.str(own+7, p.education)
-	r.truth(own+8, p.major)
+	if p.majorKnown() {
+		r.truth(own+8, p.major)
+	}
 	r.str(own+9, s.category)
 	r.str(own+10, p.position)
 	r.str(own+11, s.employer)
 	r.str(own+12, g.units[s.unit].counties[s.county])
-	g.day(r, own+13, p.entry)
+	if p.entryKnown() {
+		g.day(r, own+13, p.entry)
+	}
 	r.truth(own+14, p.trainer)
 	return g.emit(r)
 }
@@ -683,10 +722,10 @@ func (g *Generator) attendance(u *unit, p *person, m, no int, day int32, passed,
 	case drill:
 		r.lit(own+2, "2")
 	default:
-		r.lit(own+2, []string{"16", "24", "32"}[no%3])
+		r.lit(own+2, classHours[no%3])
 		r.truth(own+3, passed)
 	}
-	r.truth(own+4, p.trainer && !drill)
+	r.truth(own+4, !drill && p.teaches())
 	return g.emit(r)
 }
 
@@ -707,7 +746,7 @@ func (g *Generator) trainings(u *unit, m int) error {
 			r.lit(own+8, "2")
 		default:
 			r.str(own+3, []string{"1", "2", "3"}[s.no%3])
-			r.lit(own+8, []string{"16", "24", "32"}[s.no%3])
+			r.lit(own+8, classHours[s.no%3])
 		}
 		r.str(own+4, u.buyers[0])
 		r.str(own+5, u.counties[s.no%len(u.counties)])
@@ -761,6 +800,18 @@ func (g *Generator) appendPostID(dst []byte, u *unit, k int) []byte {
 	return strconv.AppendInt(append(dst, 'N'), int64(k), 10)
 }
 
+var postFunds = []string{"02", "03", "04", "04", "05"}
+
+// postSent says whether a post's state of a month is sent.
+func (g *Generator) postSent(u *unit, k, m int, c *contract) bool {
+	begins := m == 0 || c.start >= g.first[m]
+	return c.start <= g.last[m] && (begins || m == months-1 || g.scale == 1 && g.h(saltPost, u.index, k*100+m)>>20%8 == 0)
+}
+
+func (g *Generator) filled(u *unit, k, m int) bool {
+	return g.h(saltPost, u.index, k*100+m)>>8%100 >= 7
+}
+
 func (g *Generator) postsOf(u *unit, m int) error {
 	year := 2016
 	if m == 0 {
@@ -772,8 +823,7 @@ func (g *Generator) postsOf(u *unit, m int) error {
 			continue
 		}
 		h := g.h(saltPost, u.index, k*100+m)
-		begins := m == 0 || c.start >= g.first[m]
-		if !begins && m != months-1 && (g.scale < 1 || h>>20%8 != 0) {
+		if !g.postSent(u, k, m, &c) {
 			continue
 		}
 		r := g.begin(fPost, u.index, m, max(g.first[m], c.start), g.evening(m, h))
@@ -789,10 +839,10 @@ func (g *Generator) postsOf(u *unit, m int) error {
 		r.num(own+3, int64(year))
 		r.str(own+4, u.counties[c.county])
 		r.num(own+5, c.price)
-		r.str(own+6, []string{"02", "03", "04", "04", "05"}[k%5])
+		r.str(own+6, postFunds[k%5])
 		g.day(r, own+7, c.start)
 		g.day(r, own+8, c.end)
-		r.truth(own+9, h>>8%100 >= 7)
+		r.truth(own+9, g.filled(u, k, m))
 		if err := g.emit(r); err != nil {
 			return err
 		}
@@ -837,73 +887,123 @@ func (g *Generator) projectsOf(u *unit, m int) error {
 	return nil
 }
 
+// evaluated is one evaluation.
+type evaluated struct {
+	day           int32
+	kind, by      byte // of the subject, of the evaluator
+	subject, year int  // the subject's number in the unit
+	score         int
+	grade         string
+}
+
+func (g *Generator) evaluationsOf(u *unit) int { return 1 + len(u.orgs)/8 }
+
+func (g *Generator) evaluation(u *unit, m, k int) evaluated {
+	h := g.h(saltEval, u.index, m*1000+k)
+	e := evaluated{day: g.first[m] + int32(h%24), kind: byte('1' + (k+u.index+m)%4), year: 2015 + min(m, 1), score: 62 + int(h>>40%37)}
+	switch e.kind {
+	case '1':
+		e.subject = int(h >> 16 % uint64(max(u.stay, 1)))
+	case '2':
+		// The contracts of last year, which end in this one.
+		e.subject = int(h >> 16 % uint64(g.projects(u, 2015)))
+	case '3':
+		// Half of December's are about the year before, when the post had the same number.
+		if e.subject = int(h >> 16 % uint64(u.posts)); m == 0 && e.subject%2 == 0 {
+			e.year--
+		}
+	case '4':
+		e.subject = int(h >> 16 % uint64(max(u.open, 1)))
+	}
+	e.by = "2134"[h>>36%4]
+	if k%2 == 0 {
+		e.by = '2'
+	}
+	e.grade = []string{"3", "2", "2", "1"}[(e.score-60)/10]
+	return e
+}
+
 func (g *Generator) evaluations(u *unit, m int) error {
 	var p person
-	for k := range 1 + len(u.orgs)/8 {
+	for k := range g.evaluationsOf(u) {
 		h := g.h(saltEval, u.index, m*1000+k)
-		day := g.first[m] + int32(h%24)
-		r := g.begin(fEvaluation, u.index, m, day, hour(day+1, h>>8))
+		e := g.evaluation(u, m, k)
+		r := g.begin(fEvaluation, u.index, m, e.day, hour(e.day+1, h>>8))
 		r.id("V"+strconv.Itoa(m)+"E", u.code[:2], k)
 		r.bytes(own, r.get(eRecord))
-		kind := k % 4
-		r.str(own+1, string(rune('1'+kind)))
-		switch kind {
-		case 0:
-			r.str(own+2, u.orgs[h>>16%uint64(max(u.stay, 1))].uscc)
-		case 1:
-			r.str(own+2, "J6P"+u.code[:2]+"N"+strconv.Itoa(int(h>>16%uint64(g.projects(u, 2016)))))
-		case 2:
+		r.str(own+1, string(e.kind))
+		switch e.kind {
+		case '1':
+			r.str(own+2, u.orgs[e.subject].uscc)
+		case '2':
+			r.str(own+2, "J5P"+u.code[:2]+"N"+strconv.Itoa(e.subject))
+		case '3':
 			lo := len(r.buf)
-			r.buf = g.appendPostID(r.buf, u, int(h>>16%uint64(u.posts)))
+			r.buf = g.appendPostID(r.buf, u, e.subject)
 			r.close(own+2, lo, text)
-		case 3:
-			g.person(u, int(h>>16%uint64(max(u.open, 1))), &p)
+		case '4':
+			g.person(u, e.subject, &p)
 			r.bytes(own+2, p.id[:])
 		}
-		by := "2134"[h>>36%4]
-		if k%8 < 4 {
-			by = '2'
-		}
-		r.str(own+3, string(by))
-		if by == '2' {
+		r.str(own+3, string(e.by))
+		if e.by == '2' {
 			r.str(own+4, creditCode("52", u.area, "MT", u.index*100+k%5))
 		}
-		r.num(own+5, int64(2015+min(m, 1)))
-		score := 62 + int(h>>40%37)
-		r.lit(own+6, strconv.Itoa(score)+"."+[]string{"0", "5"}[h>>50%2])
-		r.str(own+7, []string{"3", "2", "2", "1"}[(score-60)/10])
-		g.day(r, own+8, day)
+		r.num(own+5, int64(e.year))
+		r.lit(own+6, strconv.Itoa(e.score)+"."+[]string{"0", "5"}[h>>50%2])
+		r.str(own+7, e.grade)
+		g.day(r, own+8, e.day)
 		if err := g.emit(r); err != nil {
 			return err
 		}
 	}
 	return nil
 }
+
+// site is a demonstration site as reported in a month.
+type site struct {
+	level, status   string
+	named, reviewed int32 // 0: never
+}
+
+func (g *Generator) site(u *unit, k, m int) site {
+	h := g.h(saltSite, u.index, k)
+	s := site{level: []string{"2", "3", "3", "4", "1"}[k%5], status: []string{"1", "2", "2", "3"}[h%4]}
+	if s.status == "1" && m >= 6 {
+		s.status = "2"
+	}
+	named := dayOf(2011, 6, 26) + int32(h>>24%1300)
+	if s.status != "1" {
+		s.named = named
+	}
+	if s.status == "3" {
+		s.reviewed = named + 200
+	}
+	return s
+}
+
+func (u *unit) sites() int { return 4 + u.open/150 }
 
 func (g *Generator) demoSites(u *unit, m int) error {
 	if m%3 != 0 {
 		return nil
 	}
-	for k := range 4 + u.open/150 {
+	for k := range u.sites() {
 		h := g.h(saltSite, u.index, k)
 		r := g.begin(fDemoSite, u.index, m, g.first[m], g.evening(m, h))
 		r.id("D", u.code[:2], k)
 		r.bytes(own, r.get(eRecord))
 		r.str(own+1, u.short+"第"+strconv.Itoa(k+1)+"号禁毒社会工作示范点")
-		r.str(own+2, []string{"2", "3", "3", "4", "1"}[k%5])
-		status := []string{"1", "2", "2", "3"}[h%4]
-		if status == "1" && m >= 6 {
-			status = "2"
-		}
-		r.str(own+3, status)
+		x := g.site(u, k, m)
+		r.str(own+2, x.level)
+		r.str(own+3, x.status)
 		r.str(own+4, u.counties[h>>8%uint64(len(u.counties))])
 		r.str(own+5, u.orgs[h>>16%uint64(max(u.stay, 1))].uscc)
-		named := dayOf(2013, 6, 26) + int32(h>>24%600)
-		if status != "1" {
-			g.day(r, own+6, named)
+		if x.named > 0 {
+			g.day(r, own+6, x.named)
 		}
-		if status == "3" {
-			g.day(r, own+7, named+200)
+		if x.reviewed > 0 {
+			g.day(r, own+7, x.reviewed)
 		}
 		if err := g.emit(r); err != nil {
 			return err
@@ -912,26 +1012,49 @@ func (g *Generator) demoSites(u *unit, m int) error {
 	return nil
 }
 
+var docTopics = []string{"purchase,staffing", "training", "pay,incentive", "evaluation", "purchase"}
+
+// document says when a document of a unit is issued and repealed (0: never).
+func (g *Generator) document(unit, m, k int) (issued, repealed int32) {
+	h := g.h(saltPolicy, unit, m*10+k)
+	issued = g.first[m] + int32(h%24)
+	if h>>16%4 == 0 {
+		repealed = issued + 100
+	}
+	return issued, repealed
+}
+
 func (g *Generator) policy(unit int, office, title, division string, m, k int) error {
 	h := g.h(saltPolicy, unit, m*10+k)
-	day := g.first[m] + int32(h%24)
+	day, repealed := g.document(unit, m, k)
 	r := g.begin(fPolicy, unit, m, day, hour(day+1, h>>8))
 	r.id("L"+strconv.Itoa(m)+"D", g.unitCode(unit)[:2], k)
 	r.str(own, office+"〔"+g.days[day-dayMin][:4]+"〕"+strconv.Itoa(m*3+k+1)+"号")
 	r.str(own+1, title)
-	r.codes(own+2, []string{"purchase,staffing", "training", "pay,incentive", "evaluation", "purchase"}[(m+k)%5])
+	r.codes(own+2, docTopics[(m+k)%5])
 	r.str(own+3, string("SPV"[(m+k)%3]))
 	r.str(own+4, division)
 	g.day(r, own+5, day)
+	if repealed > 0 {
+		g.day(r, own+6, repealed)
+	}
 	return g.emit(r)
 }
 
 func (g *Generator) policies(u *unit, m int) error {
-	if (m+u.index)%2 != 0 {
+	if !u.issues(m) {
 		return nil
 	}
 	return g.policy(u.index, u.short+"禁毒办发", u.short+"禁毒社会工作者队伍建设实施办法", u.counties[0][:2]+u.counties[m%len(u.counties)][2:], m, 0)
 }
+
+// issues says whether a unit issues a document in a month.
+func (u *unit) issues(m int) bool { return (m+u.index)%2 == 0 }
+
+// adjusted says whether a county's pay standard is adjusted regularly, and one
+// that the national office sets for a province.
+func (u *unit) adjusted(c int) bool { return (c+u.index)%3 != 0 }
+func adjustedByOffice(k int) bool   { return k%3 == 0 }
 
 func (g *Generator) payStandards(u *unit, m int) error {
 	if m != 1 {
@@ -944,7 +1067,7 @@ func (g *Generator) payStandards(u *unit, m int) error {
 			r.str(own, u.counties[c])
 			r.str(own+1, string(rune('0'+level)))
 			r.num(own+2, int64(260_000+level*60_000+u.cert*2_000))
-			r.truth(own+3, (c+u.index)%3 != 0)
+			r.truth(own+3, u.adjusted(c))
 			if err := g.emit(r); err != nil {
 				return err
 			}
@@ -955,19 +1078,30 @@ func (g *Generator) payStandards(u *unit, m int) error {
 
 var townships = []string{"城关镇", "河东街道", "河西街道", "新华街道", "解放路街道", "东风镇", "和平街道"}
 
+// station is a station's township and when it opened.
+func (g *Generator) station(u *unit, c, k int) (township string, opened int32) {
+	h := g.h(saltStation, u.index, c*4+k)
+	return townships[h%uint64(len(townships))], dayOf(2012, 1, 1) + int32(h>>8%1780)
+}
+
 func (g *Generator) stations(u *unit, m int) error {
-	if m != 0 {
-		return nil
-	}
 	for c := range u.counties {
 		for k := range 1 + c%2 {
-			h := g.h(saltStation, u.index, c*4+k)
-			r := g.begin(fStation, u.index, m, g.first[0], g.load(h))
+			township, opened := g.station(u, c, k)
+			opens := opened >= g.first[m] && opened <= g.last[m]
+			if !opens && !(m == 0 && opened < g.first[0]) {
+				continue
+			}
+			at := g.load(g.h(saltStation, u.index, c*4+k))
+			if opens {
+				at = hour(opened+1, g.h(saltTime, u.index, 8_000_000+c*4+k))
+			}
+			r := g.begin(fStation, u.index, m, max(opened, g.first[0]), at)
 			r.id("Z", u.code[:2], c*4+k)
 			r.bytes(own, r.get(eRecord))
 			r.str(own+1, u.counties[c])
-			r.str(own+2, townships[h%uint64(len(townships))])
-			g.day(r, own+3, dayOf(2009, 1, 1)+int32(h>>8%2400))
+			r.str(own+2, township)
+			g.day(r, own+3, opened)
 			if err := g.emit(r); err != nil {
 				return err
 			}

@@ -143,7 +143,7 @@ func (g *Generator) person(u *unit, n int, p *person) {
 	identity(&p.id, u.area, seat, g.days[p.birth-dayMin], p.sex)
 	p.ethnic = "01"
 	name := p.nameBuf[:0]
-	minority := 1
+	minority := 3
 	switch u.code {
 	case "650000", "540000", "630000", "640000", "660000", "150000":
 		minority = 30

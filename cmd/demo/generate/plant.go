@@ -282,15 +282,15 @@ var messes = []mess{
 	{kind: "mobile_prefix", feeds: []feedID{fWorker}, apply: rewrite([]string{"mobile"}, func(s string) string { return "+86 " + s[:3] + "-" + s[3:7] + "-" + s[7:] })},
 	{kind: "number_full_width", feeds: []feedID{fOrg, fContext}, apply: rewrite([]string{"staff_total", "township_total"}, fullWidth)},
 	// Accepted with a warning.
-	{kind: "education_header", rule: "education_header", feeds: []feedID{fWorker}, apply: put("20", "education_code")},
-	{kind: "sex_mismatch", rule: "ric_sex_mismatch", feeds: []feedID{fWorker}, apply: rewrite([]string{"sex"}, func(s string) string {
+	{kind: "education_header", class: sequence, rule: "education_header", feeds: []feedID{fWorker}, play: mended("education_header", put("20", "education_code"))},
+	{kind: "sex_mismatch", class: sequence, rule: "ric_sex_mismatch", feeds: []feedID{fWorker}, play: mended("ric_sex_mismatch", rewrite([]string{"sex"}, func(s string) string {
 		return map[string]string{"1": "2", "2": "1"}[s]
-	})},
-	{kind: "birth_mismatch", rule: "ric_birth_mismatch", feeds: []feedID{fWorker}, apply: put("1957-03-05", "birth_date")},
+	}))},
+	{kind: "birth_mismatch", class: sequence, rule: "ric_birth_mismatch", feeds: []feedID{fWorker}, play: mended("ric_birth_mismatch", put("1957-03-05", "birth_date"))},
 	{kind: "org_type_mismatch", rule: "org_type_mismatch", feeds: []feedID{fOrg}, apply: rewrite([]string{"org_type"}, func(s string) string {
 		return map[string]string{"51": "52", "52": "51", "53": "52"}[s]
 	})},
-	{kind: "division_retired", rule: "division_retired", feeds: countyFeeds, apply: func(g *Generator, r *rec) bool {
+	{kind: "division_retired", rule: "division_retired", feeds: []feedID{fWorker, fOrg}, apply: func(g *Generator, r *rec) bool {
 		old := g.units[r.unit].retired
 		if len(old) == 0 || r.month < 0 {
 			return false
@@ -550,6 +550,23 @@ func (g *Generator) versions(r *rec, first, second string, change func(*rec)) er
 	return g.send(o, second)
 }
 
+// mended sends a record that draws a warning and, three hours later, the one that
+// heeds it.
+func mended(rule string, apply func(*Generator, *rec) bool) func(*Generator, *rec) error {
+	return func(g *Generator, r *rec) error {
+		o := r.copyTo(&g.other)
+		if !apply(g, o) {
+			return g.send(r, r.outcome)
+		}
+		g.count[r.feed].Warnings[rule]++
+		if err := g.send(o, r.outcome); err != nil {
+			return err
+		}
+		g.later(r, 3)
+		return g.send(r, correction)
+	}
+}
+
 // wrongFirst sends a slip and three hours later the record.
 func (g *Generator) wrongFirst(r *rec, op string) error {
 	o := r.copyTo(&g.other)
@@ -593,7 +610,8 @@ func (g *Generator) neighbour(wrong, right *rec) {
 	}
 }
 
-// alter changes a value on which no expected figure stands.
+// alter changes a value on which no expected figure stands; where every value
+// is counted, the date is written in another way.
 func alter(r *rec, k byte) {
 	digit := func(name string) {
 		i := r.field(name)
@@ -606,20 +624,14 @@ func alter(r *rec, k byte) {
 	switch r.feed {
 	case fOrg:
 		digit("staff_total")
-	case fWorker:
-		i := r.field("position_level")
-		r.str(i, string('1'+(r.get(i)[0]-'1'+k)%4))
+	case fWorker, fPost, fAttendance, fContext, fStation:
+		r.str(eFrom, cnDate(string(r.get(eFrom))))
 	case fEmployment:
 		digit("pay_month_fen")
-	case fPost:
-		i := r.field("fund_source")
-		r.str(i, "0"+string('1'+(r.get(i)[1]-'1'+k)%5))
 	case fProject:
 		digit("paid_fen")
 	case fTraining:
 		digit("hours")
-	case fAttendance:
-		digit("hours_earned")
 	case fQualification:
 		word("cert_no")
 	case fEvaluation:
@@ -632,10 +644,6 @@ func alter(r *rec, k byte) {
 		word("title")
 	case fPay:
 		digit("monthly_fen")
-	case fContext:
-		digit("township_total")
-	case fStation:
-		word("township_name")
 	}
 }
 

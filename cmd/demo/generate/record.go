@@ -484,6 +484,8 @@ func (g *Generator) garbage(unit int, kind, rule string, headers []Header, value
 	c.Received++
 	c.Outcomes[rejected]++
 	c.RejectedByRule[rule]++
+	g.seen[unit].received++
+	g.seen[unit].rejected++
 	key := append(g.slab([]byte(g.unitCode(unit))), "G"+strconv.Itoa(int(g.man.Messages))...)
 	return g.yield(Message{Topic: g.topic(unit), Key: key, Value: value, Headers: headers})
 }

@@ -1,52 +1,44 @@
-WITH persons AS (
-  SELECT person, tupleElement(s, 2) AS unit, tupleElement(s, 4) AS category, tupleElement(s, 5) AS county,
-    arrayMap(d -> toUInt64(tupleElement(s, 6) <= d AND tupleElement(s, 7) > d
-      AND NOT arrayExists(o -> o < s AND tupleElement(o, 6) <= d AND tupleElement(o, 7) > d, spells)), {dates:Array(Date32)}) AS here
-  FROM (
-    SELECT id_number_token AS person,
-      groupArray((-toInt32(start_on), toString(reporting_unit), record_id, toString(worker_category), toString(county_code), start_on, ifNull(end_on, toDate32('2299-12-31')))) AS spells
-    FROM employment FINAL
-    WHERE worker_category IN {categories:Array(String)}
-    GROUP BY person
-  )
-  ARRAY JOIN spells AS s
-)
 SELECT d, unit, cat, n, m, source
 FROM (
   SELECT d, unit, cat, toNullable(v) AS n, CAST(NULL, 'Nullable(Float64)') AS m, source
   FROM (
     SELECT d, unit, '' AS cat, toFloat64(sum(greatest(0, ceil(need.x / {ratio:Float64}) - ifNull(have.v, 0)))) AS v, toUInt64(count() + sum(ifNull(have.source, 0))) AS source
     FROM (
-      SELECT l.d AS d, a.unit AS unit, a.area AS area, a.x AS x
-      FROM (
-        SELECT if(reporting_unit = '000000', concat(substring(division_code, 1, 2), '0000'), toString(reporting_unit)) AS unit,
-          toString(division_code) AS area, period AS month,
-          argMax(registered_users, (reporting_unit != '000000', _version)) AS x
-        FROM context FINAL
-        WHERE registered_users IS NOT NULL AND NOT endsWith(division_code, '00')
-        GROUP BY unit, area, month
-      ) AS a
-      INNER JOIN (
-        SELECT d, unit, max(month) AS latest
+      SELECT * FROM (
+        SELECT d, unit, area, x
         FROM (
-          SELECT if(reporting_unit = '000000', concat(substring(division_code, 1, 2), '0000'), toString(reporting_unit)) AS unit,
-            toString(division_code) AS area, period AS month,
-            argMax(registered_users, (reporting_unit != '000000', _version)) AS x
-          FROM context FINAL
-          WHERE registered_users IS NOT NULL AND NOT endsWith(division_code, '00')
-          GROUP BY unit, area, month
+          SELECT d, unit, area, x, month, max(month) OVER (PARTITION BY d, unit) AS latest
+          FROM (
+            SELECT if(reporting_unit = '000000', concat(substring(division_code, 1, 2), '0000'), toString(reporting_unit)) AS unit,
+              toString(division_code) AS area, period AS month,
+              argMax(registered_users, (reporting_unit != '000000', _version)) AS x
+            FROM context FINAL
+            WHERE registered_users IS NOT NULL AND period <= arrayMax({dates:Array(Date32)}) AND NOT endsWith(division_code, '00')
+            GROUP BY unit, area, month
+          )
+          ARRAY JOIN {dates:Array(Date32)} AS d
+          WHERE month <= d
         )
-        ARRAY JOIN {dates:Array(Date32)} AS d
-        WHERE month <= d
-        GROUP BY d, unit
-      ) AS l ON a.unit = l.unit AND a.month = l.latest
-      WHERE a.unit IN (SELECT DISTINCT toString(reporting_unit) FROM employment)
+        WHERE month = latest
+      )
+      WHERE unit IN (SELECT DISTINCT toString(reporting_unit) FROM employment)
     ) AS need
     LEFT JOIN (
       SELECT d, unit, area, v, v AS source
       FROM (
         SELECT unit, county AS area, sumForEach(here) AS flags
-        FROM persons
+        FROM (
+          SELECT person, tupleElement(s, 2) AS unit, tupleElement(s, 4) AS category, tupleElement(s, 5) AS county,
+            arrayMap(d -> toUInt64(tupleElement(s, 6) <= d AND tupleElement(s, 7) > d
+              AND NOT arrayExists(o -> o < s AND tupleElement(o, 6) <= d AND tupleElement(o, 7) > d, spells)), {dates:Array(Date32)}) AS here
+          FROM (
+            SELECT id_number_token AS person, groupArray((-toInt32(start_on), toString(reporting_unit), record_id, toString(worker_category), toString(county_code), start_on, ifNull(end_on, toDate32('2299-12-31')))) AS spells
+            FROM employment FINAL
+            WHERE worker_category IN {categories:Array(String)} AND start_on <= arrayMax({dates:Array(Date32)}) AND ifNull(end_on > arrayMin({dates:Array(Date32)}), true)
+            GROUP BY person
+          )
+          ARRAY JOIN spells AS s
+        )
         GROUP BY unit, area
       )
       ARRAY JOIN {dates:Array(Date32)} AS d, flags AS v

@@ -11,27 +11,33 @@ FROM (
       SELECT d, toString(tupleElement(o, 1)) AS unit, toString(tupleElement(o, 2)) AS cat, count() AS v, sum(records) AS source
       FROM (
         SELECT d, uscc, argMin((reporting_unit, org_type, status, worker_total), (-toInt32(effective_from), reporting_unit, record_id)) AS o, count() AS records
-        FROM (SELECT uscc, reporting_unit, record_id, org_type, status, worker_total, effective_from FROM org FINAL)
+        FROM (SELECT uscc, reporting_unit, record_id, org_type, status, worker_total, effective_from FROM org FINAL WHERE effective_from <= arrayMax({dates:Array(Date32)}))
         ARRAY JOIN {dates:Array(Date32)} AS d
         WHERE effective_from <= d
         GROUP BY d, uscc
       )
       WHERE tupleElement(o, 2) IN {org_types:Array(String)} AND tupleElement(o, 3) = {org_status:String}
         AND (tupleElement(o, 4) > 0 OR (d, uscc) IN (
-          SELECT d, provider_uscc
-          FROM (SELECT provider_uscc, start_on, end_on FROM project FINAL)
-          ARRAY JOIN {dates:Array(Date32)} AS d
-          WHERE start_on <= d AND end_on >= d
-          UNION ALL
-          SELECT d, tupleElement(p, 1)
-          FROM (
-            SELECT d, argMax((provider_uscc, start_on, end_on), (effective_from, _version)) AS p
-            FROM (SELECT purchaser_uscc, post_id, budget_year, provider_uscc, start_on, end_on, effective_from, _version FROM post FINAL)
-            ARRAY JOIN {dates:Array(Date32)} AS d
-            WHERE effective_from <= d
-            GROUP BY d, purchaser_uscc, post_id, budget_year
+          SELECT d, provider_uscc FROM (
+            SELECT *
+            FROM (
+              SELECT d, tupleElement(t, 1) AS unit, tupleElement(t, 2) AS end_on, tupleElement(t, 3) AS provider_uscc, tupleElement(t, 4) AS start_on
+              FROM (SELECT argMax((toString(reporting_unit), end_on, provider_uscc, start_on), (substring(purchaser_uscc, 3, 2) = substring(reporting_unit, 1, 2), -toInt32(reporting_unit), _version)) AS t FROM project FINAL GROUP BY purchaser_uscc, project_id)
+              ARRAY JOIN {dates:Array(Date32)} AS d
+            )
+            WHERE ifNull(start_on <= d, true) AND ifNull(end_on >= d, true)
           )
-          WHERE tupleElement(p, 2) <= d AND ifNull(tupleElement(p, 3) >= d, true)
+          UNION ALL
+          SELECT d, provider_uscc FROM (
+            SELECT *
+            FROM (
+              SELECT d, tupleElement(tupleElement(arrayFirst(x -> tupleElement(x, 1) <= d, xs), 3), 1) AS unit, tupleElement(tupleElement(arrayFirst(x -> tupleElement(x, 1) <= d, xs), 3), 2) AS end_on, tupleElement(tupleElement(arrayFirst(x -> tupleElement(x, 1) <= d, xs), 3), 3) AS provider_uscc, tupleElement(tupleElement(arrayFirst(x -> tupleElement(x, 1) <= d, xs), 3), 4) AS start_on
+              FROM (SELECT arrayReverseSort(x -> tupleElement(x, 2), groupArray((effective_from, (substring(purchaser_uscc, 3, 2) = substring(reporting_unit, 1, 2), effective_from, -toInt32(reporting_unit), _version), (toString(reporting_unit), end_on, provider_uscc, start_on)))) AS xs FROM post FINAL WHERE effective_from <= arrayMax({dates:Array(Date32)}) GROUP BY purchaser_uscc, post_id, budget_year)
+              ARRAY JOIN {dates:Array(Date32)} AS d
+              WHERE arrayExists(x -> tupleElement(x, 1) <= d, xs)
+            )
+            WHERE ifNull(start_on <= d, true) AND ifNull(end_on >= d, true)
+          )
         ))
       GROUP BY d, unit, cat
     ) AS c ON g.d = c.d AND g.unit = c.unit AND g.cat = c.cat

@@ -1,64 +1,45 @@
-WITH persons AS (
-  SELECT person, tupleElement(s, 2) AS unit, tupleElement(s, 4) AS category, tupleElement(s, 5) AS county,
-    arrayMap(d -> toUInt64(tupleElement(s, 6) <= d AND tupleElement(s, 7) > d
-      AND NOT arrayExists(o -> o < s AND tupleElement(o, 6) <= d AND tupleElement(o, 7) > d, spells)), {dates:Array(Date32)}) AS here
-  FROM (
-    SELECT id_number_token AS person,
-      groupArray((-toInt32(start_on), toString(reporting_unit), record_id, toString(worker_category), toString(county_code), start_on, ifNull(end_on, toDate32('2299-12-31')))) AS spells
-    FROM employment FINAL
-    WHERE worker_category IN {categories:Array(String)}
-    GROUP BY person
-  )
-  ARRAY JOIN spells AS s
-)
 SELECT d, unit, cat, n, m, source
 FROM (
-  SELECT t.d AS d, t.unit AS unit, t.cat AS cat, toNullable(t.v) AS n, toNullable(b.v) AS m, t.source + ifNull(b.source, 0) AS source
+  SELECT d, unit, cat, toNullable(n) AS n, toNullable(m) AS m, source
   FROM (
-    SELECT g.d AS d, g.unit AS unit, g.cat AS cat, toFloat64(ifNull(c.v, 0)) AS v, toUInt64(ifNull(c.source, 0)) AS source
+    SELECT g.d AS d, g.unit AS unit, g.cat AS cat, toFloat64(ifNull(c.n, 0)) AS n, toFloat64(ifNull(c.m, 0)) AS m, toUInt64(ifNull(c.heads, 0)) AS source
     FROM (
-      SELECT unit, arrayJoin({dates:Array(Date32)}) AS d, arrayJoin({codes:Array(String)}) AS cat
+      SELECT unit, arrayJoin({dates:Array(Date32)}) AS d, arrayJoin(['']) AS cat
       FROM (SELECT DISTINCT unit FROM (SELECT DISTINCT toString(reporting_unit) AS unit FROM employment))
     ) AS g
     LEFT JOIN (
-      SELECT d, unit, cat, v, v AS source
+      SELECT d, unit, cat, n, m, heads
       FROM (
-        SELECT p.unit AS unit, '' AS cat,
-          sumForEach(arrayMap((h, d) -> h AND arrayExists(x -> x <= d AND x >= toDate32('1900-01-01'), e.days), p.here, {dates:Array(Date32)})) AS flags
-        FROM persons AS p
-        INNER JOIN (
-          WITH newest AS (
-            SELECT id_number_token, cert_level,
-              argMax(cert_level, _version) AS fact, argMax(issued_on, _version) AS day, argMax(cert_status, _version) AS bar
-            FROM qualification FINAL
-            GROUP BY id_number_token, cert_level
+        SELECT p.unit AS unit, '' AS cat, sumForEach(arrayMap((h, xf1v1) -> if(h > 0 AND xf1v1 > 0, toFloat64(1), 0), p.here, arrayResize(f1.v1, length({dates:Array(Date32)})))) AS ns, sumForEach(p.here) AS ms, sumForEach(p.here) AS hs
+        FROM (
+          SELECT person, tupleElement(s, 2) AS unit, tupleElement(s, 4) AS category, tupleElement(s, 5) AS county,
+            arrayMap(d -> toUInt64(tupleElement(s, 6) <= d AND tupleElement(s, 7) > d
+              AND NOT arrayExists(o -> o < s AND tupleElement(o, 6) <= d AND tupleElement(o, 7) > d, spells)), {dates:Array(Date32)}) AS here
+          FROM (
+            SELECT id_number_token AS person, groupArray((-toInt32(start_on), toString(reporting_unit), record_id, toString(worker_category), toString(county_code), start_on, ifNull(end_on, toDate32('2299-12-31')))) AS spells
+            FROM employment FINAL
+            WHERE worker_category IN {categories:Array(String)} AND start_on <= arrayMax({dates:Array(Date32)}) AND ifNull(end_on > arrayMin({dates:Array(Date32)}), true)
+            GROUP BY person
           )
-          SELECT id_number_token AS person, '' AS tier, groupArray(day) AS days
-          FROM (SELECT * FROM newest)
-          WHERE ifNull(toString(fact), '') >= {with_min:String} AND ifNull(toString(bar), '') != {with_unless:String}
-          GROUP BY person
-        ) AS e ON p.person = e.person
+          ARRAY JOIN spells AS s
+        ) AS p
+        LEFT JOIN (
+          SELECT person, arrayMap(d -> toFloat64(arrayExists(x -> tupleElement(x, 1) <= d AND tupleElement(x, 1) >= toDate32('1900-01-01'), days)), {dates:Array(Date32)}) AS v1
+          FROM (
+            SELECT person, groupArray((x2, toFloat64(1))) AS days
+            FROM (
+              SELECT id_number_token AS person, tupleElement(t, 1) AS x1, tupleElement(t, 2) AS x2, tupleElement(t, 3) AS x3
+              FROM (SELECT id_number_token, cert_level, argMax(tuple(cert_level, issued_on, cert_status), _version) AS t FROM qualification FINAL GROUP BY id_number_token, cert_level)
+            )
+            WHERE ifNull(toString(x1), '') >= {with_min:String} AND ifNull(toString(x3), '') != {with_unless:String}
+            GROUP BY person
+          )
+        ) AS f1 ON p.person = f1.person
         GROUP BY unit, cat
       )
-      ARRAY JOIN {dates:Array(Date32)} AS d, flags AS v
+      ARRAY JOIN {dates:Array(Date32)} AS d, ns AS n, ms AS m, hs AS heads
     ) AS c ON g.d = c.d AND g.unit = c.unit AND g.cat = c.cat
-  ) AS t
-  INNER JOIN (
-    SELECT g.d AS d, g.unit AS unit, g.cat AS cat, toFloat64(ifNull(c.v, 0)) AS v, toUInt64(ifNull(c.source, 0)) AS source
-    FROM (
-      SELECT unit, arrayJoin({dates:Array(Date32)}) AS d, arrayJoin({codes:Array(String)}) AS cat
-      FROM (SELECT DISTINCT unit FROM (SELECT DISTINCT toString(reporting_unit) AS unit FROM employment))
-    ) AS g
-    LEFT JOIN (
-      SELECT d, unit, cat, v, v AS source
-      FROM (
-        SELECT unit, '' AS cat, sumForEach(here) AS flags
-        FROM persons
-        GROUP BY unit, cat
-      )
-      ARRAY JOIN {dates:Array(Date32)} AS d, flags AS v
-    ) AS c ON g.d = c.d AND g.unit = c.unit AND g.cat = c.cat
-  ) AS b ON t.d = b.d AND t.unit = b.unit AND t.cat = b.cat
+  )
 )
 WHERE unit IN {units:Array(String)}
 ORDER BY d, unit, cat

@@ -10,26 +10,31 @@ FROM (
         FROM (SELECT DISTINCT unit FROM (SELECT DISTINCT toString(reporting_unit) AS unit FROM project UNION ALL SELECT DISTINCT toString(reporting_unit) AS unit FROM post))
       ) AS g
       LEFT JOIN (
-        SELECT d, unit, {mode_1:String} AS cat, sum(amount) AS v, count() AS source
+        SELECT d, unit, {mode:String} AS cat, sum(toFloat64(amount_fen)) AS v, count() AS source
         FROM (
-          SELECT d, purchaser_uscc, project_id,
-            tupleElement(argMax((toString(reporting_unit), amount_fen), (substring(purchaser_uscc, 3, 2) = substring(reporting_unit, 1, 2), _version)) AS newest, 1) AS unit, tupleElement(newest, 2) AS amount
-          FROM (SELECT * FROM project FINAL)
-          ARRAY JOIN {dates:Array(Date32)} AS d
-          WHERE budget_year = toYear(d) AND start_on <= d
-          GROUP BY d, purchaser_uscc, project_id
+          SELECT *
+          FROM (
+            SELECT d, tupleElement(t, 1) AS unit, tupleElement(t, 2) AS amount_fen, tupleElement(t, 3) AS budget_year, tupleElement(t, 4) AS start_on
+            FROM (SELECT argMax((toString(reporting_unit), amount_fen, budget_year, start_on), (substring(purchaser_uscc, 3, 2) = substring(reporting_unit, 1, 2), -toInt32(reporting_unit), _version)) AS t FROM project FINAL GROUP BY purchaser_uscc, project_id)
+            ARRAY JOIN {dates:Array(Date32)} AS d
+          )
+          WHERE ifNull(start_on <= d, true)
         )
+        WHERE budget_year = toYear(d)
         GROUP BY d, unit
         UNION ALL
-        SELECT d, unit, {mode_2:String} AS cat, sum(amount) AS v, count() AS source
+        SELECT d, unit, {mode_2:String} AS cat, sum(toFloat64(unit_price_fen)) AS v, count() AS source
         FROM (
-          SELECT d, purchaser_uscc, post_id, budget_year,
-            tupleElement(argMax((toString(reporting_unit), unit_price_fen), (substring(purchaser_uscc, 3, 2) = substring(reporting_unit, 1, 2), effective_from, _version)) AS newest, 1) AS unit, tupleElement(newest, 2) AS amount
-          FROM (SELECT * FROM post FINAL)
-          ARRAY JOIN {dates:Array(Date32)} AS d
-          WHERE effective_from <= d AND budget_year = toYear(d) AND start_on <= d
-          GROUP BY d, purchaser_uscc, post_id, budget_year
+          SELECT *
+          FROM (
+            SELECT d, tupleElement(tupleElement(arrayFirst(x -> tupleElement(x, 1) <= d, xs), 3), 1) AS unit, tupleElement(tupleElement(arrayFirst(x -> tupleElement(x, 1) <= d, xs), 3), 2) AS budget_year, tupleElement(tupleElement(arrayFirst(x -> tupleElement(x, 1) <= d, xs), 3), 3) AS start_on, tupleElement(tupleElement(arrayFirst(x -> tupleElement(x, 1) <= d, xs), 3), 4) AS unit_price_fen
+            FROM (SELECT arrayReverseSort(x -> tupleElement(x, 2), groupArray((effective_from, (substring(purchaser_uscc, 3, 2) = substring(reporting_unit, 1, 2), effective_from, -toInt32(reporting_unit), _version), (toString(reporting_unit), budget_year, start_on, unit_price_fen)))) AS xs FROM post FINAL WHERE effective_from <= arrayMax({dates:Array(Date32)}) GROUP BY purchaser_uscc, post_id, budget_year)
+            ARRAY JOIN {dates:Array(Date32)} AS d
+            WHERE arrayExists(x -> tupleElement(x, 1) <= d, xs)
+          )
+          WHERE ifNull(start_on <= d, true)
         )
+        WHERE budget_year = toYear(d)
         GROUP BY d, unit
       ) AS c ON g.d = c.d AND g.unit = c.unit AND g.cat = c.cat
     )
@@ -42,7 +47,7 @@ SETTINGS join_use_nulls = 1
 -- all_codes = ['1','2']
 -- codes = ['']
 -- dates = ['2016-10-31','2016-11-11']
--- mode_1 = 1
+-- mode = 1
 -- mode_2 = 2
 -- shown = 1
 -- units = ['310000']

@@ -1,6 +1,6 @@
 SELECT d, unit, cat, n, m, source
 FROM (
-  SELECT {dates:Array(Date32)}[1] AS d, unit, toString(feed) AS cat,
+  SELECT {dates:Array(Date32)}[1] AS d, unit, feed AS cat,
     toNullable(dateDiff('second', max(last), {now:DateTime64(3, 'UTC')}) / 3600) AS n, CAST(NULL, 'Nullable(Float64)') AS m, sum(source) AS source
   FROM (
     SELECT 'attendance' AS feed, toString(reporting_unit) AS unit, max(reported_at) AS last, count() AS source FROM attendance WHERE reported_at <= {now:DateTime64(3, 'UTC')} GROUP BY unit

@@ -1,0 +1,543 @@
+package catalogue
+
+import (
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/duiwu/duiwu/internal/feed"
+)
+
+// everOpen is when a spell without an end ends.
+const everOpen = "toDate32('2299-12-31')"
+
+// spells are the columns that a person's place is decided by. In this order the
+// least tuple is the primary spell: the later start, then the lower unit code,
+// then the lower record id, so that the choice never depends on row order.
+const spells = "(-toInt32(start_on), toString(reporting_unit), record_id, toString(worker_category), toString(county_code), start_on, ifNull(end_on, " + everOpen + "))"
+
+func (k *compiler) employment() string {
+	return k.table("employment", "id_number_token", "start_on", "end_on", "worker_category", "county_code")
+}
+
+// persons holds one row per spell, with a flag per day of the parameter dates
+// that says whether it is its person's primary one: open on the day, and no
+// better one is. Flags, and not one row per person and day, make twelve months
+// about as quick as one day.
+func (k *compiler) persons(elsewhere bool) string {
+	if k.one && !elsewhere {
+		return `SELECT person, tupleElement(s, 2) AS unit, tupleElement(s, 4) AS category, tupleElement(s, 5) AS county, [toUInt64(1)] AS here
+FROM (
+  SELECT id_number_token AS person, min(` + spells + `) AS s
+  FROM ` + k.employment() + `
+  WHERE worker_category IN {categories:Array(String)} AND start_on <= {dates:Array(Date32)}[1] AND ifNull(end_on > {dates:Array(Date32)}[1], true)
+  GROUP BY person
+)`
+	}
+	more := ""
+	if elsewhere {
+		more = `,
+  arrayMap(d -> arrayDistinct(arrayMap(o -> tupleElement(o, 2), arrayFilter(o -> tupleElement(o, 2) != tupleElement(s, 2) AND tupleElement(o, 6) <= d AND tupleElement(o, 7) > d, spells))), {dates:Array(Date32)}) AS others`
+	}
+	return `SELECT person, tupleElement(s, 2) AS unit, tupleElement(s, 4) AS category, tupleElement(s, 5) AS county,
+  arrayMap(d -> toUInt64(tupleElement(s, 6) <= d AND tupleElement(s, 7) > d
+    AND NOT arrayExists(o -> o < s AND tupleElement(o, 6) <= d AND tupleElement(o, 7) > d, spells)), {dates:Array(Date32)}) AS here` + more + `
+FROM (
+` + indent(k.bySpells("{dates:Array(Date32)}")) + `
+)
+ARRAY JOIN spells AS s`
+}
+
+// bySpells is one row per person with the spells that were open on one of some days.
+func (k *compiler) bySpells(dates string) string {
+	return `SELECT id_number_token AS person, groupArray(` + spells + `) AS spells
+FROM ` + k.employment() + `
+WHERE worker_category IN {categories:Array(String)} AND start_on <= arrayMax(` + dates + `) AND ifNull(end_on > arrayMin(` + dates + `), true)
+GROUP BY person`
+}
+
+// join is a subquery with one row per person and values v1, v2 ..., each an array
+// of one value per day.
+type join struct {
+	sql, alias string
+	// feed is the snapshot feed that the values are read from; its statement is
+	// built when all of them are known, so that each person's states are found once.
+	feed    string
+	columns []string
+	values  []*value
+}
+
+// value is one array of a join.
+type value struct {
+	join *join
+	// name is the array's column, expr what makes it of the state's column ⟨x⟩ on
+	// the day ⟨d⟩; none stands where a person has no row.
+	name, expr, column, none string
+}
+
+// x is the value's name inside a condition on one day.
+func (v *value) x() string { return "x" + v.join.alias + v.name }
+
+// days is the value's array, as long as the days.
+func (v *value) days() string {
+	array := "arrayResize(" + v.join.alias + "." + v.name + ", length({dates:Array(Date32)})"
+	if v.none != "" {
+		array += ", " + v.none
+	}
+	return array + ")"
+}
+
+// head counts persons for one or two leaves at once.
+type head struct {
+	k     *compiler
+	joins []*join
+}
+
+// events joins a statement that gives each person v1.
+func (h *head) events(sql string) *value {
+	for _, j := range h.joins {
+		if j.sql == sql {
+			return j.values[0]
+		}
+	}
+	j := &join{sql: sql, alias: "f" + strconv.Itoa(len(h.joins)+1)}
+	j.values = []*value{{join: j, name: "v1"}}
+	h.joins = append(h.joins, j)
+	return j.values[0]
+}
+
+// state joins what an expression makes of a snapshot feed's column.
+func (h *head) state(feedName, column, expr, none string) *value {
+	var j *join
+	for _, have := range h.joins {
+		if have.feed == feedName {
+			j = have
+		}
+	}
+	if j == nil {
+		j = &join{feed: feedName, alias: "f" + strconv.Itoa(len(h.joins)+1)}
+		h.joins = append(h.joins, j)
+	}
+	for _, v := range j.values {
+		if v.expr == expr && v.column == column {
+			return v
+		}
+	}
+	if !slices.Contains(j.columns, column) {
+		j.columns = append(j.columns, column)
+	}
+	v := &value{join: j, name: "v" + strconv.Itoa(len(j.values)+1), expr: expr, column: column, none: none}
+	j.values = append(j.values, v)
+	return v
+}
+
+// fact joins a condition, or the sum of a field.
+func (h *head) fact(w *With) *value {
+	k := h.k
+	if k.c.Contract.Feed(w.Feed).History == feed.Snapshot {
+		return h.state(w.Feed, k.columnOf(w.Feed, w.Field), "toFloat64("+k.holds(w, "⟨x⟩")+")", "")
+	}
+	return h.events(k.events(w))
+}
+
+// test is a condition on one day.
+func (h *head) test(w *With) string {
+	v := h.fact(w)
+	t := v.x() + " > 0"
+	if w.Reaches != "" {
+		t = v.x() + " >= " + h.k.param("reaches", "Float64", number(h.k.c.Target(w.Reaches).Value))
+	}
+	if w.Not {
+		t = "NOT (" + t + ")"
+	}
+	return t
+}
+
+func (h *head) all(ws []With) string {
+	var out []string
+	for i := range ws {
+		out = append(out, h.test(&ws[i]))
+	}
+	return strings.Join(out, " AND ")
+}
+
+// weight is what a person counts for a leaf, an array of one number per day.
+func (h *head) weight(l *Leaf) string {
+	k := h.k
+	cond := []string{"h > 0"}
+	arrays := []string{"p.here"}
+	names := []string{"h"}
+	if len(l.Categories) > 0 {
+		cond = append(cond, "has("+k.list("counted", l.Categories)+", p.category)")
+	}
+	if l.Elsewhere {
+		cond, arrays, names = append(cond, "notEmpty(o)"), append(arrays, "p.others"), append(names, "o")
+	}
+	if t := h.all(l.With); t != "" {
+		cond = append(cond, t)
+	}
+	if len(l.Any) > 0 {
+		var any []string
+		for _, ws := range l.Any {
+			any = append(any, "("+h.all(ws)+")")
+		}
+		cond = append(cond, "("+strings.Join(any, " OR ")+")")
+	}
+	value := "1"
+	if l.Sum != nil {
+		value = h.fact(l.Sum).x()
+	}
+	if len(cond) == 1 && value == "1" {
+		return "p.here"
+	}
+	used := strings.Join(append(slices.Clone(cond), value), " ") + " "
+	for _, j := range h.joins {
+		for _, v := range j.values {
+			// A name ends where a condition goes on or closes.
+			if strings.Contains(used, v.x()+" ") || strings.Contains(used, v.x()+")") {
+				arrays, names = append(arrays, v.days()), append(names, v.x())
+			}
+		}
+	}
+	return "arrayMap((" + strings.Join(names, ", ") + ") -> if(" + strings.Join(cond, " AND ") + ", toFloat64(" + value + "), 0), " + strings.Join(arrays, ", ") + ")"
+}
+
+// from is the persons with what is known of them.
+func (h *head) from(elsewhere bool) string {
+	s := "FROM (\n" + indent(h.k.persons(elsewhere)) + "\n) AS p"
+	for _, j := range h.joins {
+		if j.feed != "" {
+			j.sql = h.k.states(j)
+		}
+		s += "\nLEFT JOIN (\n" + indent(j.sql) + "\n) AS " + j.alias + " ON p.person = " + j.alias + ".person"
+	}
+	return s
+}
+
+// stock counts the persons of one leaf.
+func (k *compiler) stock(l *Leaf) (string, error) {
+	if k.split == "training_tier" {
+		return k.byTier(l), nil
+	}
+	body, err := k.count([]*Leaf{l})
+	return "SELECT d, unit, cat, n AS v, source\nFROM (\n" + indent(body) + "\n)", err
+}
+
+// share counts numerator and denominator in one pass over the persons.
+func (k *compiler) share(top, bottom *Leaf) (string, error) {
+	body, err := k.count([]*Leaf{top, bottom})
+	return "SELECT d, unit, cat, toNullable(n) AS n, toNullable(m) AS m, source\nFROM (\n" + indent(body) + "\n)", err
+}
+
+// count lays the counts of one or two leaves over the grid: d, unit, cat, n, m,
+// source.
+func (k *compiler) count(leaves []*Leaf) (string, error) {
+	h := &head{k: k}
+	names := []string{"n", "m"}
+	var weights []string
+	elsewhere := false
+	for _, l := range leaves {
+		weights = append(weights, h.weight(l))
+		elsewhere = elsewhere || l.Elsewhere
+	}
+	if len(weights) == 1 {
+		weights = append(weights, "p.here")
+	}
+	cats := ""
+	cat := "''"
+	switch k.split {
+	case "", "feed":
+	case "worker_category":
+		cat = "p.category"
+	case OtherUnit:
+		cats = "p.others"
+	default:
+		g := k.c.group(k.split)
+		if g == nil || g.Feed == "" {
+			return "", fmt.Errorf("cannot split the persons of %s by %s", k.in.ID, k.split)
+		}
+		cats = k.attribute(h, g).days()
+	}
+	var counts string
+	if cats == "" {
+		var sums []string
+		for i, w := range weights {
+			sums = append(sums, "sumForEach("+w+") AS "+names[i]+"s")
+		}
+		counts = "SELECT d, unit, cat, n, m, heads\nFROM (\n  SELECT p.unit AS unit, " + cat + " AS cat, " + strings.Join(sums, ", ") + ", sumForEach(p.here) AS hs\n" +
+			indent(h.from(elsewhere)) + "\n  GROUP BY unit, cat\n)\nARRAY JOIN {dates:Array(Date32)} AS d, ns AS n, ms AS m, hs AS heads"
+	} else {
+		join := "ARRAY JOIN {dates:Array(Date32)} AS d, cats AS cat, ns AS n, ms AS m, hs AS heads"
+		pick := "cat"
+		if k.split == OtherUnit {
+			pick = "arrayJoin(cat)"
+		}
+		counts = "SELECT d, unit, " + pick + " AS code, sum(n) AS ns_of, sum(m) AS ms_of, sum(heads) AS heads_of\nFROM (\n  SELECT p.unit AS unit, " + cats + " AS cats, " + weights[0] + " AS ns, " + weights[1] + " AS ms, p.here AS hs\n" +
+			indent(h.from(elsewhere)) + "\n)\n" + join + "\nWHERE heads > 0\nGROUP BY d, unit, code"
+		counts = "SELECT d, unit, code AS cat, ns_of AS n, ms_of AS m, heads_of AS heads FROM (\n" + indent(counts) + "\n)"
+	}
+	return "SELECT g.d AS d, g.unit AS unit, g.cat AS cat, toFloat64(ifNull(c.n, 0)) AS n, toFloat64(ifNull(c.m, 0)) AS m, toUInt64(ifNull(c.heads, 0)) AS source\n" +
+		"FROM (\n" + indent(k.grid("employment")) + "\n) AS g\nLEFT JOIN (\n" + indent(counts) + "\n) AS c ON g.d = c.d AND g.unit = c.unit AND g.cat = c.cat", nil
+}
+
+// newest is one row per natural key of a feed about persons: person, then the
+// columns under the names x1, x2 ...
+func (k *compiler) newest(name string, columns ...string) string {
+	s := k.c.Contract.Feed(name)
+	key := k.naturalKey(s)
+	out := []string{k.columnOf(name, "id_number") + " AS person"}
+	for i := range columns {
+		out = append(out, fmt.Sprintf("tupleElement(t, %d) AS x%d", i+1, i+1))
+	}
+	keep := ""
+	for _, n := range key {
+		if n == "reporting_unit" || n == "session_id" {
+			keep += n + ", "
+		}
+	}
+	return "SELECT " + keep + strings.Join(out, ", ") + "\nFROM (SELECT " + strings.Join(key, ", ") + ", argMax(tuple(" + strings.Join(columns, ", ") + "), _version) AS t FROM " +
+		k.table(name, append(slices.Clone(key), columns...)...) + " GROUP BY " + strings.Join(key, ", ") + ")"
+}
+
+// holds is the condition that a stored value must meet.
+func (k *compiler) holds(w *With, x string) string {
+	switch {
+	case w.Is != "":
+		return "ifNull(toString(" + x + "), '') = " + k.text("with_is", w.Is)
+	case w.AtLeast != "":
+		return "ifNull(toString(" + x + "), '') >= " + k.text("with_min", w.AtLeast)
+	case len(w.Listed) > 0:
+		return "has(" + k.list("with_codes", k.listed(w)) + ", toString(" + x + "))"
+	case w.Known:
+		return "ifNull(toString(" + x + "), '') != ''"
+	}
+	return "true"
+}
+
+// listed finds the codes of a field's list that have some properties.
+func (k *compiler) listed(w *With) []string {
+	s := k.c.Contract.Feed(w.Feed)
+	l := k.c.Contract.List(s.All()[s.Index(w.Field)].List)
+	var out []string
+	for _, e := range l.Entries {
+		ok := true
+		for _, c := range w.Listed {
+			n, _ := strconv.Atoi(e.Extra[c.Column])
+			ok = ok && (c.Is == "" || e.Extra[c.Column] == c.Is) && n >= c.AtLeast
+		}
+		if ok {
+			out = append(out, e.Code)
+		}
+	}
+	return out
+}
+
+// events gives each person a number per day: 1 when one of his or her records
+// meets the condition, or the sum of a field.
+func (k *compiler) events(w *With) string {
+	col := k.columnOf(w.Feed, w.Field)
+	sum := w.Reaches != "" || w.Is == "" && w.AtLeast == "" && !w.Known && len(w.Listed) == 0
+	cols := []string{col, k.columnOf(w.Feed, w.Date)}
+	cond := k.holds(w, "x1")
+	if w.UnlessField != "" {
+		cols = append(cols, k.columnOf(w.Feed, w.UnlessField))
+		cond += " AND ifNull(toString(x3), '') != " + k.text("with_unless", w.Unless)
+	}
+	rows := k.newest(w.Feed, cols...)
+	if k.one {
+		value := "[toFloat64(1)]"
+		if sum {
+			value = "[sum(toFloat64(x1))]"
+		}
+		from := strings.ReplaceAll(window(w.Window), "(d", "({dates:Array(Date32)}[1]")
+		return "SELECT person, " + value + " AS v1\nFROM (\n" + indent(rows) + "\n)\nWHERE " + cond + " AND x2 <= {dates:Array(Date32)}[1] AND x2 >= " + from + "\nGROUP BY person"
+	}
+	in := "tupleElement(x, 1) <= d AND tupleElement(x, 1) >= " + window(w.Window)
+	value := "toFloat64(arrayExists(x -> " + in + ", days))"
+	if sum {
+		value = "arraySum(x -> if(" + in + ", tupleElement(x, 2), 0), days)"
+	}
+	amount := "toFloat64(1)"
+	if sum {
+		amount = "toFloat64(x1)"
+	}
+	return "SELECT person, arrayMap(d -> " + value + ", {dates:Array(Date32)}) AS v1\nFROM (\n  SELECT person, groupArray((x2, " + amount + ")) AS days\n  FROM (\n" + indent(indent(rows)) + "\n  )\n  WHERE " + cond + "\n  GROUP BY person\n)"
+}
+
+// states gives each person the values of a join, made of the snapshot that
+// applies on each day; of two of one day the newer version.
+func (k *compiler) states(j *join) string {
+	person := k.columnOf(j.feed, "id_number")
+	from := k.table(j.feed, append([]string{person}, j.columns...)...)
+	tuple := "tuple(" + strings.Join(j.columns, ", ") + ")"
+	out := []string{"person"}
+	for _, v := range j.values {
+		at := strconv.Itoa(slices.Index(j.columns, v.column) + 1)
+		if k.one {
+			expr := strings.NewReplacer("⟨x⟩", "tupleElement(x, "+at+")", "⟨d⟩", "{dates:Array(Date32)}[1]").Replace(v.expr)
+			out = append(out, "["+expr+"] AS "+v.name)
+			continue
+		}
+		expr := strings.NewReplacer("⟨x⟩", "tupleElement(x, "+at+")", "⟨d⟩", "d").Replace(v.expr)
+		out = append(out, "arrayMap((d, x) -> "+expr+", {dates:Array(Date32)}, states) AS "+v.name)
+	}
+	if k.one {
+		return "SELECT " + strings.Join(out, ",\n  ") + "\nFROM (\n  SELECT " + person + " AS person, argMax(" + tuple + ", (effective_from, _version)) AS x\n  FROM " + from +
+			"\n  WHERE effective_from <= {dates:Array(Date32)}[1]\n  GROUP BY person\n)"
+	}
+	return "SELECT " + strings.Join(out, ",\n  ") + "\nFROM (\n  SELECT person, arrayMap(d -> tupleElement(arrayFirst(x -> tupleElement(tupleElement(x, 1), 1) <= d, xs), 2), {dates:Array(Date32)}) AS states\n  FROM (\n    SELECT " + person +
+		" AS person, arrayReverseSort(x -> tupleElement(x, 1), groupArray(((effective_from, _version), " + tuple + "))) AS xs\n    FROM " + from +
+		"\n    WHERE effective_from <= arrayMax({dates:Array(Date32)})\n    GROUP BY person\n  )\n)"
+}
+
+// attribute joins each person's code of a group.
+func (k *compiler) attribute(h *head, g *Group) *value {
+	col := k.columnOf(g.Feed, g.Field)
+	none := k.text("none", g.None)
+	switch g.By {
+	case "highest":
+		// The highest level of the certificates that stand on the day.
+		rows := k.newest(g.Feed, col, k.columnOf(g.Feed, g.Date), k.columnOf(g.Feed, g.UnlessField))
+		v := h.events("SELECT person, arrayMap(d -> arrayReduce('max', arrayPushBack(arrayMap(x -> tupleElement(x, 2), arrayFilter(x -> tupleElement(x, 1) <= d, xs)), " + none + ")), {dates:Array(Date32)}) AS v1\nFROM (\n  SELECT person, groupArray((x2, toString(x1))) AS xs\n  FROM (\n" +
+			indent(indent(rows)) + "\n  )\n  WHERE toString(x3) != " + k.text("none_if", g.Unless) + "\n  GROUP BY person\n)")
+		v.none = none
+		return v
+	case "years":
+		codes, from := make([]string, 0, len(g.Codes)), make([]float64, 0, len(g.Codes))
+		for _, c := range g.Codes {
+			codes, from = append(codes, c.Code), append(from, c.From)
+		}
+		bands := func(years string) string {
+			return "arrayElement(" + k.list("bands", codes) + ", greatest(1, arrayLastIndex(f -> f <= " + years + ", " + k.param("band_from", "Array(Float64)", numbers(from)) + ")))"
+		}
+		years := "age('year', assumeNotNull(⟨x⟩), ⟨d⟩)"
+		if strings.HasSuffix(col, "_year") {
+			years = "(toYear(⟨d⟩) - assumeNotNull(⟨x⟩))"
+		}
+		return h.state(g.Feed, col, "if(isNull(⟨x⟩), "+none+", "+bands(years)+")", none)
+	}
+	// The code itself, or the group that holds it.
+	values, codes := []string{}, []string{}
+	s := k.c.Contract.Feed(g.Feed)
+	list := k.c.Contract.List(s.All()[s.Index(g.Field)].List)
+	for _, e := range list.Entries {
+		v := e.Code
+		if g.By != "is" {
+			v = e.Extra[g.By]
+		}
+		code := v
+		if len(g.Codes) > 0 {
+			code = g.None
+			for _, c := range g.Codes {
+				if slices.Contains(c.Is, v) {
+					code = c.Code
+				}
+			}
+		}
+		values, codes = append(values, e.Code), append(codes, code)
+	}
+	return h.state(g.Feed, col, "transform(toString(⟨x⟩), "+k.list("values", values)+", "+k.list("values_as", codes)+", "+none+")", none)
+}
+
+// byTier splits a condition on attendance by the tier of the session, which the
+// unit reports in its own feed.
+func (k *compiler) byTier(l *Leaf) string {
+	w := &l.With[0]
+	tiers := "SELECT reporting_unit, session_id, toString(argMax(tier, _version)) AS tier FROM " + k.table("training", "session_id", "tier") + " GROUP BY reporting_unit, session_id"
+	rows := k.newest(w.Feed, k.columnOf(w.Feed, w.Field), k.columnOf(w.Feed, w.Date))
+	facts := "SELECT person, tier, groupArray(x2) AS days\nFROM (\n" + indent(rows) + "\n) AS n\nINNER JOIN (" + tiers + ") AS t ON n.reporting_unit = t.reporting_unit AND n.session_id = t.session_id\nWHERE " + k.holds(w, "x1") + "\nGROUP BY person, tier"
+	return k.onGrid(byDay("unit, cat", "{dates:Array(Date32)}", "SELECT p.unit AS unit, e.tier AS cat,\n  sumForEach(arrayMap((h, d) -> h AND arrayExists(x -> x <= d AND x >= "+window(w.Window)+", e.days), p.here, {dates:Array(Date32)})) AS flags\n"+
+		"FROM (\n"+indent(k.persons(false))+"\n) AS p\nINNER JOIN (\n"+indent(facts)+"\n) AS e ON p.person = e.person\nGROUP BY unit, cat"), "employment")
+}
+
+// byDay turns sums of flags (column flags) into one row per day.
+func byDay(columns, dates, flags string) string {
+	return "SELECT d, " + columns + ", v, v AS source\nFROM (\n" + indent(flags) + "\n)\nARRAY JOIN " + dates + " AS d, flags AS v"
+}
+
+// median is the middle of what a number measures each person by, for each unit
+// and for the nation: no fold of medians gives that of all.
+func (k *compiler) median(m *Measure) (string, error) {
+	k.own = " OR unit = ''"
+	h := &head{k: k}
+	h.state(m.Top.Years.Feed, k.columnOf(m.Top.Years.Feed, m.Top.Years.Field), "if(isNull(⟨x⟩), -1, dateDiff('day', assumeNotNull(⟨x⟩), ⟨d⟩) / 365.25)", "")
+	years := k.states(h.joins[0])
+	return "SELECT d, if(grouping(unit_of) = 1, '', unit_of) AS unit, '' AS cat, toNullable(quantileExactInclusive(0.5)(y)) AS n, CAST(NULL, 'Nullable(Float64)') AS m, count() AS source\nFROM (\n  SELECT d, unit_of, y\n  FROM (\n    SELECT p.unit AS unit_of, p.here AS here, f1.v1 AS v\n    FROM (\n" +
+		indent(indent(indent(k.persons(false)))) + "\n    ) AS p\n    INNER JOIN (\n" + indent(indent(indent(years))) + "\n    ) AS f1 ON p.person = f1.person\n    WHERE p.unit IN {units:Array(String)}\n  )\n  ARRAY JOIN {dates:Array(Date32)} AS d, here AS h, v AS y\n  WHERE h > 0 AND y >= 0\n)\nGROUP BY GROUPING SETS ((d, unit_of), (d))", nil
+}
+
+// stockDays sets the parameter stock_dates to the days on which the stock is
+// needed and says where those of each asked day stand in it.
+func (k *compiler) stockDays(of func(time.Time) []time.Time) [][]int {
+	var lists [][]time.Time
+	for _, d := range k.q.Dates {
+		lists = append(lists, of(d))
+	}
+	all, at := days(lists...)
+	k.params["stock_dates"] = dateList(all)
+	return at
+}
+
+func positions(at [][]int) string {
+	out := make([]string, len(at))
+	for i, a := range at {
+		p := make([]string, len(a))
+		for j, n := range a {
+			p[j] = strconv.Itoa(n)
+		}
+		out[i] = "[" + strings.Join(p, ",") + "]"
+	}
+	return "[" + strings.Join(out, ",") + "]"
+}
+
+// places is one row per person: the unit of the primary spell on each day of
+// stock_dates, empty where there is none.
+func (k *compiler) places() string {
+	const dates = "{stock_dates:Array(Date32)}"
+	return "SELECT person, arrayMap(d -> tupleElement(arrayFirst(o -> tupleElement(o, 6) <= d AND tupleElement(o, 7) > d, arraySort(spells)), 2), " + dates + ") AS places\nFROM (\n" + indent(k.bySpells(dates)) + "\n)"
+}
+
+// meanStock is the mean of the stocks on the day and at the ends of the months
+// before it.
+func (k *compiler) meanStock(l *Leaf) string {
+	at := k.param("stock_at", "Array(Array(UInt32))", positions(k.stockDays(func(d time.Time) []time.Time { return monthsBack(d, l.Months) })))
+	counts := "SELECT d, unit, '' AS cat, sum(n) / " + strconv.Itoa(l.Months) + " AS v, toUInt64(sum(n)) AS source\nFROM (\n  SELECT unit, i, count() AS n\n  FROM (\n" + indent(indent(k.places())) +
+		"\n  )\n  ARRAY JOIN places AS unit, arrayEnumerate(places) AS i\n  WHERE unit != ''\n  GROUP BY unit, i\n)\nARRAY JOIN {dates:Array(Date32)} AS d, " + at + " AS wanted\nWHERE has(wanted, i)\nGROUP BY d, unit"
+	return k.onGrid(counts, "employment")
+}
+
+// change is the stock less that of the end of the month before: who joined the
+// nation, left it, or moved between units.
+func (k *compiler) change() string {
+	at := k.param("stock_at", "Array(Array(UInt32))", positions(k.stockDays(func(d time.Time) []time.Time { return monthsBack(d, 2) })))
+	cat, value := "''", "sum(tupleElement(w, 3))"
+	if k.split == "movement" {
+		cat, value = "tupleElement(w, 2)", "count()"
+	}
+	return k.onGrid("SELECT d, tupleElement(w, 1) AS unit, "+cat+" AS cat, toFloat64("+value+") AS v, count() AS source\nFROM (\n  SELECT d, places[i[1]] AS now, places[i[2]] AS then,\n    arrayJoin(multiIf(then = '', [(now, 'joined', 1)], now = '', [(then, 'left', -1)], [(now, 'moved_in', 1), (then, 'moved_out', -1)])) AS w\n  FROM (\n"+
+		indent(indent(k.places()))+"\n  )\n  ARRAY JOIN {dates:Array(Date32)} AS d, "+at+" AS i\n  WHERE now != then\n)\nGROUP BY d, unit, cat", "employment")
+}
+
+// leavers are the persons of whom a spell ended while no other of the same unit
+// was open.
+func (k *compiler) leavers(l *Leaf) string {
+	g := k.c.group("leave_group")
+	cat, where := "''", ""
+	if k.split == g.Name {
+		var values, codes []string
+		for _, c := range g.Codes {
+			for _, v := range c.Is {
+				values, codes = append(values, v), append(codes, c.Code)
+			}
+		}
+		cat = "transform(tupleElement(s, 4), " + k.list("values", values) + ", " + k.list("values_as", codes) + ", '')"
+	} else if len(l.Reasons) > 0 {
+		where = " AND NOT has(" + k.list("reasons", l.Reasons) + ", tupleElement(s, 4))"
+	}
+	start := strings.ReplaceAll(window(strconv.Itoa(l.Months)+"_months"), "(d", "(arrayMin({dates:Array(Date32)})")
+	return k.onGrid("SELECT d, unit, cat, uniqExact(person) AS v, uniqExact(person) AS source\nFROM (\n  SELECT person, tupleElement(s, 1) AS unit, "+cat+" AS cat, tupleElement(s, 3) AS day\n  FROM (\n    SELECT id_number_token AS person, groupArray((toString(reporting_unit), start_on, ifNull(end_on, "+everOpen+"), toString(leave_reason))) AS spells\n    FROM "+
+		k.table("employment", "id_number_token", "start_on", "end_on", "worker_category", "leave_reason")+"\n    WHERE worker_category IN {categories:Array(String)} AND ifNull(end_on >= "+start+", true)\n    GROUP BY person\n  )\n  ARRAY JOIN spells AS s\n  WHERE tupleElement(s, 3) < "+everOpen+
+		where+"\n    AND NOT arrayExists(o -> tupleElement(o, 1) = tupleElement(s, 1) AND tupleElement(o, 2) <= tupleElement(s, 3) AND tupleElement(o, 3) > tupleElement(s, 3), spells)\n)\nARRAY JOIN {dates:Array(Date32)} AS d\nWHERE day <= d AND day >= "+window(strconv.Itoa(l.Months)+"_months")+"\nGROUP BY d, unit, cat", "employment")
+}

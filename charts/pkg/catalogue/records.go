@@ -1,0 +1,311 @@
+package catalogue
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/duiwu/duiwu/internal/feed"
+)
+
+// office is the national office's unit code, which may push some feeds too.
+const office = "000000"
+
+// fields lists the fields of a source that its conditions and a caller read.
+func (s *Source) fields(more ...string) []string {
+	out := slices.Clone(more)
+	for _, w := range s.Where {
+		out = append(out, w.Field)
+	}
+	out = append(out, s.From, s.Until, s.Date, s.Provider)
+	if s.Match != nil {
+		for _, pair := range s.Match.On {
+			out = append(out, pair[0])
+		}
+	}
+	slices.Sort(out)
+	out = slices.Compact(out)
+	return slices.DeleteFunc(out, func(f string) bool { return f == "" })
+}
+
+// state is the records of a source that hold on each day: d, unit and the
+// fields named, under their columns' names.
+func (k *compiler) state(s *Source, more ...string) string {
+	spec := k.c.Contract.Feed(s.Feed)
+	var cols []string
+	for _, f := range s.fields(more...) {
+		cols = append(cols, k.columnOf(s.Feed, f))
+	}
+	key := k.naturalKey(spec)
+	dated := spec.History == feed.Snapshot || len(s.Key) > 0
+	if len(s.Key) > 0 {
+		key = nil
+		for _, f := range s.Key {
+			key = append(key, k.columnOf(s.Feed, f))
+		}
+	}
+	// Of two units that report one thing on one day the lower code stands, as with
+	// persons; of two records of one unit the newer version.
+	order := "-toInt32(reporting_unit), _version"
+	if dated {
+		order = "effective_from, " + order
+	}
+	if spec.Index("purchaser_uscc") >= 0 {
+		// A contract that two provinces report counts once, and the purchaser's own
+		// record wins.
+		order = "substring(purchaser_uscc, 3, 2) = substring(reporting_unit, 1, 2), " + order
+	}
+	from := k.table(s.Feed, append(append([]string{"effective_from"}, key...), cols...)...)
+	keys := strings.Join(key, ", ")
+	tuple := strings.Join(append([]string{"toString(reporting_unit)"}, cols...), ", ")
+	take := func(t string) string {
+		out := []string{"tupleElement(" + t + ", 1) AS unit"}
+		for i, c := range cols {
+			out = append(out, fmt.Sprintf("tupleElement(%s, %d) AS %s", t, i+2, c))
+		}
+		return strings.Join(out, ", ")
+	}
+	var rows string
+	switch {
+	case !dated:
+		rows = "SELECT d, " + take("t") + "\nFROM (SELECT argMax((" + tuple + "), (" + order + ")) AS t FROM " + from + " GROUP BY " + keys + ")\nARRAY JOIN {dates:Array(Date32)} AS d"
+	case k.one:
+		rows = "SELECT {dates:Array(Date32)}[1] AS d, " + take("t") + "\nFROM (SELECT argMax((" + tuple + "), (" + order + ")) AS t FROM " + from + " WHERE effective_from <= {dates:Array(Date32)}[1] GROUP BY " + keys + ")"
+	default:
+		// Newest first, so that the first that applies by a day is its state.
+		rows = "SELECT d, " + take("tupleElement(arrayFirst(x -> tupleElement(x, 1) <= d, xs), 3)") + "\nFROM (SELECT arrayReverseSort(x -> tupleElement(x, 2), groupArray((effective_from, (" + order + "), (" + tuple + ")))) AS xs FROM " + from +
+			" WHERE effective_from <= arrayMax({dates:Array(Date32)}) GROUP BY " + keys + ")\nARRAY JOIN {dates:Array(Date32)} AS d\nWHERE arrayExists(x -> tupleElement(x, 1) <= d, xs)"
+	}
+	if cond := k.conditions(s); len(cond) > 0 {
+		return "SELECT *\nFROM (\n" + indent(rows) + "\n)\nWHERE " + strings.Join(cond, " AND ")
+	}
+	return rows
+}
+
+// conditions are what a record must meet on the day d.
+func (k *compiler) conditions(s *Source) []string {
+	var out []string
+	spec := k.c.Contract.Feed(s.Feed)
+	for _, w := range s.Where {
+		f := &spec.All()[spec.Index(w.Field)]
+		if k.splitsBy(f) {
+			continue // the split asks for each value, so no single one is wanted
+		}
+		if w.Known {
+			out = append(out, "ifNull(toString("+f.Column()+"), '') != ''")
+			continue
+		}
+		out = append(out, "has("+k.list("where_"+w.Field, w.Is)+", ifNull(toString("+f.Column()+"), ''))")
+	}
+	col := func(f string) string { return k.columnOf(s.Feed, f) }
+	if s.From != "" {
+		out = append(out, "ifNull("+col(s.From)+" <= d, true)")
+	}
+	if s.Until != "" {
+		op := ">"
+		if s.Last {
+			op = ">="
+		}
+		out = append(out, "ifNull("+col(s.Until)+" "+op+" d, true)")
+	}
+	if s.Date != "" {
+		out = append(out, "ifNull("+col(s.Date)+" <= d AND "+col(s.Date)+" >= "+window(s.Window)+", false)")
+	}
+	if m := s.Match; m != nil {
+		mine, theirs := []string{"d", "unit"}, []string{"d", "unit"}
+		var more []string
+		for _, pair := range m.On {
+			mine = append(mine, "toString("+col(pair[0])+")")
+			theirs = append(theirs, "toString("+k.columnOf(m.Feed, pair[1])+")")
+			more = append(more, pair[1])
+		}
+		split := k.split
+		k.split = ""
+		other := k.state(&m.Source, more...)
+		k.split = split
+		out = append(out, "("+strings.Join(mine, ", ")+") IN (\n"+indent("SELECT "+strings.Join(theirs, ", ")+" FROM (\n"+indent(other)+"\n)")+"\n)")
+	}
+	if s.Provider != "" {
+		orgs := k.state(&Source{Feed: "org", Where: []Where{{Field: "status", Is: []string{"active"}}, {Field: "org_type", Is: k.in.Measure.Top.Types}}}, "uscc")
+		out = append(out, "(d, "+col(s.Provider)+") IN (SELECT d, uscc FROM (\n"+indent(orgs)+"\n))")
+	}
+	return out
+}
+
+// splitsBy says whether a field holds the codes of the split.
+func (k *compiler) splitsBy(f *feed.Field) bool {
+	if k.split == "" {
+		return false
+	}
+	g := k.c.group(k.split)
+	return f.List == k.split || g != nil && g.Feed == "" && g.Field == f.Name
+}
+
+// splitField is the field of a feed that holds the codes of the split.
+func (k *compiler) splitField(name string) string {
+	s := k.c.Contract.Feed(name)
+	for i := range s.All() {
+		if f := &s.All()[i]; f.Current && k.splitsBy(f) {
+			return f.Name
+		}
+	}
+	return ""
+}
+
+func (k *compiler) records(l *Leaf) string {
+	var parts, feeds []string
+	for i := range l.Sources {
+		s := &l.Sources[i]
+		feeds = append(feeds, s.Feed)
+		more := slices.Clone(l.Distinct)
+		spec := k.c.Contract.Feed(s.Feed)
+		cat := "''"
+		if f := k.splitField(s.Feed); f != "" {
+			more = append(more, f)
+			cat = "toString(" + k.columnOf(s.Feed, f) + ")"
+		}
+		key := "''"
+		if len(l.Distinct) > 0 {
+			var keys []string
+			for _, f := range l.Distinct {
+				c := k.columnOf(s.Feed, f)
+				if spec.All()[spec.Index(f)].Kind.Kind == feed.Codes {
+					c = "arrayJoin(" + c + ")"
+				}
+				keys = append(keys, "toString("+c+")")
+			}
+			key = "[" + strings.Join(keys, ", ") + "]"
+		}
+		parts = append(parts, "SELECT d, unit, "+cat+" AS cat, "+key+" AS key\nFROM (\n"+indent(k.state(s, more...))+"\n)")
+	}
+	rows := strings.Join(parts, "\nUNION ALL\n")
+	value, where := "count()", ""
+	if len(l.Distinct) > 0 {
+		value = "uniqExact(key)"
+	}
+	if l.Counties {
+		where = "\nWHERE (d, unit, key[1]) IN (SELECT d, unit, area FROM (\n" + indent(k.counties("registered_users")) + "\n))"
+	}
+	return k.onGrid("SELECT d, unit, cat, "+value+" AS v, count() AS source\nFROM (\n"+indent(rows)+"\n)"+where+"\nGROUP BY d, unit, cat", feeds...)
+}
+
+// area gives the counts of context by unit, area and month. A province's own
+// figure wins over the national office's.
+func (k *compiler) area(field, where string) string {
+	return "SELECT if(reporting_unit = '" + office + "', concat(substring(division_code, 1, 2), '0000'), toString(reporting_unit)) AS unit,\n" +
+		"  toString(division_code) AS area, period AS month,\n" +
+		"  argMax(" + field + ", (reporting_unit != '" + office + "', _version)) AS x\nFROM " + k.table("context", "division_code", "period", field) + "\nWHERE " + field + " IS NOT NULL AND period <= arrayMax({dates:Array(Date32)})" + where + "\nGROUP BY unit, area, month"
+}
+
+// context takes a unit's latest month up to the day: the province's own row if
+// it sent one, else the sum of its cities, else of its counties.
+func (k *compiler) context(field string) string {
+	return "SELECT d, unit, '' AS cat, toFloat64(argMax(total, (month, level))) AS v, argMax(areas, (month, level)) AS source\nFROM (\n" +
+		"  SELECT d, unit, month, multiIf(endsWith(area, '0000'), 3, endsWith(area, '00'), 2, 1) AS level, sum(x) AS total, count() AS areas\n  FROM (\n" +
+		indent(indent(k.area(field, ""))) + "\n  )\n  ARRAY JOIN {dates:Array(Date32)} AS d\n  WHERE month <= d\n  GROUP BY d, unit, month, level\n)\nGROUP BY d, unit"
+}
+
+// counties are the counties of each unit's latest month of context: d, unit,
+// area and the count x.
+func (k *compiler) counties(field string) string {
+	// One pass: the months of a county newest first, then those of the unit's newest.
+	return "SELECT d, unit, area, x\nFROM (\n  SELECT d, unit, area, x, month, max(month) OVER (PARTITION BY d, unit) AS latest\n  FROM (\n" + indent(indent(k.area(field, " AND NOT endsWith(division_code, '00')"))) +
+		"\n  )\n  ARRAY JOIN {dates:Array(Date32)} AS d\n  WHERE month <= d\n)\nWHERE month = latest"
+}
+
+func (k *compiler) gap(l *Leaf) string {
+	ratio := k.param("ratio", "Float64", number(k.c.Target(l.RatioTarget).Value))
+	return "SELECT d, unit, '' AS cat, toFloat64(sum(greatest(0, ceil(need.x / " + ratio + ") - ifNull(have.v, 0)))) AS v, toUInt64(count() + sum(ifNull(have.source, 0))) AS source\n" +
+		"FROM (\n" + indent("SELECT * FROM (\n"+indent(k.counties(l.Field))+"\n)\nWHERE unit IN (SELECT DISTINCT toString(reporting_unit) FROM employment)") + "\n) AS need\n" +
+		"LEFT JOIN (\n" + indent(byDay("unit, area", "{dates:Array(Date32)}", "SELECT unit, county AS area, sumForEach(here) AS flags\nFROM (\n"+indent(k.persons(false))+"\n)\nGROUP BY unit, area")) + "\n) AS have ON need.d = have.d AND need.unit = have.unit AND need.area = have.area\nGROUP BY d, unit"
+}
+
+func (k *compiler) orgs(l *Leaf) string {
+	cat := "''"
+	if k.split == "org_type" {
+		cat = "toString(tupleElement(o, 2))"
+	}
+	open := func(name string) string {
+		return k.state(&Source{Feed: name, From: "start_on", Until: "end_on", Last: true}, "provider_uscc")
+	}
+	counts := "SELECT d, toString(tupleElement(o, 1)) AS unit, " + cat + ` AS cat, count() AS v, sum(records) AS source
+FROM (
+  SELECT d, uscc, argMin((reporting_unit, org_type, status, worker_total), (-toInt32(effective_from), reporting_unit, record_id)) AS o, count() AS records
+  FROM (SELECT uscc, reporting_unit, record_id, org_type, status, worker_total, effective_from FROM ` + k.table("org", "uscc", "org_type", "status", "worker_total") + ` WHERE effective_from <= arrayMax({dates:Array(Date32)}))
+  ARRAY JOIN {dates:Array(Date32)} AS d
+  WHERE effective_from <= d
+  GROUP BY d, uscc
+)
+WHERE tupleElement(o, 2) IN ` + k.list("org_types", l.Types) + ` AND tupleElement(o, 3) = ` + k.text("org_status", l.Status) + `
+  AND (tupleElement(o, 4) > 0 OR (d, uscc) IN (
+    SELECT d, provider_uscc FROM (
+` + indent(indent(indent(open("project")))) + `
+    )
+    UNION ALL
+    SELECT d, provider_uscc FROM (
+` + indent(indent(indent(open("post")))) + `
+    )
+  ))
+GROUP BY d, unit, cat`
+	return k.onGrid(counts, "org")
+}
+
+func partFeeds(parts []Part) []string {
+	var out []string
+	for _, p := range parts {
+		out = append(out, p.Feed)
+	}
+	return out
+}
+
+// amounts sums the amounts of contracts of the day's budget year that have begun:
+// d, unit, cat (the part's code), v, source.
+func (k *compiler) amounts(parts []Part) string {
+	out := make([]string, len(parts))
+	for i, p := range parts {
+		rows := k.state(&Source{Feed: p.Feed, From: "start_on"}, "budget_year", p.Field)
+		out[i] = "SELECT d, unit, " + k.text("mode", p.Code) + " AS cat, sum(toFloat64(" + p.Field + ")) AS v, count() AS source\nFROM (\n" + indent(rows) + "\n)\nWHERE budget_year = toYear(d)\nGROUP BY d, unit"
+	}
+	return strings.Join(out, "\nUNION ALL\n")
+}
+
+// mix gives each part's amount and the sum of all.
+func (k *compiler) mix(m *Measure) string {
+	all := make([]string, len(m.Parts))
+	for i, p := range m.Parts {
+		all[i] = p.Code
+	}
+	shown, cat := "{codes:Array(String)}", "code"
+	split := k.split
+	if split == "" {
+		shown, cat = "["+k.text("shown", m.Shown)+"]", "''"
+	}
+	k.split = "purchase_mode"
+	amounts := strings.ReplaceAll(k.onGrid(k.amounts(m.Parts), partFeeds(m.Parts)...), "{codes:Array(String)}", k.list("all_codes", all))
+	k.split = split
+	return "SELECT d, unit, " + cat + " AS cat, n, m, source\nFROM (\n  SELECT d, unit, cat AS code, toNullable(v) AS n, toNullable(sum(v) OVER (PARTITION BY d, unit)) AS m, toUInt64(sum(source) OVER (PARTITION BY d, unit)) AS source\n  FROM (\n" + indent(indent(amounts)) + "\n  )\n)\nWHERE code IN " + shown
+}
+
+// covered counts the counties of context that lie in an area, be it the county,
+// its city or its province, of which a record of a feed speaks.
+func (k *compiler) covered(l *Leaf) string {
+	s := &l.Sources[0]
+	areas := "SELECT d, toString(division_code) AS area FROM (\n" + indent(k.state(s, "division_code")) + "\n)"
+	return "SELECT d, unit, '' AS cat, toFloat64(countIf((d, area) IN (\n" + indent(areas) + "\n) OR (d, concat(substring(area, 1, 4), '00')) IN (\n" + indent(areas) + "\n) OR (d, concat(substring(area, 1, 2), '0000')) IN (\n" + indent(areas) + "\n))) AS v, count() AS source\nFROM (\n" +
+		indent(k.counties("registered_users")) + "\n)\nGROUP BY d, unit"
+}
+
+// control sums the control totals of the organisations, or how far each is from
+// the persons with an open spell there.
+func (k *compiler) control(l *Leaf) string {
+	s := &Source{Feed: "org"}
+	totals := k.state(s, "uscc", l.Field)
+	value := "sum(" + l.Field + ")"
+	if l.Count == "gap" {
+		value = "sum(abs(toInt64(" + l.Field + ") - toInt64(ifNull(c.heads, 0))))"
+	}
+	heads := "SELECT d, employer_uscc, uniqExact(id_number_token) AS heads\nFROM (SELECT employer_uscc, id_number_token, start_on, end_on FROM " + k.table("employment", "employer_uscc", "id_number_token", "start_on", "end_on", "worker_category") +
+		" WHERE worker_category IN {categories:Array(String)})\nARRAY JOIN {dates:Array(Date32)} AS d\nWHERE start_on <= d AND ifNull(end_on > d, true)\nGROUP BY d, employer_uscc"
+	counts := "SELECT t.d AS d, t.unit AS unit, '' AS cat, toFloat64(" + value + ") AS v, count() AS source\nFROM (\n" + indent(totals) + "\n) AS t\nLEFT JOIN (\n" + indent(heads) + "\n) AS c ON t.d = c.d AND t.uscc = c.employer_uscc\nGROUP BY d, unit"
+	return k.onGrid(counts, "org")
+}

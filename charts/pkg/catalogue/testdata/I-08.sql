@@ -1,0 +1,51 @@
+SELECT d, unit, cat, n, m, source
+FROM (
+  SELECT t.d AS d, t.unit AS unit, t.cat AS cat, toNullable(t.v) AS n, toNullable(b.v) AS m, t.source + ifNull(b.source, 0) AS source
+  FROM (
+    SELECT g.d AS d, g.unit AS unit, g.cat AS cat, toFloat64(ifNull(c.v, 0)) AS v, toUInt64(ifNull(c.source, 0)) AS source
+    FROM (
+      SELECT unit, arrayJoin({dates:Array(Date32)}) AS d, arrayJoin(['']) AS cat
+      FROM (SELECT DISTINCT unit FROM (SELECT DISTINCT toString(reporting_unit) AS unit FROM station))
+    ) AS g
+    LEFT JOIN (
+      SELECT d, unit, cat, uniqExact(key) AS v, count() AS source
+      FROM (
+        SELECT d, unit, '' AS cat, [toString(county_code), toString(township_name)] AS key
+        FROM (
+          SELECT *
+          FROM (
+            SELECT d, tupleElement(t, 1) AS unit, tupleElement(t, 2) AS county_code, tupleElement(t, 3) AS opened_on, tupleElement(t, 4) AS township_name
+            FROM (SELECT argMax((toString(reporting_unit), county_code, opened_on, township_name), (-toInt32(reporting_unit), _version)) AS t FROM station FINAL GROUP BY reporting_unit, station_id)
+            ARRAY JOIN {dates:Array(Date32)} AS d
+          )
+          WHERE ifNull(opened_on <= d, true)
+        )
+      )
+      GROUP BY d, unit, cat
+    ) AS c ON g.d = c.d AND g.unit = c.unit AND g.cat = c.cat
+  ) AS t
+  INNER JOIN (
+    SELECT d, unit, '' AS cat, toFloat64(argMax(total, (month, level))) AS v, argMax(areas, (month, level)) AS source
+    FROM (
+      SELECT d, unit, month, multiIf(endsWith(area, '0000'), 3, endsWith(area, '00'), 2, 1) AS level, sum(x) AS total, count() AS areas
+      FROM (
+        SELECT if(reporting_unit = '000000', concat(substring(division_code, 1, 2), '0000'), toString(reporting_unit)) AS unit,
+          toString(division_code) AS area, period AS month,
+          argMax(township_total, (reporting_unit != '000000', _version)) AS x
+        FROM context FINAL
+        WHERE township_total IS NOT NULL AND period <= arrayMax({dates:Array(Date32)})
+        GROUP BY unit, area, month
+      )
+      ARRAY JOIN {dates:Array(Date32)} AS d
+      WHERE month <= d
+      GROUP BY d, unit, month, level
+    )
+    GROUP BY d, unit
+  ) AS b ON t.d = b.d AND t.unit = b.unit
+)
+WHERE unit IN {units:Array(String)}
+ORDER BY d, unit, cat
+SETTINGS join_use_nulls = 1
+-- codes = ['']
+-- dates = ['2016-10-31','2016-11-11']
+-- units = ['310000']

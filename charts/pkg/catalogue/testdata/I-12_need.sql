@@ -1,0 +1,117 @@
+SELECT d, unit, cat, n, m, source
+FROM (
+  SELECT d, unit, arrayJoin({codes_of:Array(String)}) AS cat, n, m, source
+  FROM (
+    SELECT t.d AS d, t.unit AS unit, t.cat AS cat, toNullable(t.v) AS n, toNullable(b.v) AS m, t.source + ifNull(b.source, 0) AS source
+    FROM (
+      SELECT d, unit, cat, n AS v, source
+      FROM (
+        SELECT g.d AS d, g.unit AS unit, g.cat AS cat, toFloat64(ifNull(c.n, 0)) AS n, toFloat64(ifNull(c.m, 0)) AS m, toUInt64(ifNull(c.heads, 0)) AS source
+        FROM (
+          SELECT unit, arrayJoin({dates:Array(Date32)}) AS d, arrayJoin(['']) AS cat
+          FROM (SELECT DISTINCT unit FROM (SELECT DISTINCT toString(reporting_unit) AS unit FROM employment))
+        ) AS g
+        LEFT JOIN (
+          SELECT d, unit, cat, n, m, heads
+          FROM (
+            SELECT p.unit AS unit, '' AS cat, sumForEach(p.here) AS ns, sumForEach(p.here) AS ms, sumForEach(p.here) AS hs
+            FROM (
+              SELECT person, tupleElement(s, 2) AS unit, tupleElement(s, 4) AS category, tupleElement(s, 5) AS county,
+                arrayMap(d -> toUInt64(tupleElement(s, 6) <= d AND tupleElement(s, 7) > d
+                  AND NOT arrayExists(o -> o < s AND tupleElement(o, 6) <= d AND tupleElement(o, 7) > d, spells)), {dates:Array(Date32)}) AS here
+              FROM (
+                SELECT id_number_token AS person, groupArray((-toInt32(start_on), toString(reporting_unit), record_id, toString(worker_category), toString(county_code), start_on, ifNull(end_on, toDate32('2299-12-31')))) AS spells
+                FROM employment FINAL
+                WHERE worker_category IN {categories:Array(String)} AND start_on <= arrayMax({dates:Array(Date32)}) AND ifNull(end_on > arrayMin({dates:Array(Date32)}), true)
+                GROUP BY person
+              )
+              ARRAY JOIN spells AS s
+            ) AS p
+            GROUP BY unit, cat
+          )
+          ARRAY JOIN {dates:Array(Date32)} AS d, ns AS n, ms AS m, hs AS heads
+        ) AS c ON g.d = c.d AND g.unit = c.unit AND g.cat = c.cat
+      )
+    ) AS t
+    INNER JOIN (
+      SELECT d, unit, '' AS cat, toFloat64(argMax(total, (month, level))) AS v, argMax(areas, (month, level)) AS source
+      FROM (
+        SELECT d, unit, month, multiIf(endsWith(area, '0000'), 3, endsWith(area, '00'), 2, 1) AS level, sum(x) AS total, count() AS areas
+        FROM (
+          SELECT if(reporting_unit = '000000', concat(substring(division_code, 1, 2), '0000'), toString(reporting_unit)) AS unit,
+            toString(division_code) AS area, period AS month,
+            argMax(registered_users, (reporting_unit != '000000', _version)) AS x
+          FROM context FINAL
+          WHERE registered_users IS NOT NULL AND period <= arrayMax({dates:Array(Date32)})
+          GROUP BY unit, area, month
+        )
+        ARRAY JOIN {dates:Array(Date32)} AS d
+        WHERE month <= d
+        GROUP BY d, unit, month, level
+      )
+      GROUP BY d, unit
+    ) AS b ON t.d = b.d AND t.unit = b.unit
+  )
+  UNION ALL
+  SELECT d, unit, arrayJoin({codes_of_2:Array(String)}) AS cat, n, m, source
+  FROM (
+    SELECT t.d AS d, t.unit AS unit, t.cat AS cat, toNullable(t.v) AS n, toNullable(b.v) AS m, t.source + ifNull(b.source, 0) AS source
+    FROM (
+      SELECT d, unit, cat, n AS v, source
+      FROM (
+        SELECT g.d AS d, g.unit AS unit, g.cat AS cat, toFloat64(ifNull(c.n, 0)) AS n, toFloat64(ifNull(c.m, 0)) AS m, toUInt64(ifNull(c.heads, 0)) AS source
+        FROM (
+          SELECT unit, arrayJoin({dates:Array(Date32)}) AS d, arrayJoin(['']) AS cat
+          FROM (SELECT DISTINCT unit FROM (SELECT DISTINCT toString(reporting_unit) AS unit FROM employment))
+        ) AS g
+        LEFT JOIN (
+          SELECT d, unit, cat, n, m, heads
+          FROM (
+            SELECT p.unit AS unit, '' AS cat, sumForEach(p.here) AS ns, sumForEach(p.here) AS ms, sumForEach(p.here) AS hs
+            FROM (
+              SELECT person, tupleElement(s, 2) AS unit, tupleElement(s, 4) AS category, tupleElement(s, 5) AS county,
+                arrayMap(d -> toUInt64(tupleElement(s, 6) <= d AND tupleElement(s, 7) > d
+                  AND NOT arrayExists(o -> o < s AND tupleElement(o, 6) <= d AND tupleElement(o, 7) > d, spells)), {dates:Array(Date32)}) AS here
+              FROM (
+                SELECT id_number_token AS person, groupArray((-toInt32(start_on), toString(reporting_unit), record_id, toString(worker_category), toString(county_code), start_on, ifNull(end_on, toDate32('2299-12-31')))) AS spells
+                FROM employment FINAL
+                WHERE worker_category IN {categories:Array(String)} AND start_on <= arrayMax({dates:Array(Date32)}) AND ifNull(end_on > arrayMin({dates:Array(Date32)}), true)
+                GROUP BY person
+              )
+              ARRAY JOIN spells AS s
+            ) AS p
+            GROUP BY unit, cat
+          )
+          ARRAY JOIN {dates:Array(Date32)} AS d, ns AS n, ms AS m, hs AS heads
+        ) AS c ON g.d = c.d AND g.unit = c.unit AND g.cat = c.cat
+      )
+    ) AS t
+    INNER JOIN (
+      SELECT d, unit, '' AS cat, toFloat64(argMax(total, (month, level))) AS v, argMax(areas, (month, level)) AS source
+      FROM (
+        SELECT d, unit, month, multiIf(endsWith(area, '0000'), 3, endsWith(area, '00'), 2, 1) AS level, sum(x) AS total, count() AS areas
+        FROM (
+          SELECT if(reporting_unit = '000000', concat(substring(division_code, 1, 2), '0000'), toString(reporting_unit)) AS unit,
+            toString(division_code) AS area, period AS month,
+            argMax(population, (reporting_unit != '000000', _version)) AS x
+          FROM context FINAL
+          WHERE population IS NOT NULL AND period <= arrayMax({dates:Array(Date32)})
+          GROUP BY unit, area, month
+        )
+        ARRAY JOIN {dates:Array(Date32)} AS d
+        WHERE month <= d
+        GROUP BY d, unit, month, level
+      )
+      GROUP BY d, unit
+    ) AS b ON t.d = b.d AND t.unit = b.unit
+  )
+)
+WHERE unit IN {units:Array(String)}
+ORDER BY d, unit, cat
+SETTINGS join_use_nulls = 1
+-- categories = ['01','02','03']
+-- codes = ['users','population']
+-- codes_of = ['users']
+-- codes_of_2 = ['population']
+-- dates = ['2016-10-31','2016-11-11']
+-- units = ['310000']

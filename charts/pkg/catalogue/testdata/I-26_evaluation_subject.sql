@@ -1,0 +1,57 @@
+SELECT d, unit, cat, n, m, source
+FROM (
+  SELECT t.d AS d, t.unit AS unit, t.cat AS cat, toNullable(t.v) AS n, toNullable(b.v) AS m, t.source + ifNull(b.source, 0) AS source
+  FROM (
+    SELECT g.d AS d, g.unit AS unit, g.cat AS cat, toFloat64(ifNull(c.v, 0)) AS v, toUInt64(ifNull(c.source, 0)) AS source
+    FROM (
+      SELECT unit, arrayJoin({dates:Array(Date32)}) AS d, arrayJoin({codes:Array(String)}) AS cat
+      FROM (SELECT DISTINCT unit FROM (SELECT DISTINCT toString(reporting_unit) AS unit FROM evaluation))
+    ) AS g
+    LEFT JOIN (
+      SELECT d, unit, cat, count() AS v, count() AS source
+      FROM (
+        SELECT d, unit, toString(subject_type) AS cat, '' AS key
+        FROM (
+          SELECT *
+          FROM (
+            SELECT d, tupleElement(t, 1) AS unit, tupleElement(t, 2) AS evaluated_on, tupleElement(t, 3) AS grade, tupleElement(t, 4) AS subject_type
+            FROM (SELECT argMax((toString(reporting_unit), evaluated_on, grade, subject_type), (-toInt32(reporting_unit), _version)) AS t FROM evaluation FINAL GROUP BY reporting_unit, evaluation_id, year)
+            ARRAY JOIN {dates:Array(Date32)} AS d
+          )
+          WHERE has({where_grade:Array(String)}, ifNull(toString(grade), '')) AND ifNull(evaluated_on <= d AND evaluated_on >= toDate32(toStartOfYear(d)), false)
+        )
+      )
+      GROUP BY d, unit, cat
+    ) AS c ON g.d = c.d AND g.unit = c.unit AND g.cat = c.cat
+  ) AS t
+  INNER JOIN (
+    SELECT g.d AS d, g.unit AS unit, g.cat AS cat, toFloat64(ifNull(c.v, 0)) AS v, toUInt64(ifNull(c.source, 0)) AS source
+    FROM (
+      SELECT unit, arrayJoin({dates:Array(Date32)}) AS d, arrayJoin({codes:Array(String)}) AS cat
+      FROM (SELECT DISTINCT unit FROM (SELECT DISTINCT toString(reporting_unit) AS unit FROM evaluation))
+    ) AS g
+    LEFT JOIN (
+      SELECT d, unit, cat, count() AS v, count() AS source
+      FROM (
+        SELECT d, unit, toString(subject_type) AS cat, '' AS key
+        FROM (
+          SELECT *
+          FROM (
+            SELECT d, tupleElement(t, 1) AS unit, tupleElement(t, 2) AS evaluated_on, tupleElement(t, 3) AS subject_type
+            FROM (SELECT argMax((toString(reporting_unit), evaluated_on, subject_type), (-toInt32(reporting_unit), _version)) AS t FROM evaluation FINAL GROUP BY reporting_unit, evaluation_id, year)
+            ARRAY JOIN {dates:Array(Date32)} AS d
+          )
+          WHERE ifNull(evaluated_on <= d AND evaluated_on >= toDate32(toStartOfYear(d)), false)
+        )
+      )
+      GROUP BY d, unit, cat
+    ) AS c ON g.d = c.d AND g.unit = c.unit AND g.cat = c.cat
+  ) AS b ON t.d = b.d AND t.unit = b.unit AND t.cat = b.cat
+)
+WHERE unit IN {units:Array(String)}
+ORDER BY d, unit, cat
+SETTINGS join_use_nulls = 1
+-- codes = ['1','2','3','4']
+-- dates = ['2016-10-31','2016-11-11']
+-- units = ['310000']
+-- where_grade = ['1']

@@ -1,0 +1,52 @@
+SELECT d, unit, cat, n, m, source
+FROM (
+  SELECT d, unit, cat, toNullable(v) AS n, CAST(NULL, 'Nullable(Float64)') AS m, source
+  FROM (
+    SELECT g.d AS d, g.unit AS unit, g.cat AS cat, toFloat64(ifNull(c.v, 0)) AS v, toUInt64(ifNull(c.source, 0)) AS source
+    FROM (
+      SELECT unit, arrayJoin({dates:Array(Date32)}) AS d, arrayJoin(['']) AS cat
+      FROM (SELECT DISTINCT unit FROM (SELECT DISTINCT toString(reporting_unit) AS unit FROM project UNION ALL SELECT DISTINCT toString(reporting_unit) AS unit FROM post))
+    ) AS g
+    LEFT JOIN (
+      SELECT d, unit, '' AS cat, sum(v) AS v, sum(source) AS source
+      FROM (
+        SELECT d, unit, {mode:String} AS cat, sum(toFloat64(amount_fen)) AS v, count() AS source
+        FROM (
+          SELECT *
+          FROM (
+            SELECT d, tupleElement(t, 1) AS unit, tupleElement(t, 2) AS amount_fen, tupleElement(t, 3) AS budget_year, tupleElement(t, 4) AS start_on
+            FROM (SELECT argMax((toString(reporting_unit), amount_fen, budget_year, start_on), (substring(purchaser_uscc, 3, 2) = substring(reporting_unit, 1, 2), -toInt32(reporting_unit), _version)) AS t FROM project FINAL GROUP BY purchaser_uscc, project_id)
+            ARRAY JOIN {dates:Array(Date32)} AS d
+          )
+          WHERE ifNull(start_on <= d, true)
+        )
+        WHERE budget_year = toYear(d)
+        GROUP BY d, unit
+        UNION ALL
+        SELECT d, unit, {mode_2:String} AS cat, sum(toFloat64(unit_price_fen)) AS v, count() AS source
+        FROM (
+          SELECT *
+          FROM (
+            SELECT d, tupleElement(tupleElement(arrayFirst(x -> tupleElement(x, 1) <= d, xs), 3), 1) AS unit, tupleElement(tupleElement(arrayFirst(x -> tupleElement(x, 1) <= d, xs), 3), 2) AS budget_year, tupleElement(tupleElement(arrayFirst(x -> tupleElement(x, 1) <= d, xs), 3), 3) AS start_on, tupleElement(tupleElement(arrayFirst(x -> tupleElement(x, 1) <= d, xs), 3), 4) AS unit_price_fen
+            FROM (SELECT arrayReverseSort(x -> tupleElement(x, 2), groupArray((effective_from, (substring(purchaser_uscc, 3, 2) = substring(reporting_unit, 1, 2), effective_from, -toInt32(reporting_unit), _version), (toString(reporting_unit), budget_year, start_on, unit_price_fen)))) AS xs FROM post FINAL WHERE effective_from <= arrayMax({dates:Array(Date32)}) GROUP BY purchaser_uscc, post_id, budget_year)
+            ARRAY JOIN {dates:Array(Date32)} AS d
+            WHERE arrayExists(x -> tupleElement(x, 1) <= d, xs)
+          )
+          WHERE ifNull(start_on <= d, true)
+        )
+        WHERE budget_year = toYear(d)
+        GROUP BY d, unit
+      )
+      GROUP BY d, unit
+    ) AS c ON g.d = c.d AND g.unit = c.unit AND g.cat = c.cat
+  )
+)
+WHERE unit IN {units:Array(String)}
+ORDER BY d, unit, cat
+SETTINGS join_use_nulls = 1
+-- categories = ['01','02','03']
+-- codes = ['']
+-- dates = ['2016-10-31','2016-11-11']
+-- mode = 1
+-- mode_2 = 2
+-- units = ['310000']

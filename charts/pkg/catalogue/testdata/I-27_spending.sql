@@ -1,0 +1,194 @@
+SELECT d, unit, cat, n, m, source
+FROM (
+  SELECT d, unit, arrayJoin({codes_of:Array(String)}) AS cat, n, m, source
+  FROM (
+    SELECT d, unit, cat, toNullable(v) AS n, CAST(NULL, 'Nullable(Float64)') AS m, source
+    FROM (
+      SELECT g.d AS d, g.unit AS unit, g.cat AS cat, toFloat64(ifNull(c.v, 0)) AS v, toUInt64(ifNull(c.source, 0)) AS source
+      FROM (
+        SELECT unit, arrayJoin({dates:Array(Date32)}) AS d, arrayJoin(['']) AS cat
+        FROM (SELECT DISTINCT unit FROM (SELECT DISTINCT toString(reporting_unit) AS unit FROM project UNION ALL SELECT DISTINCT toString(reporting_unit) AS unit FROM post))
+      ) AS g
+      LEFT JOIN (
+        SELECT d, unit, '' AS cat, sum(v) AS v, sum(source) AS source
+        FROM (
+          SELECT d, unit, {mode:String} AS cat, sum(toFloat64(amount_fen)) AS v, count() AS source
+          FROM (
+            SELECT *
+            FROM (
+              SELECT d, tupleElement(t, 1) AS unit, tupleElement(t, 2) AS amount_fen, tupleElement(t, 3) AS budget_year, tupleElement(t, 4) AS start_on
+              FROM (SELECT argMax((toString(reporting_unit), amount_fen, budget_year, start_on), (substring(purchaser_uscc, 3, 2) = substring(reporting_unit, 1, 2), -toInt32(reporting_unit), _version)) AS t FROM project FINAL GROUP BY purchaser_uscc, project_id)
+              ARRAY JOIN {dates:Array(Date32)} AS d
+            )
+            WHERE ifNull(start_on <= d, true)
+          )
+          WHERE budget_year = toYear(d)
+          GROUP BY d, unit
+          UNION ALL
+          SELECT d, unit, {mode_2:String} AS cat, sum(toFloat64(unit_price_fen)) AS v, count() AS source
+          FROM (
+            SELECT *
+            FROM (
+              SELECT d, tupleElement(tupleElement(arrayFirst(x -> tupleElement(x, 1) <= d, xs), 3), 1) AS unit, tupleElement(tupleElement(arrayFirst(x -> tupleElement(x, 1) <= d, xs), 3), 2) AS budget_year, tupleElement(tupleElement(arrayFirst(x -> tupleElement(x, 1) <= d, xs), 3), 3) AS start_on, tupleElement(tupleElement(arrayFirst(x -> tupleElement(x, 1) <= d, xs), 3), 4) AS unit_price_fen
+              FROM (SELECT arrayReverseSort(x -> tupleElement(x, 2), groupArray((effective_from, (substring(purchaser_uscc, 3, 2) = substring(reporting_unit, 1, 2), effective_from, -toInt32(reporting_unit), _version), (toString(reporting_unit), budget_year, start_on, unit_price_fen)))) AS xs FROM post FINAL WHERE effective_from <= arrayMax({dates:Array(Date32)}) GROUP BY purchaser_uscc, post_id, budget_year)
+              ARRAY JOIN {dates:Array(Date32)} AS d
+              WHERE arrayExists(x -> tupleElement(x, 1) <= d, xs)
+            )
+            WHERE ifNull(start_on <= d, true)
+          )
+          WHERE budget_year = toYear(d)
+          GROUP BY d, unit
+        )
+        GROUP BY d, unit
+      ) AS c ON g.d = c.d AND g.unit = c.unit AND g.cat = c.cat
+    )
+  )
+  UNION ALL
+  SELECT d, unit, arrayJoin({codes_of_2:Array(String)}) AS cat, n, m, source
+  FROM (
+    SELECT t.d AS d, t.unit AS unit, t.cat AS cat, toNullable(t.v) AS n, toNullable(b.v) AS m, t.source + ifNull(b.source, 0) AS source
+    FROM (
+      SELECT g.d AS d, g.unit AS unit, g.cat AS cat, toFloat64(ifNull(c.v, 0)) AS v, toUInt64(ifNull(c.source, 0)) AS source
+      FROM (
+        SELECT unit, arrayJoin({dates:Array(Date32)}) AS d, arrayJoin(['']) AS cat
+        FROM (SELECT DISTINCT unit FROM (SELECT DISTINCT toString(reporting_unit) AS unit FROM project UNION ALL SELECT DISTINCT toString(reporting_unit) AS unit FROM post))
+      ) AS g
+      LEFT JOIN (
+        SELECT d, unit, '' AS cat, sum(v) AS v, sum(source) AS source
+        FROM (
+          SELECT d, unit, {mode:String} AS cat, sum(toFloat64(amount_fen)) AS v, count() AS source
+          FROM (
+            SELECT *
+            FROM (
+              SELECT d, tupleElement(t, 1) AS unit, tupleElement(t, 2) AS amount_fen, tupleElement(t, 3) AS budget_year, tupleElement(t, 4) AS start_on
+              FROM (SELECT argMax((toString(reporting_unit), amount_fen, budget_year, start_on), (substring(purchaser_uscc, 3, 2) = substring(reporting_unit, 1, 2), -toInt32(reporting_unit), _version)) AS t FROM project FINAL GROUP BY purchaser_uscc, project_id)
+              ARRAY JOIN {dates:Array(Date32)} AS d
+            )
+            WHERE ifNull(start_on <= d, true)
+          )
+          WHERE budget_year = toYear(d)
+          GROUP BY d, unit
+          UNION ALL
+          SELECT d, unit, {mode_2:String} AS cat, sum(toFloat64(unit_price_fen)) AS v, count() AS source
+          FROM (
+            SELECT *
+            FROM (
+              SELECT d, tupleElement(tupleElement(arrayFirst(x -> tupleElement(x, 1) <= d, xs), 3), 1) AS unit, tupleElement(tupleElement(arrayFirst(x -> tupleElement(x, 1) <= d, xs), 3), 2) AS budget_year, tupleElement(tupleElement(arrayFirst(x -> tupleElement(x, 1) <= d, xs), 3), 3) AS start_on, tupleElement(tupleElement(arrayFirst(x -> tupleElement(x, 1) <= d, xs), 3), 4) AS unit_price_fen
+              FROM (SELECT arrayReverseSort(x -> tupleElement(x, 2), groupArray((effective_from, (substring(purchaser_uscc, 3, 2) = substring(reporting_unit, 1, 2), effective_from, -toInt32(reporting_unit), _version), (toString(reporting_unit), budget_year, start_on, unit_price_fen)))) AS xs FROM post FINAL WHERE effective_from <= arrayMax({dates:Array(Date32)}) GROUP BY purchaser_uscc, post_id, budget_year)
+              ARRAY JOIN {dates:Array(Date32)} AS d
+              WHERE arrayExists(x -> tupleElement(x, 1) <= d, xs)
+            )
+            WHERE ifNull(start_on <= d, true)
+          )
+          WHERE budget_year = toYear(d)
+          GROUP BY d, unit
+        )
+        GROUP BY d, unit
+      ) AS c ON g.d = c.d AND g.unit = c.unit AND g.cat = c.cat
+    ) AS t
+    INNER JOIN (
+      SELECT d, unit, cat, n AS v, source
+      FROM (
+        SELECT g.d AS d, g.unit AS unit, g.cat AS cat, toFloat64(ifNull(c.n, 0)) AS n, toFloat64(ifNull(c.m, 0)) AS m, toUInt64(ifNull(c.heads, 0)) AS source
+        FROM (
+          SELECT unit, arrayJoin({dates:Array(Date32)}) AS d, arrayJoin(['']) AS cat
+          FROM (SELECT DISTINCT unit FROM (SELECT DISTINCT toString(reporting_unit) AS unit FROM employment))
+        ) AS g
+        LEFT JOIN (
+          SELECT d, unit, cat, n, m, heads
+          FROM (
+            SELECT p.unit AS unit, '' AS cat, sumForEach(p.here) AS ns, sumForEach(p.here) AS ms, sumForEach(p.here) AS hs
+            FROM (
+              SELECT person, tupleElement(s, 2) AS unit, tupleElement(s, 4) AS category, tupleElement(s, 5) AS county,
+                arrayMap(d -> toUInt64(tupleElement(s, 6) <= d AND tupleElement(s, 7) > d
+                  AND NOT arrayExists(o -> o < s AND tupleElement(o, 6) <= d AND tupleElement(o, 7) > d, spells)), {dates:Array(Date32)}) AS here
+              FROM (
+                SELECT id_number_token AS person, groupArray((-toInt32(start_on), toString(reporting_unit), record_id, toString(worker_category), toString(county_code), start_on, ifNull(end_on, toDate32('2299-12-31')))) AS spells
+                FROM employment FINAL
+                WHERE worker_category IN {categories:Array(String)} AND start_on <= arrayMax({dates:Array(Date32)}) AND ifNull(end_on > arrayMin({dates:Array(Date32)}), true)
+                GROUP BY person
+              )
+              ARRAY JOIN spells AS s
+            ) AS p
+            GROUP BY unit, cat
+          )
+          ARRAY JOIN {dates:Array(Date32)} AS d, ns AS n, ms AS m, hs AS heads
+        ) AS c ON g.d = c.d AND g.unit = c.unit AND g.cat = c.cat
+      )
+    ) AS b ON t.d = b.d AND t.unit = b.unit
+  )
+  UNION ALL
+  SELECT d, unit, arrayJoin({codes_of_3:Array(String)}) AS cat, n, m, source
+  FROM (
+    SELECT t.d AS d, t.unit AS unit, t.cat AS cat, toNullable(t.v) AS n, toNullable(b.v) AS m, t.source + ifNull(b.source, 0) AS source
+    FROM (
+      SELECT g.d AS d, g.unit AS unit, g.cat AS cat, toFloat64(ifNull(c.v, 0)) AS v, toUInt64(ifNull(c.source, 0)) AS source
+      FROM (
+        SELECT unit, arrayJoin({dates:Array(Date32)}) AS d, arrayJoin(['']) AS cat
+        FROM (SELECT DISTINCT unit FROM (SELECT DISTINCT toString(reporting_unit) AS unit FROM project UNION ALL SELECT DISTINCT toString(reporting_unit) AS unit FROM post))
+      ) AS g
+      LEFT JOIN (
+        SELECT d, unit, '' AS cat, sum(v) AS v, sum(source) AS source
+        FROM (
+          SELECT d, unit, {mode:String} AS cat, sum(toFloat64(amount_fen)) AS v, count() AS source
+          FROM (
+            SELECT *
+            FROM (
+              SELECT d, tupleElement(t, 1) AS unit, tupleElement(t, 2) AS amount_fen, tupleElement(t, 3) AS budget_year, tupleElement(t, 4) AS start_on
+              FROM (SELECT argMax((toString(reporting_unit), amount_fen, budget_year, start_on), (substring(purchaser_uscc, 3, 2) = substring(reporting_unit, 1, 2), -toInt32(reporting_unit), _version)) AS t FROM project FINAL GROUP BY purchaser_uscc, project_id)
+              ARRAY JOIN {dates:Array(Date32)} AS d
+            )
+            WHERE ifNull(start_on <= d, true)
+          )
+          WHERE budget_year = toYear(d)
+          GROUP BY d, unit
+          UNION ALL
+          SELECT d, unit, {mode_2:String} AS cat, sum(toFloat64(unit_price_fen)) AS v, count() AS source
+          FROM (
+            SELECT *
+            FROM (
+              SELECT d, tupleElement(tupleElement(arrayFirst(x -> tupleElement(x, 1) <= d, xs), 3), 1) AS unit, tupleElement(tupleElement(arrayFirst(x -> tupleElement(x, 1) <= d, xs), 3), 2) AS budget_year, tupleElement(tupleElement(arrayFirst(x -> tupleElement(x, 1) <= d, xs), 3), 3) AS start_on, tupleElement(tupleElement(arrayFirst(x -> tupleElement(x, 1) <= d, xs), 3), 4) AS unit_price_fen
+              FROM (SELECT arrayReverseSort(x -> tupleElement(x, 2), groupArray((effective_from, (substring(purchaser_uscc, 3, 2) = substring(reporting_unit, 1, 2), effective_from, -toInt32(reporting_unit), _version), (toString(reporting_unit), budget_year, start_on, unit_price_fen)))) AS xs FROM post FINAL WHERE effective_from <= arrayMax({dates:Array(Date32)}) GROUP BY purchaser_uscc, post_id, budget_year)
+              ARRAY JOIN {dates:Array(Date32)} AS d
+              WHERE arrayExists(x -> tupleElement(x, 1) <= d, xs)
+            )
+            WHERE ifNull(start_on <= d, true)
+          )
+          WHERE budget_year = toYear(d)
+          GROUP BY d, unit
+        )
+        GROUP BY d, unit
+      ) AS c ON g.d = c.d AND g.unit = c.unit AND g.cat = c.cat
+    ) AS t
+    INNER JOIN (
+      SELECT d, unit, '' AS cat, toFloat64(argMax(total, (month, level))) AS v, argMax(areas, (month, level)) AS source
+      FROM (
+        SELECT d, unit, month, multiIf(endsWith(area, '0000'), 3, endsWith(area, '00'), 2, 1) AS level, sum(x) AS total, count() AS areas
+        FROM (
+          SELECT if(reporting_unit = '000000', concat(substring(division_code, 1, 2), '0000'), toString(reporting_unit)) AS unit,
+            toString(division_code) AS area, period AS month,
+            argMax(population, (reporting_unit != '000000', _version)) AS x
+          FROM context FINAL
+          WHERE population IS NOT NULL AND period <= arrayMax({dates:Array(Date32)})
+          GROUP BY unit, area, month
+        )
+        ARRAY JOIN {dates:Array(Date32)} AS d
+        WHERE month <= d
+        GROUP BY d, unit, month, level
+      )
+      GROUP BY d, unit
+    ) AS b ON t.d = b.d AND t.unit = b.unit
+  )
+)
+WHERE unit IN {units:Array(String)}
+ORDER BY d, unit, cat
+SETTINGS join_use_nulls = 1
+-- categories = ['01','02','03']
+-- codes = ['total','per_worker','per_10k']
+-- codes_of = ['total']
+-- codes_of_2 = ['per_worker']
+-- codes_of_3 = ['per_10k']
+-- dates = ['2016-10-31','2016-11-11']
+-- mode = 1
+-- mode_2 = 2
+-- units = ['310000']

@@ -1,0 +1,59 @@
+SELECT d, unit, cat, n, m, source
+FROM (
+  SELECT t.d AS d, t.unit AS unit, t.cat AS cat, toNullable(t.v) AS n, toNullable(b.v) AS m, t.source + ifNull(b.source, 0) AS source
+  FROM (
+    SELECT g.d AS d, g.unit AS unit, g.cat AS cat, toFloat64(ifNull(c.v, 0)) AS v, toUInt64(ifNull(c.source, 0)) AS source
+    FROM (
+      SELECT unit, arrayJoin({dates:Array(Date32)}) AS d, arrayJoin({codes:Array(String)}) AS cat
+      FROM (SELECT DISTINCT unit FROM (SELECT DISTINCT toString(reporting_unit) AS unit FROM post))
+    ) AS g
+    LEFT JOIN (
+      SELECT d, unit, cat, count() AS v, count() AS source
+      FROM (
+        SELECT d, unit, toString(fund_source) AS cat, '' AS key
+        FROM (
+          SELECT *
+          FROM (
+            SELECT d, tupleElement(tupleElement(arrayFirst(x -> tupleElement(x, 1) <= d, xs), 3), 1) AS unit, tupleElement(tupleElement(arrayFirst(x -> tupleElement(x, 1) <= d, xs), 3), 2) AS end_on, tupleElement(tupleElement(arrayFirst(x -> tupleElement(x, 1) <= d, xs), 3), 3) AS filled, tupleElement(tupleElement(arrayFirst(x -> tupleElement(x, 1) <= d, xs), 3), 4) AS fund_source, tupleElement(tupleElement(arrayFirst(x -> tupleElement(x, 1) <= d, xs), 3), 5) AS start_on
+            FROM (SELECT arrayReverseSort(x -> tupleElement(x, 2), groupArray((effective_from, (substring(purchaser_uscc, 3, 2) = substring(reporting_unit, 1, 2), effective_from, -toInt32(reporting_unit), _version), (toString(reporting_unit), end_on, filled, fund_source, start_on)))) AS xs FROM post FINAL WHERE effective_from <= arrayMax({dates:Array(Date32)}) GROUP BY purchaser_uscc, post_id, budget_year)
+            ARRAY JOIN {dates:Array(Date32)} AS d
+            WHERE arrayExists(x -> tupleElement(x, 1) <= d, xs)
+          )
+          WHERE has({where_filled:Array(String)}, ifNull(toString(filled), '')) AND ifNull(start_on <= d, true) AND ifNull(end_on >= d, true)
+        )
+      )
+      GROUP BY d, unit, cat
+    ) AS c ON g.d = c.d AND g.unit = c.unit AND g.cat = c.cat
+  ) AS t
+  INNER JOIN (
+    SELECT g.d AS d, g.unit AS unit, g.cat AS cat, toFloat64(ifNull(c.v, 0)) AS v, toUInt64(ifNull(c.source, 0)) AS source
+    FROM (
+      SELECT unit, arrayJoin({dates:Array(Date32)}) AS d, arrayJoin({codes:Array(String)}) AS cat
+      FROM (SELECT DISTINCT unit FROM (SELECT DISTINCT toString(reporting_unit) AS unit FROM post))
+    ) AS g
+    LEFT JOIN (
+      SELECT d, unit, cat, count() AS v, count() AS source
+      FROM (
+        SELECT d, unit, toString(fund_source) AS cat, '' AS key
+        FROM (
+          SELECT *
+          FROM (
+            SELECT d, tupleElement(tupleElement(arrayFirst(x -> tupleElement(x, 1) <= d, xs), 3), 1) AS unit, tupleElement(tupleElement(arrayFirst(x -> tupleElement(x, 1) <= d, xs), 3), 2) AS end_on, tupleElement(tupleElement(arrayFirst(x -> tupleElement(x, 1) <= d, xs), 3), 3) AS fund_source, tupleElement(tupleElement(arrayFirst(x -> tupleElement(x, 1) <= d, xs), 3), 4) AS start_on
+            FROM (SELECT arrayReverseSort(x -> tupleElement(x, 2), groupArray((effective_from, (substring(purchaser_uscc, 3, 2) = substring(reporting_unit, 1, 2), effective_from, -toInt32(reporting_unit), _version), (toString(reporting_unit), end_on, fund_source, start_on)))) AS xs FROM post FINAL WHERE effective_from <= arrayMax({dates:Array(Date32)}) GROUP BY purchaser_uscc, post_id, budget_year)
+            ARRAY JOIN {dates:Array(Date32)} AS d
+            WHERE arrayExists(x -> tupleElement(x, 1) <= d, xs)
+          )
+          WHERE ifNull(start_on <= d, true) AND ifNull(end_on >= d, true)
+        )
+      )
+      GROUP BY d, unit, cat
+    ) AS c ON g.d = c.d AND g.unit = c.unit AND g.cat = c.cat
+  ) AS b ON t.d = b.d AND t.unit = b.unit AND t.cat = b.cat
+)
+WHERE unit IN {units:Array(String)}
+ORDER BY d, unit, cat
+SETTINGS join_use_nulls = 1
+-- codes = ['01','02','03','04','05','06','09']
+-- dates = ['2016-10-31','2016-11-11']
+-- units = ['310000']
+-- where_filled = ['false']

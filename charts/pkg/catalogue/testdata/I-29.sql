@@ -1,0 +1,67 @@
+SELECT d, unit, cat, n, m, source
+FROM (
+  SELECT t.d AS d, t.unit AS unit, t.cat AS cat, toNullable(t.v) AS n, toNullable(b.v) AS m, t.source + ifNull(b.source, 0) AS source
+  FROM (
+    SELECT g.d AS d, g.unit AS unit, g.cat AS cat, toFloat64(ifNull(c.v, 0)) AS v, toUInt64(ifNull(c.source, 0)) AS source
+    FROM (
+      SELECT unit, arrayJoin({dates:Array(Date32)}) AS d, arrayJoin(['']) AS cat
+      FROM (SELECT DISTINCT unit FROM (SELECT DISTINCT toString(reporting_unit) AS unit FROM employment))
+    ) AS g
+    LEFT JOIN (
+      SELECT d, unit, cat, uniqExact(person) AS v, uniqExact(person) AS source
+      FROM (
+        SELECT person, tupleElement(s, 1) AS unit, '' AS cat, tupleElement(s, 3) AS day
+        FROM (
+          SELECT id_number_token AS person, groupArray((toString(reporting_unit), start_on, ifNull(end_on, toDate32('2299-12-31')), toString(leave_reason))) AS spells
+          FROM employment FINAL
+          WHERE worker_category IN {categories:Array(String)} AND ifNull(end_on >= addDays(addMonths(arrayMin({dates:Array(Date32)}), -12), 1), true)
+          GROUP BY person
+        )
+        ARRAY JOIN spells AS s
+        WHERE tupleElement(s, 3) < toDate32('2299-12-31') AND NOT has({reasons:Array(String)}, tupleElement(s, 4))
+          AND NOT arrayExists(o -> tupleElement(o, 1) = tupleElement(s, 1) AND tupleElement(o, 2) <= tupleElement(s, 3) AND tupleElement(o, 3) > tupleElement(s, 3), spells)
+      )
+      ARRAY JOIN {dates:Array(Date32)} AS d
+      WHERE day <= d AND day >= addDays(addMonths(d, -12), 1)
+      GROUP BY d, unit, cat
+    ) AS c ON g.d = c.d AND g.unit = c.unit AND g.cat = c.cat
+  ) AS t
+  INNER JOIN (
+    SELECT g.d AS d, g.unit AS unit, g.cat AS cat, toFloat64(ifNull(c.v, 0)) AS v, toUInt64(ifNull(c.source, 0)) AS source
+    FROM (
+      SELECT unit, arrayJoin({dates:Array(Date32)}) AS d, arrayJoin(['']) AS cat
+      FROM (SELECT DISTINCT unit FROM (SELECT DISTINCT toString(reporting_unit) AS unit FROM employment))
+    ) AS g
+    LEFT JOIN (
+      SELECT d, unit, '' AS cat, sum(n) / 13 AS v, toUInt64(sum(n)) AS source
+      FROM (
+        SELECT unit, i, count() AS n
+        FROM (
+          SELECT person, arrayMap(d -> tupleElement(arrayFirst(o -> tupleElement(o, 6) <= d AND tupleElement(o, 7) > d, arraySort(spells)), 2), {stock_dates:Array(Date32)}) AS places
+          FROM (
+            SELECT id_number_token AS person, groupArray((-toInt32(start_on), toString(reporting_unit), record_id, toString(worker_category), toString(county_code), start_on, ifNull(end_on, toDate32('2299-12-31')))) AS spells
+            FROM employment FINAL
+            WHERE worker_category IN {categories:Array(String)} AND start_on <= arrayMax({stock_dates:Array(Date32)}) AND ifNull(end_on > arrayMin({stock_dates:Array(Date32)}), true)
+            GROUP BY person
+          )
+        )
+        ARRAY JOIN places AS unit, arrayEnumerate(places) AS i
+        WHERE unit != ''
+        GROUP BY unit, i
+      )
+      ARRAY JOIN {dates:Array(Date32)} AS d, {stock_at:Array(Array(UInt32))} AS wanted
+      WHERE has(wanted, i)
+      GROUP BY d, unit
+    ) AS c ON g.d = c.d AND g.unit = c.unit AND g.cat = c.cat
+  ) AS b ON t.d = b.d AND t.unit = b.unit
+)
+WHERE unit IN {units:Array(String)}
+ORDER BY d, unit, cat
+SETTINGS join_use_nulls = 1
+-- categories = ['01','02','03']
+-- codes = ['']
+-- dates = ['2016-10-31','2016-11-11']
+-- reasons = ['03']
+-- stock_at = [[13,12,11,10,9,8,7,6,5,4,3,2,1],[14,13,12,11,10,9,8,7,6,5,4,3,2]]
+-- stock_dates = ['2015-10-31','2015-11-30','2015-12-31','2016-01-31','2016-02-29','2016-03-31','2016-04-30','2016-05-31','2016-06-30','2016-07-31','2016-08-31','2016-09-30','2016-10-31','2016-11-11']
+-- units = ['310000']

@@ -1,0 +1,83 @@
+SELECT d, unit, cat, n, m, source
+FROM (
+  SELECT t.d AS d, t.unit AS unit, t.cat AS cat, toNullable(t.v) AS n, toNullable(b.v) AS m, t.source + ifNull(b.source, 0) AS source
+  FROM (
+    SELECT d, unit, '' AS cat, toFloat64(countIf((d, area) IN (
+      SELECT d, toString(division_code) AS area FROM (
+        SELECT *
+        FROM (
+          SELECT d, tupleElement(tupleElement(arrayFirst(x -> tupleElement(x, 1) <= d, xs), 3), 1) AS unit, tupleElement(tupleElement(arrayFirst(x -> tupleElement(x, 1) <= d, xs), 3), 2) AS adjust_rule, tupleElement(tupleElement(arrayFirst(x -> tupleElement(x, 1) <= d, xs), 3), 3) AS division_code
+          FROM (SELECT arrayReverseSort(x -> tupleElement(x, 2), groupArray((effective_from, (effective_from, -toInt32(reporting_unit), _version), (toString(reporting_unit), adjust_rule, division_code)))) AS xs FROM pay_standard FINAL WHERE effective_from <= arrayMax({dates:Array(Date32)}) GROUP BY division_code, cert_level)
+          ARRAY JOIN {dates:Array(Date32)} AS d
+          WHERE arrayExists(x -> tupleElement(x, 1) <= d, xs)
+        )
+        WHERE has({where_adjust_rule:Array(String)}, ifNull(toString(adjust_rule), ''))
+      )
+    ) OR (d, concat(substring(area, 1, 4), '00')) IN (
+      SELECT d, toString(division_code) AS area FROM (
+        SELECT *
+        FROM (
+          SELECT d, tupleElement(tupleElement(arrayFirst(x -> tupleElement(x, 1) <= d, xs), 3), 1) AS unit, tupleElement(tupleElement(arrayFirst(x -> tupleElement(x, 1) <= d, xs), 3), 2) AS adjust_rule, tupleElement(tupleElement(arrayFirst(x -> tupleElement(x, 1) <= d, xs), 3), 3) AS division_code
+          FROM (SELECT arrayReverseSort(x -> tupleElement(x, 2), groupArray((effective_from, (effective_from, -toInt32(reporting_unit), _version), (toString(reporting_unit), adjust_rule, division_code)))) AS xs FROM pay_standard FINAL WHERE effective_from <= arrayMax({dates:Array(Date32)}) GROUP BY division_code, cert_level)
+          ARRAY JOIN {dates:Array(Date32)} AS d
+          WHERE arrayExists(x -> tupleElement(x, 1) <= d, xs)
+        )
+        WHERE has({where_adjust_rule:Array(String)}, ifNull(toString(adjust_rule), ''))
+      )
+    ) OR (d, concat(substring(area, 1, 2), '0000')) IN (
+      SELECT d, toString(division_code) AS area FROM (
+        SELECT *
+        FROM (
+          SELECT d, tupleElement(tupleElement(arrayFirst(x -> tupleElement(x, 1) <= d, xs), 3), 1) AS unit, tupleElement(tupleElement(arrayFirst(x -> tupleElement(x, 1) <= d, xs), 3), 2) AS adjust_rule, tupleElement(tupleElement(arrayFirst(x -> tupleElement(x, 1) <= d, xs), 3), 3) AS division_code
+          FROM (SELECT arrayReverseSort(x -> tupleElement(x, 2), groupArray((effective_from, (effective_from, -toInt32(reporting_unit), _version), (toString(reporting_unit), adjust_rule, division_code)))) AS xs FROM pay_standard FINAL WHERE effective_from <= arrayMax({dates:Array(Date32)}) GROUP BY division_code, cert_level)
+          ARRAY JOIN {dates:Array(Date32)} AS d
+          WHERE arrayExists(x -> tupleElement(x, 1) <= d, xs)
+        )
+        WHERE has({where_adjust_rule:Array(String)}, ifNull(toString(adjust_rule), ''))
+      )
+    ))) AS v, count() AS source
+    FROM (
+      SELECT d, unit, area, x
+      FROM (
+        SELECT d, unit, area, x, month, max(month) OVER (PARTITION BY d, unit) AS latest
+        FROM (
+          SELECT if(reporting_unit = '000000', concat(substring(division_code, 1, 2), '0000'), toString(reporting_unit)) AS unit,
+            toString(division_code) AS area, period AS month,
+            argMax(registered_users, (reporting_unit != '000000', _version)) AS x
+          FROM context FINAL
+          WHERE registered_users IS NOT NULL AND period <= arrayMax({dates:Array(Date32)}) AND NOT endsWith(division_code, '00')
+          GROUP BY unit, area, month
+        )
+        ARRAY JOIN {dates:Array(Date32)} AS d
+        WHERE month <= d
+      )
+      WHERE month = latest
+    )
+    GROUP BY d, unit
+  ) AS t
+  INNER JOIN (
+    SELECT d, unit, '' AS cat, toFloat64(argMax(total, (month, level))) AS v, argMax(areas, (month, level)) AS source
+    FROM (
+      SELECT d, unit, month, multiIf(endsWith(area, '0000'), 3, endsWith(area, '00'), 2, 1) AS level, sum(x) AS total, count() AS areas
+      FROM (
+        SELECT if(reporting_unit = '000000', concat(substring(division_code, 1, 2), '0000'), toString(reporting_unit)) AS unit,
+          toString(division_code) AS area, period AS month,
+          argMax(county_total, (reporting_unit != '000000', _version)) AS x
+        FROM context FINAL
+        WHERE county_total IS NOT NULL AND period <= arrayMax({dates:Array(Date32)})
+        GROUP BY unit, area, month
+      )
+      ARRAY JOIN {dates:Array(Date32)} AS d
+      WHERE month <= d
+      GROUP BY d, unit, month, level
+    )
+    GROUP BY d, unit
+  ) AS b ON t.d = b.d AND t.unit = b.unit
+)
+WHERE unit IN {units:Array(String)}
+ORDER BY d, unit, cat
+SETTINGS join_use_nulls = 1
+-- codes = ['']
+-- dates = ['2016-10-31','2016-11-11']
+-- units = ['310000']
+-- where_adjust_rule = ['true']

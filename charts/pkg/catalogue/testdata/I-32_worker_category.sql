@@ -1,0 +1,58 @@
+SELECT d, unit, cat, n, m, source
+FROM (
+  SELECT t.d AS d, t.unit AS unit, t.cat AS cat, toNullable(t.v) AS n, toNullable(b.v) AS m, t.source + ifNull(b.source, 0) AS source
+  FROM (
+    SELECT g.d AS d, g.unit AS unit, g.cat AS cat, toFloat64(ifNull(c.v, 0)) AS v, toUInt64(ifNull(c.source, 0)) AS source
+    FROM (
+      SELECT unit, arrayJoin({dates:Array(Date32)}) AS d, arrayJoin({codes:Array(String)}) AS cat
+      FROM (SELECT DISTINCT unit FROM (SELECT DISTINCT toString(reporting_unit) AS unit FROM employment))
+    ) AS g
+    LEFT JOIN (
+      SELECT d, unit, cat, count() AS v, count() AS source
+      FROM (
+        SELECT d, unit, toString(worker_category) AS cat, '' AS key
+        FROM (
+          SELECT *
+          FROM (
+            SELECT d, tupleElement(t, 1) AS unit, tupleElement(t, 2) AS end_on, tupleElement(t, 3) AS social_insurance, tupleElement(t, 4) AS start_on, tupleElement(t, 5) AS worker_category
+            FROM (SELECT argMax((toString(reporting_unit), end_on, social_insurance, start_on, worker_category), (-toInt32(reporting_unit), _version)) AS t FROM employment FINAL GROUP BY id_number_token, employer_uscc, start_on)
+            ARRAY JOIN {dates:Array(Date32)} AS d
+          )
+          WHERE has({where_social_insurance:Array(String)}, ifNull(toString(social_insurance), '')) AND ifNull(start_on <= d, true) AND ifNull(end_on > d, true)
+        )
+      )
+      GROUP BY d, unit, cat
+    ) AS c ON g.d = c.d AND g.unit = c.unit AND g.cat = c.cat
+  ) AS t
+  INNER JOIN (
+    SELECT g.d AS d, g.unit AS unit, g.cat AS cat, toFloat64(ifNull(c.v, 0)) AS v, toUInt64(ifNull(c.source, 0)) AS source
+    FROM (
+      SELECT unit, arrayJoin({dates:Array(Date32)}) AS d, arrayJoin({codes:Array(String)}) AS cat
+      FROM (SELECT DISTINCT unit FROM (SELECT DISTINCT toString(reporting_unit) AS unit FROM employment))
+    ) AS g
+    LEFT JOIN (
+      SELECT d, unit, cat, count() AS v, count() AS source
+      FROM (
+        SELECT d, unit, toString(worker_category) AS cat, '' AS key
+        FROM (
+          SELECT *
+          FROM (
+            SELECT d, tupleElement(t, 1) AS unit, tupleElement(t, 2) AS end_on, tupleElement(t, 3) AS social_insurance, tupleElement(t, 4) AS start_on, tupleElement(t, 5) AS worker_category
+            FROM (SELECT argMax((toString(reporting_unit), end_on, social_insurance, start_on, worker_category), (-toInt32(reporting_unit), _version)) AS t FROM employment FINAL GROUP BY id_number_token, employer_uscc, start_on)
+            ARRAY JOIN {dates:Array(Date32)} AS d
+          )
+          WHERE ifNull(toString(social_insurance), '') != '' AND ifNull(start_on <= d, true) AND ifNull(end_on > d, true)
+        )
+      )
+      GROUP BY d, unit, cat
+    ) AS c ON g.d = c.d AND g.unit = c.unit AND g.cat = c.cat
+  ) AS b ON t.d = b.d AND t.unit = b.unit AND t.cat = b.cat
+)
+WHERE unit IN {units:Array(String)}
+ORDER BY d, unit, cat
+SETTINGS join_use_nulls = 1
+-- categories = ['01','02','03']
+-- codes = ['01','02','03']
+-- dates = ['2016-10-31','2016-11-11']
+-- units = ['310000']
+-- where_social_insurance = ['true']

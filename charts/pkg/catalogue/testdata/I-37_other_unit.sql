@@ -1,0 +1,75 @@
+SELECT d, unit, cat, n, m, source
+FROM (
+  SELECT t.d AS d, t.unit AS unit, t.cat AS cat, toNullable(t.v) AS n, toNullable(b.v) AS m, t.source + ifNull(b.source, 0) AS source
+  FROM (
+    SELECT d, unit, cat, n AS v, source
+    FROM (
+      SELECT g.d AS d, g.unit AS unit, g.cat AS cat, toFloat64(ifNull(c.n, 0)) AS n, toFloat64(ifNull(c.m, 0)) AS m, toUInt64(ifNull(c.heads, 0)) AS source
+      FROM (
+        SELECT unit, arrayJoin({dates:Array(Date32)}) AS d, arrayJoin({codes:Array(String)}) AS cat
+        FROM (SELECT DISTINCT unit FROM (SELECT DISTINCT toString(reporting_unit) AS unit FROM employment))
+      ) AS g
+      LEFT JOIN (
+        SELECT d, unit, code AS cat, ns_of AS n, ms_of AS m, heads_of AS heads FROM (
+          SELECT d, unit, arrayJoin(cat) AS code, sum(n) AS ns_of, sum(m) AS ms_of, sum(heads) AS heads_of
+          FROM (
+            SELECT p.unit AS unit, p.others AS cats, arrayMap((h, o) -> if(h > 0 AND notEmpty(o), toFloat64(1), 0), p.here, p.others) AS ns, p.here AS ms, p.here AS hs
+            FROM (
+              SELECT person, tupleElement(s, 2) AS unit, tupleElement(s, 4) AS category, tupleElement(s, 5) AS county,
+                arrayMap(d -> toUInt64(tupleElement(s, 6) <= d AND tupleElement(s, 7) > d
+                  AND NOT arrayExists(o -> o < s AND tupleElement(o, 6) <= d AND tupleElement(o, 7) > d, spells)), {dates:Array(Date32)}) AS here,
+                arrayMap(d -> arrayDistinct(arrayMap(o -> tupleElement(o, 2), arrayFilter(o -> tupleElement(o, 2) != tupleElement(s, 2) AND tupleElement(o, 6) <= d AND tupleElement(o, 7) > d, spells))), {dates:Array(Date32)}) AS others
+              FROM (
+                SELECT id_number_token AS person, groupArray((-toInt32(start_on), toString(reporting_unit), record_id, toString(worker_category), toString(county_code), start_on, ifNull(end_on, toDate32('2299-12-31')))) AS spells
+                FROM employment FINAL
+                WHERE worker_category IN {categories:Array(String)} AND start_on <= arrayMax({dates:Array(Date32)}) AND ifNull(end_on > arrayMin({dates:Array(Date32)}), true)
+                GROUP BY person
+              )
+              ARRAY JOIN spells AS s
+            ) AS p
+          )
+          ARRAY JOIN {dates:Array(Date32)} AS d, cats AS cat, ns AS n, ms AS m, hs AS heads
+          WHERE heads > 0
+          GROUP BY d, unit, code
+        )
+      ) AS c ON g.d = c.d AND g.unit = c.unit AND g.cat = c.cat
+    )
+  ) AS t
+  INNER JOIN (
+    SELECT d, unit, cat, n AS v, source
+    FROM (
+      SELECT g.d AS d, g.unit AS unit, g.cat AS cat, toFloat64(ifNull(c.n, 0)) AS n, toFloat64(ifNull(c.m, 0)) AS m, toUInt64(ifNull(c.heads, 0)) AS source
+      FROM (
+        SELECT unit, arrayJoin({dates:Array(Date32)}) AS d, arrayJoin(['']) AS cat
+        FROM (SELECT DISTINCT unit FROM (SELECT DISTINCT toString(reporting_unit) AS unit FROM employment))
+      ) AS g
+      LEFT JOIN (
+        SELECT d, unit, cat, n, m, heads
+        FROM (
+          SELECT p.unit AS unit, '' AS cat, sumForEach(p.here) AS ns, sumForEach(p.here) AS ms, sumForEach(p.here) AS hs
+          FROM (
+            SELECT person, tupleElement(s, 2) AS unit, tupleElement(s, 4) AS category, tupleElement(s, 5) AS county,
+              arrayMap(d -> toUInt64(tupleElement(s, 6) <= d AND tupleElement(s, 7) > d
+                AND NOT arrayExists(o -> o < s AND tupleElement(o, 6) <= d AND tupleElement(o, 7) > d, spells)), {dates:Array(Date32)}) AS here
+            FROM (
+              SELECT id_number_token AS person, groupArray((-toInt32(start_on), toString(reporting_unit), record_id, toString(worker_category), toString(county_code), start_on, ifNull(end_on, toDate32('2299-12-31')))) AS spells
+              FROM employment FINAL
+              WHERE worker_category IN {categories:Array(String)} AND start_on <= arrayMax({dates:Array(Date32)}) AND ifNull(end_on > arrayMin({dates:Array(Date32)}), true)
+              GROUP BY person
+            )
+            ARRAY JOIN spells AS s
+          ) AS p
+          GROUP BY unit, cat
+        )
+        ARRAY JOIN {dates:Array(Date32)} AS d, ns AS n, ms AS m, hs AS heads
+      ) AS c ON g.d = c.d AND g.unit = c.unit AND g.cat = c.cat
+    )
+  ) AS b ON t.d = b.d AND t.unit = b.unit
+)
+WHERE unit IN {units:Array(String)}
+ORDER BY d, unit, cat
+SETTINGS join_use_nulls = 1
+-- categories = ['01','02','03']
+-- codes = ['110000','120000','130000','140000','150000','210000','220000','230000','310000','320000','330000','340000','350000','360000','370000','410000','420000','430000','440000','450000','460000','500000','510000','520000','530000','540000','610000','620000','630000','640000','650000','660000']
+-- dates = ['2016-10-31','2016-11-11']
+-- units = ['310000']

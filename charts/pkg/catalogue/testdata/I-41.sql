@@ -1,0 +1,59 @@
+SELECT d, unit, cat, n, m, source
+FROM (
+  SELECT t.d AS d, t.unit AS unit, t.cat AS cat, toNullable(t.v) AS n, toNullable(b.v) AS m, t.source + ifNull(b.source, 0) AS source
+  FROM (
+    SELECT g.d AS d, g.unit AS unit, g.cat AS cat, toFloat64(ifNull(c.v, 0)) AS v, toUInt64(ifNull(c.source, 0)) AS source
+    FROM (
+      SELECT unit, arrayJoin({dates:Array(Date32)}) AS d, arrayJoin(['']) AS cat
+      FROM (SELECT DISTINCT unit FROM (SELECT DISTINCT toString(reporting_unit) AS unit FROM demo_site))
+    ) AS g
+    LEFT JOIN (
+      SELECT d, unit, cat, count() AS v, count() AS source
+      FROM (
+        SELECT d, unit, '' AS cat, '' AS key
+        FROM (
+          SELECT *
+          FROM (
+            SELECT d, tupleElement(tupleElement(arrayFirst(x -> tupleElement(x, 1) <= d, xs), 3), 1) AS unit, tupleElement(tupleElement(arrayFirst(x -> tupleElement(x, 1) <= d, xs), 3), 2) AS reviewed_on, tupleElement(tupleElement(arrayFirst(x -> tupleElement(x, 1) <= d, xs), 3), 3) AS status
+            FROM (SELECT arrayReverseSort(x -> tupleElement(x, 2), groupArray((effective_from, (effective_from, -toInt32(reporting_unit), _version), (toString(reporting_unit), reviewed_on, status)))) AS xs FROM demo_site FINAL WHERE effective_from <= arrayMax({dates:Array(Date32)}) GROUP BY reporting_unit, site_id)
+            ARRAY JOIN {dates:Array(Date32)} AS d
+            WHERE arrayExists(x -> tupleElement(x, 1) <= d, xs)
+          )
+          WHERE has({where_status:Array(String)}, ifNull(toString(status), '')) AND ifNull(reviewed_on <= d AND reviewed_on >= addDays(addMonths(d, -36), 1), false)
+        )
+      )
+      GROUP BY d, unit, cat
+    ) AS c ON g.d = c.d AND g.unit = c.unit AND g.cat = c.cat
+  ) AS t
+  INNER JOIN (
+    SELECT g.d AS d, g.unit AS unit, g.cat AS cat, toFloat64(ifNull(c.v, 0)) AS v, toUInt64(ifNull(c.source, 0)) AS source
+    FROM (
+      SELECT unit, arrayJoin({dates:Array(Date32)}) AS d, arrayJoin(['']) AS cat
+      FROM (SELECT DISTINCT unit FROM (SELECT DISTINCT toString(reporting_unit) AS unit FROM demo_site))
+    ) AS g
+    LEFT JOIN (
+      SELECT d, unit, cat, count() AS v, count() AS source
+      FROM (
+        SELECT d, unit, '' AS cat, '' AS key
+        FROM (
+          SELECT *
+          FROM (
+            SELECT d, tupleElement(tupleElement(arrayFirst(x -> tupleElement(x, 1) <= d, xs), 3), 1) AS unit, tupleElement(tupleElement(arrayFirst(x -> tupleElement(x, 1) <= d, xs), 3), 2) AS status
+            FROM (SELECT arrayReverseSort(x -> tupleElement(x, 2), groupArray((effective_from, (effective_from, -toInt32(reporting_unit), _version), (toString(reporting_unit), status)))) AS xs FROM demo_site FINAL WHERE effective_from <= arrayMax({dates:Array(Date32)}) GROUP BY reporting_unit, site_id)
+            ARRAY JOIN {dates:Array(Date32)} AS d
+            WHERE arrayExists(x -> tupleElement(x, 1) <= d, xs)
+          )
+          WHERE has({where_status:Array(String)}, ifNull(toString(status), ''))
+        )
+      )
+      GROUP BY d, unit, cat
+    ) AS c ON g.d = c.d AND g.unit = c.unit AND g.cat = c.cat
+  ) AS b ON t.d = b.d AND t.unit = b.unit
+)
+WHERE unit IN {units:Array(String)}
+ORDER BY d, unit, cat
+SETTINGS join_use_nulls = 1
+-- codes = ['']
+-- dates = ['2016-10-31','2016-11-11']
+-- units = ['310000']
+-- where_status = ['2','3']

@@ -1,0 +1,41 @@
+SELECT d, unit, cat, n, m, source
+FROM (
+  SELECT t.d AS d, t.unit AS unit, t.cat AS cat, toNullable(t.v) AS n, toNullable(b.v) AS m, t.source + ifNull(b.source, 0) AS source
+  FROM (
+    SELECT g.d AS d, g.unit AS unit, g.cat AS cat, toFloat64(ifNull(c.v, 0)) AS v, toUInt64(ifNull(c.source, 0)) AS source
+    FROM (
+      SELECT unit, arrayJoin({dates:Array(Date32)}) AS d, arrayJoin(['']) AS cat
+      FROM (SELECT DISTINCT unit FROM (SELECT DISTINCT toString(reporting_unit) AS unit FROM policy_doc))
+    ) AS g
+    LEFT JOIN (
+      SELECT d, unit, cat, uniqExact(key) AS v, count() AS source
+      FROM (
+        SELECT d, unit, '' AS cat, [toString(arrayJoin(topics))] AS key
+        FROM (
+          SELECT *
+          FROM (
+            SELECT d, tupleElement(t, 1) AS unit, tupleElement(t, 2) AS issued_on, tupleElement(t, 3) AS repealed_on, tupleElement(t, 4) AS topics
+            FROM (SELECT argMax((toString(reporting_unit), issued_on, repealed_on, topics), (-toInt32(reporting_unit), _version)) AS t FROM policy_doc FINAL GROUP BY reporting_unit, doc_no)
+            ARRAY JOIN {dates:Array(Date32)} AS d
+          )
+          WHERE ifNull(issued_on <= d, true) AND ifNull(repealed_on > d, true)
+        )
+      )
+      GROUP BY d, unit, cat
+    ) AS c ON g.d = c.d AND g.unit = c.unit AND g.cat = c.cat
+  ) AS t
+  INNER JOIN (
+    SELECT d, unit, cat, {factor:Float64} AS v, toUInt64(0) AS source
+    FROM (
+      SELECT unit, arrayJoin({dates:Array(Date32)}) AS d, arrayJoin(['']) AS cat
+      FROM (SELECT DISTINCT unit FROM (SELECT DISTINCT toString(reporting_unit) AS unit FROM policy_doc))
+    )
+  ) AS b ON t.d = b.d AND t.unit = b.unit
+)
+WHERE unit IN {units:Array(String)}
+ORDER BY d, unit, cat
+SETTINGS join_use_nulls = 1
+-- codes = ['']
+-- dates = ['2016-10-31','2016-11-11']
+-- factor = 6
+-- units = ['310000']
