@@ -5,6 +5,8 @@
 //
 //	go run ./bench/wholepath --records 2000000 --partitions 12 --duplicates 10
 //
+//	go run ./bench/wholepath --latency 1000,25000 --for 60s
+//
 // Lists make a matrix, a line each:
 //
 //	go run ./bench/wholepath --formats json,csv,arrow --partitions 1,4,12 --duplicates 0,10,50
@@ -69,10 +71,15 @@ func run(ctx context.Context) (err error) {
 	flag.BoolVar(&all.kfake, "kfake", false, "use the embedded broker in place of Apache Kafka")
 	flag.BoolVar(&all.alone, "alone", false, "leave ClickHouse's Kafka engine out")
 	flag.IntVar(&all.records, "records", 2_000_000, "how many records")
+	rates := flag.String("latency", "", "records a second, a list: measure the time from push to query at these rates instead")
+	span := flag.Duration("for", 30*time.Second, "with --latency: how long each rate is held")
 	flag.Parse()
 	all.flags = strings.Fields(*more)
 	if all.lib, err = fetch.LibCHDB(ctx); err != nil {
 		return err
+	}
+	if *rates != "" {
+		return latencies(ctx, all, *partitions, *rates, *span)
 	}
 	fmt.Println("CPU seconds a million records; server + merges is 8 seconds later; engine is ClickHouse's own Kafka engine into one bare table.")
 	fmt.Println("| format | partitions | duplicates | worker | server | + merges | sum | engine | ratio | records/s | worker MB | server MB |")
@@ -95,6 +102,26 @@ func run(ctx context.Context) (err error) {
 					return err
 				}
 			}
+		}
+	}
+	return nil
+}
+
+// latencies measures a list of rates.
+func latencies(ctx context.Context, b bench, partitions, rates string, span time.Duration) (err error) {
+	if b.partitions, err = strconv.Atoi(partitions); err != nil {
+		return fmt.Errorf("--latency takes one number of partitions: %w", err)
+	}
+	fmt.Println("Seconds from the begin of a send until a query of the current table sees the record.")
+	fmt.Println("| records/s | probes | p50 | p99 | longest | worker MB | server MB |")
+	fmt.Println("|---|---|---|---|---|---|---|")
+	for _, r := range strings.Split(rates, ",") {
+		rate, err := strconv.Atoi(r)
+		if err != nil {
+			return fmt.Errorf("--latency: %w", err)
+		}
+		if err := b.latency(ctx, rate, span); err != nil {
+			return err
 		}
 	}
 	return nil
@@ -233,8 +260,8 @@ func (b *bench) measure(ctx context.Context, load func(context.Context, *engine.
 	return c, stop()
 }
 
-// worker loads the topic with bin/duiwu, built from this tree.
-func (b *bench) worker(ctx context.Context, e *engine.Engine) (int, func() error, error) {
+// startWorker builds duiwu from this tree, makes the tables, and starts a worker.
+func (b *bench) startWorker(ctx context.Context, e *engine.Engine) (pid int, stop func() error, err error) {
 	duiwu := filepath.Join(b.dir, "duiwu")
 	if text, err := exec.CommandContext(ctx, "go", "build", "-o", duiwu, "github.com/duiwu/duiwu/cmd/duiwu").CombinedOutput(); err != nil {
 		return 0, nil, fmt.Errorf("cannot build duiwu: %w\n%s", err, text)
@@ -249,17 +276,26 @@ func (b *bench) worker(ctx context.Context, e *engine.Engine) (int, func() error
 	if text, err := migrate.CombinedOutput(); err != nil {
 		return 0, nil, fmt.Errorf("cannot migrate: %w\n%s", err, text)
 	}
-	w := exec.CommandContext(ctx, duiwu, append([]string{"worker", "--token-keys", keys, "--hash-key", hash, "--test-areas",
+	w := exec.CommandContext(ctx, duiwu, append([]string{"worker", "--token-keys", keys, "--hash-key", hash, "--test-areas", "--receipts", "none",
 		"--clock", today.Format(time.RFC3339), "--log-level", "error"}, b.flags...)...)
 	w.Env, w.Stderr = env, os.Stderr
 	if err := w.Start(); err != nil {
 		return 0, nil, err
 	}
-	if err := b.until(ctx, e, "SELECT toInt64(sum(received)) FROM ledger", int64(b.records)); err != nil {
-		return 0, nil, errors.Join(err, w.Process.Kill())
+	return w.Process.Pid, func() error { return errors.Join(w.Process.Signal(syscall.SIGTERM), w.Wait()) }, nil
+}
+
+// worker loads the topic with the production worker.
+func (b *bench) worker(ctx context.Context, e *engine.Engine) (int, func() error, error) {
+	pid, stop, err := b.startWorker(ctx, e)
+	if err != nil {
+		return 0, nil, err
 	}
-	return w.Process.Pid, func() error {
-		if err := errors.Join(w.Process.Signal(syscall.SIGTERM), w.Wait()); err != nil {
+	if err := b.until(ctx, e, "SELECT toInt64(sum(received)) FROM ledger", int64(b.records)); err != nil {
+		return 0, nil, errors.Join(err, stop())
+	}
+	return pid, func() error {
+		if err := stop(); err != nil {
 			return err
 		}
 		return errors.Join(
