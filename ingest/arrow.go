@@ -284,7 +284,7 @@ func (d *Decoder) columns(rec arrow.Record) (feed.Rule, error) {
 	r.reserve(kept)
 	base := r.n
 	for f := range cs {
-		d.expanded += r.column(f, &cs[f], keep, d.fallback(r, f))
+		d.expanded += r.column(f, &cs[f], keep, kept, d.fallback(r, f))
 		if d.expanded > maxExpanded {
 			return feed.MessageTooLarge, nil
 		}
@@ -315,8 +315,12 @@ func (d *Decoder) fallback(r *rows, f int) []byte {
 	return nil
 }
 
-// column copies the rows to keep of one column behind the rows there are.
-func (r *rows) column(f int, src *cells, keep []bool, fallback []byte) int {
+// column copies the rows to keep of one column behind the rows there are, and
+// returns how many bytes they hold.
+func (r *rows) column(f int, src *cells, keep []bool, kept int, fallback []byte) int {
+	if kept == len(keep) && fallback == nil && src.utf8 != nil && !src.dirty && src.utf8.NullN() == 0 {
+		return r.whole(f, src.utf8)
+	}
 	c, n, start := &r.cols[f], r.n, r.cols[f].used
 	for i, ok := range keep {
 		if !ok {
@@ -343,4 +347,25 @@ func (r *rows) column(f int, src *cells, keep []bool, fallback []byte) int {
 		c.ends[n] = int32(c.used)
 	}
 	return c.used - start
+}
+
+// whole copies a column as it stands, which is how push and most writers send it.
+func (r *rows) whole(f int, src *array.String) int {
+	c, ends, data := &r.cols[f], src.ValueOffsets(), src.ValueBytes()
+	if len(data) > maxExpanded {
+		return maxExpanded + 1
+	}
+	if c.used+len(data) > len(c.data) {
+		c.grow(r.mem, len(data), r.wantBytes[f])
+	}
+	move := int32(c.used) - ends[0]
+	c.used += copy(c.data[c.used:], data)
+	for i, end := range ends[1:] {
+		n := r.n + i
+		c.ends[n+1] = end + move
+		if end > ends[i] {
+			c.bits[n>>3] |= 1 << (n & 7)
+		}
+	}
+	return len(data)
 }
