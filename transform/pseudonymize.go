@@ -13,6 +13,7 @@ import (
 
 	"github.com/apache/arrow/go/v15/arrow"
 	"github.com/apache/arrow/go/v15/arrow/array"
+	"github.com/apache/arrow/go/v15/arrow/bitutil"
 	"github.com/apache/arrow/go/v15/arrow/memory"
 	"github.com/emmansun/gmsm/sm3"
 
@@ -163,22 +164,7 @@ func (p *Pseudonymize) column(f *feed.Field, col arrow.Array) arrow.Array {
 	kind := f.Kind.Kind
 	switch kind {
 	case feed.ResidentID, feed.PersonName, feed.Mobile, feed.Secret:
-		in := col.(*array.String)
-		b := array.NewFixedSizeBinaryBuilder(p.mem, flow.StoreType(feed.StoreToken).(*arrow.FixedSizeBinaryType))
-		defer b.Release()
-		b.Reserve(n)
-		for row := range n {
-			switch v := in.Value(row); {
-			case v != "":
-				p.token = p.tokens.Token(p.token[:0], kind, v)
-				b.Append(p.token)
-			case f.Required:
-				b.AppendEmptyValue()
-			default:
-				b.AppendNull()
-			}
-		}
-		return b.NewArray()
+		return p.tokenColumn(kind, f.Required, col.(*array.String))
 	case feed.Subject:
 		in := col.(*array.String)
 		b := array.NewStringBuilder(p.mem)
@@ -221,6 +207,39 @@ func (p *Pseudonymize) column(f *feed.Field, col arrow.Array) arrow.Array {
 		return b.NewArray()
 	}
 	panic("BUG: no pseudonym for kind " + kind.String())
+}
+
+// tokenColumn makes the column of tokens: zeros under a null, or where a required
+// field of a void has no value.
+func (p *Pseudonymize) tokenColumn(kind feed.Kind, required bool, in *array.String) arrow.Array {
+	n := in.Len()
+	tokens := memory.NewResizableBuffer(p.mem)
+	defer tokens.Release()
+	tokens.Resize(n * TokenLen)
+	var valid *memory.Buffer
+	nulls := 0
+	for row := range n {
+		out := tokens.Bytes()[row*TokenLen:][:0:TokenLen]
+		if v := in.Value(row); v != "" {
+			p.tokens.Token(out, kind, v)
+			continue
+		}
+		clear(out[:TokenLen])
+		if required {
+			continue
+		}
+		if valid == nil {
+			valid = memory.NewResizableBuffer(p.mem)
+			defer valid.Release()
+			valid.Resize(int(bitutil.BytesForBits(int64(n))))
+			memory.Set(valid.Bytes(), 0xFF)
+		}
+		bitutil.ClearBit(valid.Bytes(), row)
+		nulls++
+	}
+	data := array.NewData(flow.StoreType(feed.StoreToken), n, []*memory.Buffer{valid, tokens}, nil, nulls, 0)
+	defer data.Release()
+	return array.NewFixedSizeBinaryData(data)
 }
 
 // band finds the pay band of an amount in fen.
