@@ -13,7 +13,6 @@ import (
 	"github.com/apache/arrow/go/v15/arrow"
 	"github.com/apache/arrow/go/v15/arrow/array"
 	"github.com/apache/arrow/go/v15/arrow/ipc"
-	"github.com/apache/arrow/go/v15/arrow/memory"
 	"github.com/apache/arrow/go/v15/parquet"
 	"github.com/apache/arrow/go/v15/parquet/file"
 	"github.com/apache/arrow/go/v15/parquet/pqarrow"
@@ -48,7 +47,7 @@ func (s *columnarSource) guard(fn func() error) (err error) {
 	defer func() {
 		if p := recover(); p != nil {
 			err = s.damaged(fmt.Errorf("%v", p))
-			if p == any(errBudget) {
+			if p == any(ipcmeta.ErrBudget) {
 				err = unusable("一个数据块展开后超过内存上限，请以较小的块（例如 65536 行）重新写出。",
 					"One batch of the file takes more memory than allowed; write it again in smaller batches, of 65,536 rows say.")
 			}
@@ -162,36 +161,6 @@ func namesOf(schema *arrow.Schema) ([]string, error) {
 	return out, nil
 }
 
-// live is an allocator that bounds what is held at one time: a few bytes of
-// metadata can ask for any amount, and running out of memory cannot be
-// recovered from.
-type live struct {
-	memory.GoAllocator
-	left int
-}
-
-var errBudget = errors.New("batch asks for more memory than its budget")
-
-func (l *live) take(n int) {
-	if n < 0 || n > l.left {
-		panic(errBudget)
-	}
-	l.left -= n
-}
-
-func (l *live) Allocate(n int) []byte {
-	l.take(n)
-	return l.GoAllocator.Allocate(n)
-}
-
-func (l *live) Reallocate(n int, b []byte) []byte {
-	l.take(n)
-	l.left += len(b)
-	return l.GoAllocator.Reallocate(n, b)
-}
-
-func (l *live) Free(b []byte) { l.left += len(b) }
-
 func openArrow(in input, size int64) (source, error) {
 	s := &columnarSource{what: "Arrow"}
 	skip := int64(0)
@@ -211,7 +180,7 @@ func openArrow(in input, size int64) (source, error) {
 		}
 	}
 	err = s.guard(func() (err error) {
-		rd, err = ipc.NewReader(io.NewSectionReader(in, skip, end-skip), ipc.WithAllocator(&live{left: maxColumnar}))
+		rd, err = ipc.NewReader(io.NewSectionReader(in, skip, end-skip), ipc.WithAllocator(ipcmeta.Live(maxColumnar)))
 		if err != nil {
 			return s.damaged(err)
 		}
@@ -268,7 +237,7 @@ func framed(in input, at, size int64) (int64, error) {
 			return 0, errFrame
 		}
 		if body > maxColumnar {
-			return 0, errBudget
+			return 0, ipcmeta.ErrBudget
 		}
 		at += body
 	}
@@ -290,7 +259,7 @@ func openParquet(in input, size int64) (source, error) {
 		return nil, s.damaged(errors.New("no footer"))
 	}
 	err := s.guard(func() error {
-		mem := &live{left: maxColumnar}
+		mem := ipcmeta.Live(maxColumnar)
 		props := parquet.NewReaderProperties(mem)
 		props.BufferedStreamEnabled = true
 		pf, err := file.NewParquetReader(io.NewSectionReader(in, 0, size), file.WithReadProps(props))

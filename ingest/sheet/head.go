@@ -246,7 +246,7 @@ func (m *matcher) columns(h *header, heads []string) bool {
 // gone astray.
 func harmlessHeading(h string) string {
 	h = strings.Join(strings.Fields(h), " ")
-	if len(h) > 64 || value.LongDigitRun([]byte(h)) >= 11 || value.Damaged([]byte(h)) {
+	if len(h) > 64 || !value.Harmless([]byte(h)) {
 		return ""
 	}
 	return h
