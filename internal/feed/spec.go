@@ -6,6 +6,11 @@
 // its keys, their comments its documentation.
 package feed
 
+import (
+	"fmt"
+	"strings"
+)
+
 // History says how a feed's records follow one another in time.
 type History string
 
@@ -113,6 +118,24 @@ type Field struct {
 
 // KindName is a Kind written by its name.
 type KindName struct{ Kind }
+
+// UnmarshalText implements encoding.TextUnmarshaler.
+func (k *KindName) UnmarshalText(text []byte) error {
+	kind, ok := kindNamed(string(text))
+	if !ok {
+		return fmt.Errorf("unknown kind %q; use one of %s", text, kindNames())
+	}
+	k.Kind = kind
+	return nil
+}
+
+func kindNames() string {
+	var out []string
+	for _, k := range Kinds() {
+		out = append(out, k.String())
+	}
+	return strings.Join(out, ", ")
+}
 
 // Check is one rule between fields.
 type Check struct {
