@@ -467,8 +467,8 @@ func (s *sheet) code(p *fieldPlan, row int, b array.Builder, v []byte) feed.Rule
 // codes reads several codes of one list; a code that stands twice counts once.
 func (s *sheet) codes(p *fieldPlan, b *array.ListBuilder, v []byte) feed.Rule {
 	var seen []string
-	for _, part := range strings.FieldsFunc(string(v), codeSeparator) {
-		code, rule := s.lookup(p.list, bytes.TrimSpace([]byte(part)))
+	for _, part := range value.SplitCodes(v) {
+		code, rule := s.lookup(p.list, part)
 		if rule != feed.NoRule {
 			return rule
 		}
@@ -482,10 +482,6 @@ func (s *sheet) codes(p *fieldPlan, b *array.ListBuilder, v []byte) feed.Rule {
 		b.ValueBuilder().(*array.StringBuilder).Append(code)
 	}
 	return feed.NoRule
-}
-
-func codeSeparator(r rune) bool {
-	return strings.ContainsRune(",;|、，；", r)
 }
 
 func (s *sheet) division(row int, b array.Builder, v []byte) feed.Rule {

@@ -676,81 +676,12 @@ func (c *checker) naturalKey() ([]byte, bool) {
 	return b, ok
 }
 
-// canonical appends the form of a value by which two rows are compared: the 15
-// and the 18 digits of a number are one, a code and its name are one.
+// canonical appends the form of a value by which two rows are compared; false
+// when the value cannot be read, and stands as written.
 func (c *checker) canonical(dst []byte, i int, text string) ([]byte, bool) {
-	f := &c.all[i]
-	src := []byte(text)
-	n := len(dst)
-	var rule feed.Rule
-	num := func(v int64) { dst = strconv.AppendInt(dst, v, 10) }
-	switch f.Kind.Kind {
-	case feed.ResidentID:
-		dst, _, rule = value.ResidentID(dst, src, value.ResidentIDOptions{Today: c.today, AllowTestAreas: true})
-	case feed.Subject:
-		if dst, _, rule = value.ResidentID(dst, src, value.ResidentIDOptions{Today: c.today, AllowTestAreas: true}); rule != feed.NoRule {
-			dst, _, rule = value.Code(dst[:n], src)
-		}
-	case feed.CreditCode:
-		dst, _, rule = value.CreditCode(dst, src)
-	case feed.Code, feed.Unit:
-		dst, _, rule = value.Code(dst, src)
-		if rule != feed.NoRule {
-			break
-		}
-		code, ok := "", false
-		if f.Kind.Kind == feed.Unit {
-			code, ok = c.opt.Catalogue.LookupUnit(dst[n:])
-		} else {
-			code, ok = c.opt.Catalogue.List(f.List).Lookup(dst[n:])
-		}
-		if ok {
-			dst = append(dst[:n], code...)
-		}
-	case feed.PersonName:
-		var out []byte
-		if out, _, rule = value.Name(nil, src); rule == feed.NoRule {
-			dst = value.NameKey(dst, out)
-		}
-	case feed.Mobile:
-		dst, _, rule = value.Mobile(dst, src)
-	case feed.Date, feed.Birth:
-		var day int32
-		if day, _, rule = value.Date(src); rule == feed.NoRule {
-			num(int64(day))
-		}
-	case feed.Period:
-		var day int32
-		if day, _, rule = value.YearMonth(src); rule == feed.NoRule {
-			num(int64(day))
-		}
-	case feed.Money, feed.Pay:
-		var fen int64
-		if fen, rule = value.Money(src, true); rule == feed.NoRule {
-			num(fen)
-		}
-	case feed.Integer:
-		var v int64
-		if v, rule = value.Integer(src); rule == feed.NoRule {
-			num(v)
-		}
-	case feed.Tenths:
-		var v int64
-		if v, rule = value.Tenths(src); rule == feed.NoRule {
-			num(v)
-		}
-	case feed.Bool:
-		var v bool
-		if v, rule = value.Bool(src); rule == feed.NoRule {
-			dst = strconv.AppendBool(dst, v)
-		}
-	case feed.Text:
-		dst, _, rule = value.Text(dst, src)
-	default:
-		dst, _, rule = value.Code(dst, src)
-	}
+	dst, rule := value.Canonical(dst, []byte(text), &c.all[i], c.opt.Catalogue, c.today)
 	if rule != feed.NoRule {
-		return append(dst[:n], strings.TrimSpace(text)...), false
+		return append(dst, strings.TrimSpace(text)...), false
 	}
 	return dst, true
 }

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"io/fs"
 	"path"
+	"slices"
 	"sort"
 	"strings"
 
@@ -267,6 +268,23 @@ func (c *Catalogue) validateField(s *Spec, i int, byName map[string]*Field, colu
 		byName[f.Name] = f
 	}
 	lingual(d, "field "+f.Name, f.Zh, f.En, at)
+	for j, alias := range f.Aliases {
+		here := fmt.Sprintf("%s.aliases[%d]", at, j)
+		for k := range s.Fields {
+			g := &s.Fields[k]
+			switch own := slices.Index(g.Aliases, alias); {
+			case alias == "":
+				d.At(here, "an alias of field %s is empty; remove it", f.Name)
+			case alias == g.Name || alias == g.Zh || alias == g.En:
+				d.At(here, "alias %q is the heading of field %s already; remove it", alias, g.Name)
+			case own >= 0 && (k < i || k == i && own < j):
+				d.At(here, "alias %q stands at field %s already; one heading proposes one field", alias, g.Name)
+			default:
+				continue
+			}
+			break
+		}
+	}
 	if (f.Doc.Zh == "") != (f.Doc.En == "") {
 		d.At(at+".doc", "doc of field %s needs both zh and en", f.Name)
 	}

@@ -91,6 +91,9 @@ type Field struct {
 	// Zh and En are the column headings for people.
 	Zh string `yaml:"zh"`
 	En string `yaml:"en"`
+	// Aliases are other headings that people write. `duiwu map --suggest` proposes
+	// by them; reading never does.
+	Aliases []string `yaml:"aliases,omitempty"`
 	// Kind is a name of the kind table.
 	Kind KindName `yaml:"kind"`
 	// List is the code list of a code, codes or pay field.
