@@ -6,9 +6,11 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"path/filepath"
 	"strings"
 	"time"
 
+	"github.com/duiwu/duiwu/ingest/mapping"
 	"github.com/duiwu/duiwu/ingest/sheet"
 	"github.com/duiwu/duiwu/ingest/template"
 	"github.com/duiwu/duiwu/internal/feed"
@@ -27,6 +29,7 @@ func runCheck(ctx context.Context, env *environment, args []string) error {
 	unit := flags.String("unit", "", "reporting unit, such as 310000")
 	asOf := flags.String("as-of", "", "effective_from of rows that say none, such as 2016-11-30; empty means the day the file was last changed")
 	testArea := flags.Bool("test-area", false, "accept identity numbers of the reserved test area PP99xx")
+	mapped := flags.String("mapping", "", "mapping.yaml that says which column is which field")
 	asJSON := flags.Bool("json", false, "print the findings as JSON")
 	annotate := flags.String("annotate", "", "write a copy as XLSX with the findings marked in their cells")
 	dir := flags.String("feeds", "", "folder of feed files; empty means those inside the binary")
@@ -50,7 +53,7 @@ func runCheck(ctx context.Context, env *environment, args []string) error {
 	if err != nil {
 		return err
 	}
-	report, err := checkFile(ctx, cat, rest[0], *annotate, sheetOptions{feed: *name, unit: *unit, asOf: *asOf, testArea: *testArea, clock: time.Now})
+	report, err := checkFile(ctx, cat, rest[0], *annotate, sheetOptions{feed: *name, unit: *unit, mapping: *mapped, asOf: *asOf, testArea: *testArea, clock: time.Now})
 	if err != nil {
 		var u *sheet.Unusable
 		var bad *fs.PathError
@@ -96,9 +99,9 @@ func checkFeeds(env *environment, dir string) error {
 }
 
 type sheetOptions struct {
-	feed, unit, asOf string
-	testArea         bool
-	clock            func() time.Time
+	feed, unit, asOf, mapping string
+	testArea                  bool
+	clock                     func() time.Time
 }
 
 // errSheetOption is an option that says nothing of the file.
@@ -119,6 +122,10 @@ func checkFile(ctx context.Context, cat *feed.Catalogue, path, annotate string, 
 		}
 		opt.AsOf = day
 	}
+	var err error
+	if opt.Mapping, err = loadMapping(o.mapping, cat); err != nil {
+		return nil, err
+	}
 	file, err := sheet.Open(path)
 	if err != nil {
 		return nil, err
@@ -137,6 +144,22 @@ func checkFile(ctx context.Context, cat *feed.Catalogue, path, annotate string, 
 		}
 	}
 	return report, nil
+}
+
+// loadMapping reads a mapping file; no path means no mapping.
+func loadMapping(path string, cat *feed.Catalogue) (*mapping.Mapping, error) {
+	if path == "" {
+		return nil, nil
+	}
+	raw, err := os.ReadFile(path)
+	if err != nil {
+		return nil, fmt.Errorf("cannot read the mapping: %w", err)
+	}
+	m, err := mapping.Load(filepath.Base(path), raw, cat)
+	if err != nil {
+		return nil, fmt.Errorf("%w: 映射文件有误 the mapping has faults:\n%w", errSheetOption, err)
+	}
+	return m, nil
 }
 
 // runTemplate writes the workbook that a clerk fills in.

@@ -19,6 +19,7 @@ import (
 	"github.com/apache/arrow/go/v15/arrow/memory"
 	"github.com/dchest/siphash"
 
+	"github.com/duiwu/duiwu/ingest/mapping"
 	"github.com/duiwu/duiwu/internal/feed"
 	"github.com/duiwu/duiwu/internal/flow"
 	"github.com/duiwu/duiwu/internal/value"
@@ -29,6 +30,9 @@ type Options struct {
 	Catalogue *feed.Catalogue
 	Feed      *feed.Spec
 	Unit      string
+	// Mapping says how the file's columns become fields; nil means by their
+	// headings. It must have been loaded with the same catalogue.
+	Mapping *mapping.Mapping
 	// AsOf is effective_from of the rows that say none; zero means the day on
 	// which the file was last changed.
 	AsOf time.Time
@@ -79,6 +83,10 @@ func Check(ctx context.Context, f *File, opt Options) (*Report, error) {
 	}
 	if u.National() && !opt.Feed.NationalOffice {
 		return nil, unusable("国家禁毒办不报送“"+opt.Feed.Zh+"”。", "The national office does not report feed "+opt.Feed.Feed+".")
+	}
+	if opt.Mapping != nil && opt.Mapping.Feed != opt.Feed.Feed {
+		return nil, unusable("映射文件是“"+opt.Mapping.Feed+"”的，不是“"+opt.Feed.Feed+"”的；请核对 --feed 和 --mapping。",
+			"The mapping is of feed "+opt.Mapping.Feed+", not "+opt.Feed.Feed+"; check --feed and --mapping.")
 	}
 	c := newChecker(f, &opt)
 	defer c.release()
@@ -156,7 +164,7 @@ type counters struct {
 
 func newChecker(f *File, opt *Options) *checker {
 	c := &checker{
-		opt: opt, file: f, spec: opt.Feed, all: opt.Feed.All(), match: newMatcher(opt.Feed),
+		opt: opt, file: f, spec: opt.Feed, all: opt.Feed.All(), match: newMatcher(opt.Feed, opt.Mapping),
 		table: -1, own: map[int32]map[string]bool{}, hidden: map[int]bool{}, passed: map[int]bool{}, keyAt: map[int]int{},
 		example: Example(opt.Catalogue, opt.Feed),
 	}
@@ -232,6 +240,10 @@ func (c *checker) run(ctx context.Context) error {
 	if err := c.duplicates(); err != nil {
 		return err
 	}
+	// The keys of JSON may come as late as its last row.
+	if c.file.src.named() && len(c.unmapped("")) > 0 {
+		c.report.Accepted = 0
+	}
 	c.report.finish()
 	c.tell()
 	return nil
@@ -239,6 +251,15 @@ func (c *checker) run(ctx context.Context) error {
 
 // noTable says why no header was found.
 func (c *checker) noTable() error {
+	if m := c.opt.Mapping; m != nil && m.Sheet != "" && c.table < 0 && c.file.Format == XLSX {
+		return unusable("工作簿里没有映射文件所说的工作表，或其中没有内容；请核对 sheet。",
+			"The workbook has no sheet of the name that the mapping gives, or nothing stands in it; check sheet.")
+	}
+	if c.opt.Mapping != nil {
+		return unusable(
+			"没有找到映射文件所列的表头：前 "+strconv.Itoa(headRows)+" 行里认不出。请核对 --mapping 与文件。",
+			"None of the first "+strconv.Itoa(headRows)+" rows has the headings that the mapping lists; check --mapping and the file.")
+	}
 	return unusable(
 		"没有找到“"+c.spec.Zh+"”的表头：前 "+strconv.Itoa(headRows)+" 行里认不出该类别的字段名。请用 duiwu template --feed "+c.spec.Feed+" 的模板，或核对 --feed。",
 		"No header of feed "+c.spec.Feed+" was found in the first "+strconv.Itoa(headRows)+" rows; use the template (duiwu template --feed "+c.spec.Feed+") or check --feed.")
@@ -256,6 +277,12 @@ func (c *checker) take(ctx context.Context, r *row) error {
 			}
 		}
 		return c.data(ctx, r)
+	}
+	if m := c.opt.Mapping; m != nil && m.Sheet != "" && r.sheet != "" {
+		if !m.Reads(r.sheet) {
+			return nil
+		}
+		c.hidden[r.table] = false // the mapping asks for it
 	}
 	if r.table != c.table {
 		if err := c.endTable(ctx); err != nil {
@@ -366,11 +393,14 @@ func (c *checker) named(names []string, line int) error {
 
 // otherFeed refuses a table that is plainly of another feed.
 func (c *checker) otherFeed(h header) error {
+	if c.opt.Mapping != nil {
+		return nil // it says which feed
+	}
 	for _, s := range c.opt.Catalogue.Feeds {
 		if s == c.spec {
 			continue
 		}
-		m := newMatcher(s)
+		m := newMatcher(s, nil)
 		other := header{}
 		if len(c.ahead) > 0 {
 			other, _, _ = m.find(c.ahead)
@@ -411,7 +441,13 @@ func (c *checker) judgeHead(sheet string) {
 			have[col.field] = true
 		}
 	}
+	c.fillConstants(have)
+	missing := c.unmapped(sheet)
 	for i := feed.EnvelopeLen; i < len(c.all); i++ {
+		if slices.Contains(missing, i) {
+			c.absent[i] = true
+			continue
+		}
 		if c.all[i].Required && !have[i] {
 			// Said once, not once a row.
 			c.absent[i] = true
@@ -423,11 +459,11 @@ func (c *checker) judgeHead(sheet string) {
 func (c *checker) judgeColumn(sheet string, i int) {
 	col := &c.head.columns[i]
 	if col.field < 0 && col.rule == feed.UnknownField {
-		if c.opt.Catalogue.IsForbidden(foldHeading(col.heading)) || c.opt.Catalogue.IsForbidden(col.heading) {
+		if c.opt.Catalogue.IsForbidden(mapping.FoldHeading(col.heading)) || c.opt.Catalogue.IsForbidden(col.heading) {
 			col.rule = feed.ForbiddenField
 		}
 		for _, f := range c.spec.Forbidden {
-			if foldHeading(f) == foldHeading(col.heading) {
+			if mapping.FoldHeading(f) == mapping.FoldHeading(col.heading) {
 				col.rule = feed.ForbiddenField
 			}
 		}
@@ -486,12 +522,16 @@ func (c *checker) data(ctx context.Context, r *row) error {
 			c.counters.formulas++
 		}
 		text, rule := c.cellText(cl, &c.head.columns[i], f)
+		if own := c.head.columns[i].own; own != nil && rule == feed.NoRule {
+			text, rule = c.mapCell(own, f, text)
+		}
 		if rule != feed.NoRule {
 			c.find(&p, at, i, f, rule)
 			text = ""
 		}
 		c.vals[f] = text
 	}
+	c.fillBlanks()
 	if !c.file.src.named() && c.isExample() {
 		delete(c.own, at)
 		c.report.drop(p.pos)
