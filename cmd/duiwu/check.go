@@ -20,10 +20,10 @@ import (
 // shownFindings is how many findings the terminal gets; --json has them all.
 const shownFindings = 200
 
-// runCheck checks a file of records, a folder of feed files, or the feed files
-// inside the binary.
+// runCheck checks a file of records, a folder of feed files, the feed files
+// inside the binary, or runs tests of feeds and mappings.
 func runCheck(ctx context.Context, env *environment, args []string) error {
-	const use = "[DIR] | FILE --feed FEED --unit UNIT [flags]"
+	const use = "[DIR] | FILE --feed FEED --unit UNIT [flags] | TEST.txtar... [--update]"
 	flags := env.flags("check", use)
 	name := flags.String("feed", "", "feed that the file is of, such as worker")
 	unit := flags.String("unit", "", "reporting unit, such as 310000")
@@ -33,9 +33,17 @@ func runCheck(ctx context.Context, env *environment, args []string) error {
 	asJSON := flags.Bool("json", false, "print the findings as JSON")
 	annotate := flags.String("annotate", "", "write a copy as XLSX with the findings marked in their cells")
 	dir := flags.String("feeds", "", "folder of feed files; empty means those inside the binary")
-	rest, err := env.parseMixed(flags, args, 0, 1)
+	update := flags.Bool("update", false, "write what came out into the tests that do not hold")
+	rest, err := env.parseMixed(flags, args, 0, len(args))
 	if err != nil {
 		return err
+	}
+	if tests(rest) && *name == "" {
+		return checkTests(ctx, env, rest, *dir, *update)
+	}
+	if len(rest) > 1 || *update {
+		flags.Usage()
+		return errUsage
 	}
 	if len(rest) == 0 || isDir(rest[0]) {
 		if *name != "" || *asJSON || *annotate != "" {

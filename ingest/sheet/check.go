@@ -193,6 +193,9 @@ func newChecker(f *File, opt *Options) *checker {
 	}
 	c.offset, c.rowNo = array.NewInt64Builder(opt.Mem), array.NewInt32Builder(opt.Mem)
 	c.vals = make([]string, len(c.all))
+	if t, ok := opt.Step.(*Trace); ok {
+		t.c = c
+	}
 	if x, ok := f.src.(*xlsxSource); ok {
 		for i, w := range x.sheets {
 			c.hidden[i] = w.hidden

@@ -52,7 +52,8 @@ func (c *checker) fillConstants(have []bool) {
 }
 
 // unmapped finds the columns that a mapping names and the table at hand lacks:
-// a renamed column must not become an empty field. It returns their fields.
+// a renamed column must not become an empty field. It returns the fields that
+// mapped columns do not fill.
 func (c *checker) unmapped(sheet string) []int {
 	if c.opt.Mapping == nil {
 		return nil
@@ -60,10 +61,16 @@ func (c *checker) unmapped(sheet string) []int {
 	var missing []int
 	for i := range c.opt.Mapping.Columns {
 		own := &c.opt.Mapping.Columns[i]
-		if own.Optional || slices.ContainsFunc(c.head.columns, func(col column) bool { return col.own == own }) {
+		field := c.spec.Index(own.Field)
+		if at := slices.IndexFunc(c.head.columns, func(col column) bool { return col.own == own }); at >= 0 {
+			if c.head.columns[at].field < 0 {
+				missing = append(missing, field) // its heading was found wanting already
+			}
 			continue
 		}
-		field := c.spec.Index(own.Field)
+		if own.Optional {
+			continue
+		}
 		missing = append(missing, field)
 		c.blocked = true
 		c.report.add(finding{table: c.table, sheet: sheet, line: c.head.line, column: -1, field: field, rule: feed.MappedColumn})

@@ -85,7 +85,7 @@ func TestWhoKnowsWhom(t *testing.T) {
 		{"github.com/ClickHouse/clickhouse-go", "sink/ charts/ cmd/demo/ internal/engine/ internal/testenv/", "only sink and the charts' query side know ClickHouse"},
 		{"github.com/grafana/", "charts/ cmd/demo/", "only charts knows Grafana"},
 		{"github.com/chromedp/", "", "only tests drive a browser"},
-		{module + "ingest", "ingest/ cmd/ transform/ sink/ charts/ internal/house/ bench/ internal/feed/", "rooms do not import each other"},
+		{module + "ingest", "ingest/ cmd/ transform/ sink/ charts/ internal/house/ bench/ internal/feed/ internal/value/", "rooms do not import each other"},
 		{module + "transform", "transform/ cmd/ bench/ internal/house/", "rooms do not import each other"},
 		{module + "sink", "sink/ cmd/ bench/ charts/ internal/house/", "rooms do not import each other"},
 		{module + "charts", "charts/ cmd/ bench/ internal/house/", "rooms do not import each other"},
