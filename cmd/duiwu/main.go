@@ -4,6 +4,7 @@
 //	duiwu migrate   create or widen the tables
 //	duiwu show      print what the feed files give: ddl, schema, docs, feeds
 //	duiwu check     check a file of records as the worker would, or feed files
+//	duiwu map       propose a mapping of a file's columns to a feed's fields
 //	duiwu template  write the XLSX template of a feed
 //	duiwu receipt   print what became of a batch
 //	duiwu balance   print the balance of every feed
@@ -39,7 +40,8 @@ var commands = []command{
 	{"worker", "[flags]", "read the units' topics, transform, write to ClickHouse", runWorker},
 	{"migrate", "[flags]", "create or widen the tables; never loses data", runMigrate},
 	{"show", "ddl|schema|docs|feeds|rules [FEED]", "print what the feed files give", runShow},
-	{"check", "[DIR] | FILE --feed F --unit U", "check a file of records, or feed files", runCheck},
+	{"check", "[DIR] | FILE ... | TEST.txtar", "check a file of records, feed files, or tests", runCheck},
+	{"map", "--suggest FILE --feed FEED", "propose which column is which field", runMap},
 	{"template", "--feed FEED [--out FILE]", "write the XLSX template of a feed", runTemplate},
 	{"receipt", "[flags] UNIT FEED BATCH", "print what became of a batch", runReceipt},
 	{"balance", "[flags]", "print the balance of every feed; exit 1 when one does not hold", runBalance},

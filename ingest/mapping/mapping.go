@@ -116,7 +116,7 @@ func (m *Mapping) validate(d *strict.File, cat *feed.Catalogue) {
 		d.At("feed", "unknown feed %q; use one of %s", m.Feed, strings.Join(names, ", "))
 		return
 	}
-	if len(m.Columns) == 0 && len(m.Constants) == 0 && len(m.Ignore) == 0 {
+	if m.Columns == nil && m.Constants == nil && m.Ignore == nil && !d.Broken("columns") {
 		d.At("columns", "the mapping says nothing; list columns: [{column: …, field: …}]")
 	}
 	taken := map[string]string{} // field to where it is filled

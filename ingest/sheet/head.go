@@ -40,6 +40,18 @@ func newMatcher(spec *feed.Spec, own *mapping.Mapping) *matcher {
 	return m
 }
 
+// loosen lets the matcher know the feed's aliases too. Only proposals do that.
+func (m *matcher) loosen() {
+	for i, f := range m.spec.All() {
+		for _, a := range f.Aliases {
+			k := mapping.FoldHeading(a)
+			if _, known := m.bare[k]; !known {
+				m.bare[k] = i
+			}
+		}
+	}
+}
+
 // parens splits what stands in parentheses off a folded heading.
 func parens(k string) (bare, in string) {
 	open, end := strings.IndexByte(k, '('), strings.LastIndexByte(k, ')')
