@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"runtime/debug"
 	"strings"
 	"time"
 
@@ -60,6 +61,11 @@ func runCheck(ctx context.Context, env *environment, args []string) error {
 	cat, err := catalogue(*dir)
 	if err != nil {
 		return err
+	}
+	// What a file needs is bounded well below this (docs/province.md); without the
+	// limit the collector would let garbage double it.
+	if env.getenv("GOMEMLIMIT") == "" {
+		debug.SetMemoryLimit(440 << 20)
 	}
 	report, err := checkFile(ctx, cat, rest[0], *annotate, sheetOptions{feed: *name, unit: *unit, mapping: *mapped, asOf: *asOf, testArea: *testArea, clock: time.Now})
 	if err != nil {

@@ -159,7 +159,7 @@ type position struct {
 }
 
 type counters struct {
-	hiddenRows, formulas, footers, examples, repeated int
+	hiddenRows, formulas, footers, examples, repeated, apostrophes int
 }
 
 func newChecker(f *File, opt *Options) *checker {
@@ -257,6 +257,9 @@ func (c *checker) noTable() error {
 	if m := c.opt.Mapping; m != nil && m.Sheet != "" && c.table < 0 && c.file.Format == XLSX {
 		return unusable("工作簿里没有映射文件所说的工作表，或其中没有内容；请核对 sheet。",
 			"The workbook has no sheet of the name that the mapping gives, or nothing stands in it; check sheet.")
+	}
+	if j, ok := c.file.src.(*jsonSource); ok && j.nested {
+		return unusable("JSON 的记录不在最外层：请给出记录数组本身（[{…}, {…}]）或一行一个对象。", "The records do not stand at the top of the JSON; give their array itself ([{…}, {…}]) or one object a line.")
 	}
 	if c.opt.Mapping != nil {
 		return unusable(
@@ -593,6 +596,11 @@ func (c *checker) cellText(cl *cell, col *column, f int) (string, feed.Rule) {
 		return "", feed.DuplicateField
 	}
 	text := cl.text
+	if rest, ok := strings.CutPrefix(text, "'"); ok && cl.kind == textCell && rest != "" && !strings.Contains(rest, "'") {
+		// The mark by which a spreadsheet is told that a cell is text.
+		c.counters.apostrophes++
+		text = rest
+	}
 	if cl.kind == numberCell {
 		var ambiguous bool
 		if text, ambiguous = numberText(cl, field, c.file.date1904); ambiguous {
@@ -950,6 +958,7 @@ func (c *checker) tell() {
 	}
 	say(n.hiddenRows, "读入了 %d 个隐藏行。", "%d hidden rows were read like the others.")
 	say(n.formulas, "%d 个公式单元格按上次计算的值读取。", "%d formula cells were read by the value last computed.")
+	say(n.apostrophes, "%d 个单元格开头的撇号（文本标记）不计入内容。", "The apostrophe that marks text was left out at the start of %d cells.")
 	say(n.footers, "表下的 %d 行（合计、签名、说明）不作为记录。", "%d lines under the table (totals, signatures, notes) are no records.")
 	say(n.repeated, "%d 个重复的表头行不作为记录。", "%d repeated header rows are no records.")
 	say(n.examples, "%d 个模板示例行不作为记录。", "%d example rows of the template are no records.")

@@ -57,6 +57,10 @@ func (s *columnarSource) guard(fn func() error) (err error) {
 }
 
 func (s *columnarSource) damaged(err error) error {
+	if strings.Contains(err.Error(), "compression for ") { // the reader's own words; it has no error to ask for
+		return unusable("Parquet 文件用了不认识的压缩方式（例如 LZ4），请用 zstd、snappy、gzip 或 brotli 重新写出。",
+			"The Parquet file is compressed in a way that is not known (such as LZ4); write it again with zstd, snappy, gzip or brotli.")
+	}
 	return &Unusable{Zh: s.what + " 文件已损坏或不完整。", En: "The " + s.what + " file is damaged or cut short.", Err: err}
 }
 
@@ -106,6 +110,8 @@ func arrowCell(a arrow.Array, i int) cell {
 	case *array.String:
 		return said(a.Value(i))
 	case *array.LargeString:
+		return said(a.Value(i))
+	case *array.StringView:
 		return said(a.Value(i))
 	case *array.Dictionary:
 		return arrowCell(a.Dictionary(), a.GetValueIndex(i))
