@@ -142,6 +142,17 @@ func (s *suggester) judge() {
 	}
 }
 
+// shown returns a heading that may be shown. In a table that stands on its side
+// the names of people are headings, so what has the shape of a name is shown only
+// where it is the heading of a field, or ends as headings do.
+func (s *suggester) shown(heading string) string {
+	last, _ := utf8.DecodeLastRuneInString(strings.TrimSpace(heading))
+	if nameLike(heading) && headingScoreMax(s.all, heading) < strong && !strings.ContainsRune("式额期号码间称别型度位县区注态数量级话址", last) {
+		return ""
+	}
+	return harmlessHeading(heading)
+}
+
 func (s *suggester) forbidden(heading string) bool {
 	k := mapping.FoldHeading(heading)
 	return s.cat.IsForbidden(heading) || s.cat.IsForbidden(k) ||
@@ -372,7 +383,7 @@ func (s *suggester) write(name string) {
 		if s.letters {
 			letter = ColumnName(i)
 		}
-		head := harmlessHeading(c.heading)
+		head := s.shown(c.heading)
 		place := strings.TrimSpace(letter + " " + clean(head))
 		switch {
 		case c.heading == "" && c.filled == 0, counting(c.heading):
