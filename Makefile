@@ -38,7 +38,7 @@ fuzz: ## every fuzz target for FUZZTIME (10s); what it finds stays in testdata/f
 	@set -e; grep -rHo --include='*_test.go' '^func Fuzz[A-Za-z0-9]*' ingest internal | sort | while IFS=: read -r file target; do \
 	 target=$${target#func }; echo "$$(dirname $$file) $$target"; \
 	 go test ./$$(dirname $$file) -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 1x >.fuzz.log 2>&1 || { cat .fuzz.log; rm -f .fuzz.log; exit 1; }; \
-	 tail -n 2 .fuzz.log | head -n 1; done; rm -f .fuzz.log
+	 grep ^fuzz .fuzz.log | tail -n 1; done; rm -f .fuzz.log
 
 clean: ## remove what was built
 	@rm -rf bin .demo charts/viewer/web/dist charts/viewer/web/node_modules/.built
