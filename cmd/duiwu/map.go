@@ -14,9 +14,9 @@ import (
 
 // runMap proposes a mapping of a file's columns to a feed's fields.
 func runMap(ctx context.Context, env *environment, args []string) error {
-	flags := env.flags("map", "--suggest FILE --feed FEED [--unit UNIT] [--out mapping.yaml]")
+	flags := env.flags("map", "--suggest FILE [--feed FEED] [--unit UNIT] [--out mapping.yaml]")
 	suggest := flags.Bool("suggest", false, "propose a mapping from the file's headings and values")
-	name := flags.String("feed", "", "feed that the file is of, such as worker")
+	name := flags.String("feed", "", "feed that the file is of, such as worker; empty means the one that fits, if only one does")
 	unit := flags.String("unit", "", "reporting unit, such as 310000")
 	out := flags.String("out", "", "file to write; empty means standard output")
 	dir := flags.String("feeds", "", "folder of feed files; empty means those inside the binary")
@@ -34,6 +34,16 @@ func runMap(ctx context.Context, env *environment, args []string) error {
 		return err
 	}
 	spec := cat.Feed(*name)
+	if *name == "" {
+		var sure bool
+		if spec, sure, err = sheet.Recognize(ctx, rest[0], cat); err != nil {
+			return mapTrouble(env, err)
+		}
+		if !sure {
+			fmt.Fprintf(env.stderr, "duiwu: 看不出是哪一类数据，请写 --feed。 It is not plain which feed the file is of; write --feed with one of %s\n", strings.Join(feedNames(cat), ", "))
+			return errUsage
+		}
+	}
 	if spec == nil {
 		fmt.Fprintf(env.stderr, "duiwu: 没有数据类别 no feed %q; the feeds are %s\n", *name, strings.Join(feedNames(cat), ", "))
 		return errUsage
@@ -48,12 +58,7 @@ func runMap(ctx context.Context, env *environment, args []string) error {
 		err = errors.Join(sheet.Suggest(ctx, &text, file, cat, spec, *unit), file.Close())
 	}
 	if err != nil {
-		var u *sheet.Unusable
-		if errors.As(err, &u) || errors.Is(err, fs.ErrNotExist) {
-			fmt.Fprintln(env.stderr, "duiwu:", err)
-			return errUsage
-		}
-		return err
+		return mapTrouble(env, err)
 	}
 	if *out == "" {
 		_, err = env.stdout.Write(text.Bytes())
@@ -69,5 +74,15 @@ func runMap(ctx context.Context, env *environment, args []string) error {
 		return err
 	}
 	_, err = fmt.Fprintf(env.stdout, "已写出 %s，请逐条核对。 Wrote %s; read every line of it.\n", *out, *out)
+	return err
+}
+
+// mapTrouble tells what is wrong with a file that cannot be read as a table.
+func mapTrouble(env *environment, err error) error {
+	var u *sheet.Unusable
+	if errors.As(err, &u) || errors.Is(err, fs.ErrNotExist) {
+		fmt.Fprintln(env.stderr, "duiwu:", err)
+		return errUsage
+	}
 	return err
 }

@@ -107,6 +107,25 @@ func TestProposalsShowNobody(t *testing.T) {
 	require.Greater(t, loaded, 50)
 }
 
+// TestRecognizesFeeds: a file says which feed it is of, or is asked about.
+func TestRecognizesFeeds(t *testing.T) {
+	f := func(want, file string) {
+		t.Helper()
+		status, stdout, stderr := proposed(t, "--suggest", file)
+		if want == "" {
+			require.Equal(t, 2, status)
+			require.Contains(t, stderr, "write --feed")
+			return
+		}
+		require.Contains(t, stdout, "\nfeed: "+want+"\n", stderr)
+	}
+	f("worker", "testdata/map/worker.roster.csv")
+	f("worker", filepath.Join(corpus, "lo-title-dates.xlsx"))
+	f("worker", filepath.Join(corpus, "lines.ndjson"))
+	f("", "testdata/map/station.strange.csv")
+	f("", "testdata/map/employment.system.ndjson")
+}
+
 func TestMapSaysWhatIsMissing(t *testing.T) {
 	f := func(want string, args ...string) {
 		t.Helper()

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"path/filepath"
@@ -46,6 +47,65 @@ func Suggest(ctx context.Context, w io.Writer, f *File, cat *feed.Catalogue, spe
 	s.write(filepath.Base(f.Path))
 	_, err = w.Write(s.out.Bytes())
 	return err
+}
+
+// Recognize says which feed a file is of: the one whose required fields and whose
+// values fit its columns best. It is false when none or more than one does.
+func Recognize(ctx context.Context, path string, cat *feed.Catalogue) (*feed.Spec, bool, error) {
+	var best *feed.Spec
+	first, second := 0.0, 0.0
+	for _, spec := range cat.Feeds {
+		f, err := Open(path)
+		if err != nil {
+			return nil, false, err
+		}
+		fits, err := fit(ctx, f, cat, spec)
+		if err = errors.Join(err, f.Close()); err != nil {
+			return nil, false, err
+		}
+		if fits > first {
+			best, first, second = spec, fits, first
+		} else {
+			second = max(second, fits)
+		}
+	}
+	return best, first >= 0.5 && first-second >= margin, nil
+}
+
+// fit is the mean of two shares: of the columns that are surely a field, and of
+// the required fields that surely have a column.
+func fit(ctx context.Context, f *File, cat *feed.Catalogue, spec *feed.Spec) (float64, error) {
+	t, err := surveyFile(ctx, f, cat, spec, feed.Day(time.Now().In(feed.Shanghai)))
+	var u *Unusable
+	if errors.As(err, &u) {
+		return 0, nil // no header that this feed would know
+	}
+	if err != nil {
+		return 0, err
+	}
+	s := &suggester{cat: cat, spec: spec, all: spec.All(), table: t}
+	s.judge()
+	columns, mapped, required, have := 0, 0, 0, 0
+	for i := range t.columns {
+		if c := &t.columns[i]; c.heading != "" && !counting(c.heading) {
+			columns++
+		}
+		if at := s.chosen[i]; at >= 0 && s.guesses[i][at].sure >= Sure {
+			mapped++
+			if s.all[s.guesses[i][at].field].Required {
+				have++
+			}
+		}
+	}
+	for i := range spec.Fields {
+		if spec.Fields[i].Required {
+			required++
+		}
+	}
+	if columns == 0 || required == 0 {
+		return 0, nil
+	}
+	return (float64(mapped)/float64(columns) + min(1, float64(have)/float64(required))) / 2, nil
 }
 
 type suggester struct {
@@ -366,7 +426,7 @@ func (s *suggester) write(name string) {
 	s.line("# Proposed by duiwu map --suggest from headings and values of %d rows. Read every line; comments are what is not sure: remove the # to take one.", t.rows)
 	s.line("# duiwu check %s --feed %s --unit %s --mapping mapping.yaml", clean(name), s.spec.Feed, cmp.Or(s.unit, "单位代码"))
 	s.line("feed: %s", s.spec.Feed)
-	if t.sheet != "" && harmlessHeading(t.sheet) != "" {
+	if t.sheet != "" && s.shown(t.sheet) != "" {
 		s.line("sheet: %s", scalar(t.sheet))
 	}
 	var ignore []string

@@ -105,8 +105,12 @@ func surveyFile(ctx context.Context, f *File, cat *feed.Catalogue, spec *feed.Sp
 			at, now, searched = r.table, nil, false
 		}
 		switch {
-		case now != nil && now.rows == surveyRows && f.Format == CSV:
-			return now, nil // it has one table only
+		case now != nil && now.rows == surveyRows:
+			x, ok := f.src.(*xlsxSource)
+			if !ok {
+				return now, nil // it has one table only
+			}
+			x.skip()
 		case now != nil:
 			now.take(&r, cat, spec, today, date1904)
 		case !searched && (!hidden[r.table] || best == nil):
