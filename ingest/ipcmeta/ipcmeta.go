@@ -120,8 +120,20 @@ func (m message) sane() bool {
 
 func (m message) batch(table int) bool {
 	_, _, nodes := m.vector(table, 1, 16)
-	_, _, buffers := m.vector(table, 2, 16)
-	return nodes && buffers
+	_, left, buffers := m.vector(table, 2, 16)
+	// The buffers of each column of views: together no more than there are.
+	first, n, views := m.vector(table, 4, 8)
+	if !nodes || !buffers || !views {
+		return false
+	}
+	for i := range n {
+		count := binary.LittleEndian.Uint64(m[first+8*i:])
+		if count > uint64(left) {
+			return false
+		}
+		left -= int(count)
+	}
+	return true
 }
 
 // fields walks a vector of Field tables: their children, metadata and, of a

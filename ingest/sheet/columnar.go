@@ -1,7 +1,6 @@
 package sheet
 
 import (
-	"context"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -15,7 +14,6 @@ import (
 	"github.com/apache/arrow/go/v15/arrow/ipc"
 	"github.com/apache/arrow/go/v15/parquet"
 	"github.com/apache/arrow/go/v15/parquet/file"
-	"github.com/apache/arrow/go/v15/parquet/pqarrow"
 
 	"github.com/duiwu/duiwu/ingest/ipcmeta"
 )
@@ -275,17 +273,12 @@ func openParquet(in input, size int64) (source, error) {
 		if n := pf.NumRows(); n < 0 || n > 1<<32 {
 			return s.damaged(errors.New("row count"))
 		}
-		fr, err := pqarrow.NewFileReader(pf, pqarrow.ArrowReadProperties{BatchSize: 8192}, mem)
+		p, err := newParquetRows(pf, mem)
 		if err != nil {
 			return s.damaged(err)
 		}
-		rd, err := fr.GetRecordReader(context.Background(), nil, nil)
-		if err != nil {
-			return s.damaged(err)
-		}
-		s.keys, err = namesOf(rd.Schema())
-		s.free = rd.Release
-		s.read = rd.Read
+		s.free, s.read = p.close, p.next
+		s.keys, err = namesOf(p.schema)
 		return err
 	})
 	if err != nil {
