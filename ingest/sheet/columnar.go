@@ -109,8 +109,6 @@ func arrowCell(a arrow.Array, i int) cell {
 		return said(a.Value(i))
 	case *array.LargeString:
 		return said(a.Value(i))
-	case *array.StringView:
-		return said(a.Value(i))
 	case *array.Dictionary:
 		return arrowCell(a.Dictionary(), a.GetValueIndex(i))
 	case *array.Int64, *array.Int32, *array.Int16, *array.Int8, *array.Uint64, *array.Uint32, *array.Uint16, *array.Uint8:
@@ -174,6 +172,10 @@ func openArrow(in input, size int64) (source, error) {
 		skip = 8
 	}
 	end, err := framed(in, skip, size)
+	var u *Unusable
+	if errors.As(err, &u) {
+		return nil, err
+	}
 	if err != nil {
 		return nil, s.damaged(err)
 	}
@@ -236,6 +238,9 @@ func framed(in input, at, size int64) (int64, error) {
 			return 0, err
 		}
 		at += meta
+		if ipcmeta.Views(m) {
+			return 0, unusable("Arrow 文件用了视图类型的列（string_view），请以普通文本列（utf8）重新写出。", "The Arrow file has columns of views (string_view); write it again with plain text columns (utf8).")
+		}
 		body, ok := ipcmeta.Body(m)
 		if !ok || body < 0 || body > size-at {
 			return 0, errFrame
