@@ -10,7 +10,7 @@ $(error go is not on PATH: install Go 1.26 or newer)
 endif
 endif
 
-.PHONY: help fetch demo test clean clean-cache
+.PHONY: help fetch demo test fuzz clean clean-cache
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 14
@@ -24,12 +24,23 @@ demo: ## the whole path on this machine; flags go in ARGS="..."
 	@mkdir -p bin && go build -o bin/demo ./cmd/demo >&2
 	@exec bin/demo $(ARGS)
 
-test: fetch ## everything: format, vet, and all tests on real servers
+test: fetch ## everything: format, vet, all tests on real servers, every fuzz target for some seconds
 	@bad=$$(git ls-files -z --cached --others --exclude-standard '*.go' | xargs -0 gofmt -l); \
 	 if [ -n "$$bad" ]; then echo "not formatted, run gofmt -w:"; echo "$$bad"; exit 1; fi
 	@go vet ./...
 	@go vet -C tools ./...
 	@DUIWU_TEST=full go test -p 2 -timeout 20m ./...
+	@go run ./bench/files --csv 50000000 --xlsx 50000 --memory 256
+	@$(MAKE) fuzz
+
+FUZZTIME ?= 10s
+
+# Minimizing an input that is merely new would take all of the time.
+fuzz: ## every fuzz target for FUZZTIME (10s); what it finds stays in testdata/fuzz
+	@set -e; grep -rHo --include='*_test.go' '^func Fuzz[A-Za-z0-9]*' ingest internal | sort | while IFS=: read -r file target; do \
+	 target=$${target#func }; echo "$$(dirname $$file) $$target"; \
+	 go test ./$$(dirname $$file) -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 1x >.fuzz.log 2>&1 || { cat .fuzz.log; rm -f .fuzz.log; exit 1; }; \
+	 grep ^fuzz .fuzz.log | tail -n 1; done; rm -f .fuzz.log
 
 clean: ## remove what was built
 	@rm -rf bin .demo charts/viewer/web/dist charts/viewer/web/node_modules/.built

@@ -12,7 +12,6 @@ import (
 	"github.com/apache/arrow/go/v15/arrow"
 	"github.com/apache/arrow/go/v15/arrow/array"
 	"github.com/apache/arrow/go/v15/arrow/ipc"
-	"github.com/apache/arrow/go/v15/arrow/memory"
 
 	"github.com/duiwu/duiwu/ingest/ipcmeta"
 	"github.com/duiwu/duiwu/internal/feed"
@@ -33,7 +32,7 @@ func (d *Decoder) arrow(b []byte) (rule feed.Rule, err error) {
 			rule, err = feed.MessageUndecodable, nil
 		}
 	}()
-	rd, e := ipc.NewReader(bytes.NewReader(b), ipc.WithAllocator(&limited{left: 4 * maxExpanded}))
+	rd, e := ipc.NewReader(bytes.NewReader(b), ipc.WithAllocator(ipcmeta.Total(4*maxExpanded)))
 	if e != nil {
 		return feed.MessageUndecodable, nil
 	}
@@ -57,32 +56,6 @@ func (d *Decoder) arrow(b []byte) (rule feed.Rule, err error) {
 		return feed.MessageEmpty, nil
 	}
 	return d.bounded(), nil
-}
-
-// limited is a plain allocator with a budget: a few bytes of metadata can ask
-// for any amount, and running out of memory cannot be recovered from.
-type limited struct {
-	memory.GoAllocator
-	left int
-}
-
-var errBudget = errors.New("message asks for more memory than its budget")
-
-func (l *limited) take(n int) {
-	if n < 0 || n > l.left {
-		panic(errBudget)
-	}
-	l.left -= n
-}
-
-func (l *limited) Allocate(n int) []byte {
-	l.take(n)
-	return l.GoAllocator.Allocate(n)
-}
-
-func (l *limited) Reallocate(n int, b []byte) []byte {
-	l.take(n)
-	return l.GoAllocator.Reallocate(n, b)
 }
 
 // framed walks the frames of an IPC stream: the reader allocates what a frame's

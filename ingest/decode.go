@@ -20,6 +20,7 @@ import (
 	"github.com/duiwu/duiwu/ingest/seal"
 	"github.com/duiwu/duiwu/internal/feed"
 	"github.com/duiwu/duiwu/internal/flow"
+	"github.com/duiwu/duiwu/internal/value"
 )
 
 // Header is one header of a Kafka message.
@@ -62,9 +63,6 @@ const (
 	maxExpanded = 64 << 20
 	// maxName is the longest field name that is repeated in a finding.
 	maxName = 64
-	// longRun is the shortest run of digits that may be a person's number: a
-	// mobile number has 11.
-	longRun = 11
 )
 
 // Decoder turns the messages of one reporting unit into rows, one builder a
@@ -276,7 +274,7 @@ func (d *Decoder) start() *rows {
 // find adds a finding about the record at hand. A name that is long, damaged or
 // holds a long number is not repeated: a key may be a value gone astray.
 func (d *Decoder) find(field string, rule feed.Rule) {
-	if len(field) > maxName || longDigits(field) || !utf8.ValidString(field) || strings.ContainsRune(field, utf8.RuneError) {
+	if len(field) > maxName || !value.Harmless([]byte(field)) {
 		field = ""
 	}
 	f := flow.Finding{Field: strings.Clone(field), Rule: rule}
@@ -412,35 +410,19 @@ type reject struct {
 	key flow.BatchKey
 }
 
-// harmless returns a short text that holds no long number, else "".
+// harmless returns a short text that may be repeated, else "".
 func harmless(v []byte) string {
-	if len(v) > 2*maxName || !utf8.Valid(v) || longDigits(string(v)) {
+	if len(v) > 2*maxName || !value.Harmless(v) {
 		return ""
 	}
 	return string(v)
-}
-
-// longDigits says whether a text holds a run of digits, half or full width, as
-// long as a person's number.
-func longDigits(s string) bool {
-	run := 0
-	for _, c := range s {
-		if c >= '0' && c <= '9' || c >= '\uFF10' && c <= '\uFF19' {
-			if run++; run >= longRun {
-				return true
-			}
-			continue
-		}
-		run = 0
-	}
-	return false
 }
 
 // kept writes the envelope's harmless fields as JSON, in the order of the schema.
 func kept(name string, r *rows) string {
 	var b strings.Builder
 	put := func(key, v string) {
-		if v == "" || len(v) > maxName || strings.ContainsRune(v, utf8.RuneError) {
+		if v == "" || len(v) > maxName {
 			return
 		}
 		sep := byte(',')

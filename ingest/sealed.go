@@ -10,6 +10,7 @@ import (
 	"github.com/apache/arrow/go/v15/arrow/array"
 	"github.com/apache/arrow/go/v15/arrow/ipc"
 
+	"github.com/duiwu/duiwu/ingest/ipcmeta"
 	"github.com/duiwu/duiwu/ingest/seal"
 	"github.com/duiwu/duiwu/internal/feed"
 )
@@ -50,7 +51,7 @@ func (d *Decoder) sealed(b []byte) (rule feed.Rule, err error) {
 	case e != nil:
 		return feed.NoRule, fmt.Errorf("cannot open the sealed fields at offset %d: %w", d.msg.Offset, e)
 	}
-	budget := &limited{left: 4 * maxExpanded}
+	budget := ipcmeta.Total(4 * maxExpanded)
 	left, e := ipc.NewReader(bytes.NewReader(open), ipc.WithAllocator(budget))
 	if e != nil {
 		return feed.MessageUndecodable, nil

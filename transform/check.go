@@ -288,17 +288,13 @@ func (c *Check) fingerprint(s *sheet) {
 	}
 }
 
-// harmless returns the text unless it may hold a number of a person.
+// harmless returns the text if it may be repeated.
 func harmless(v []byte) string {
-	if value.LongDigitRun(v) >= personalDigits || value.HoldsPersonalNumber(v) || value.Damaged(v) {
+	if !value.Harmless(v) {
 		return ""
 	}
 	return string(v)
 }
-
-// personalDigits is the shortest run of digits that may be a number of a
-// person: a mobile number has 11.
-const personalDigits = 11
 
 // bytesOf views a string without copying; the result must not be changed.
 func bytesOf(s string) []byte { return unsafe.Slice(unsafe.StringData(s), len(s)) }

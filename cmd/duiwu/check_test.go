@@ -74,7 +74,8 @@ func outline(status int, stdout string) string {
 }
 
 // TestAwkwardFiles reads every file of the corpus; each has beside it what must
-// be found. See the README there for which program wrote which.
+// be found. See the README there for which program wrote which. A new file needs
+// a .want with its arguments only; -update writes the rest, to be read.
 func TestAwkwardFiles(t *testing.T) {
 	wants, err := filepath.Glob(filepath.Join(corpus, "*.want"))
 	require.NoError(t, err)
@@ -86,6 +87,10 @@ func TestAwkwardFiles(t *testing.T) {
 			require.NoError(t, err)
 			args, expected, _ := strings.Cut(string(raw), "\n")
 			status, stdout, stderr := checked(t, append([]string{file, "--json"}, strings.Fields(args)...)...)
+			if *update {
+				expected = outline(status, stdout)
+				require.NoError(t, os.WriteFile(want, []byte(args+"\n"+expected), 0o644))
+			}
 			require.Equal(t, expected, outline(status, stdout), "%s", stderr)
 			if status == 2 {
 				require.Regexp(t, `\p{Han}.*[A-Za-z]`, stderr, "a refusal speaks both languages")

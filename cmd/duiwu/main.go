@@ -5,6 +5,7 @@
 //	duiwu migrate   create or widen the tables
 //	duiwu show      print what the feed files give: ddl, schema, docs, feeds
 //	duiwu check     check a file of records as the worker would, or feed files
+//	duiwu map       propose a mapping of a file's columns to a feed's fields
 //	duiwu template  write the XLSX template of a feed
 //	duiwu push      send a file of records and follow its receipt
 //	duiwu keys      make keys: for record ids, for sealed fields
@@ -43,7 +44,8 @@ var commands = []command{
 	{"gateway", "[flags]", "take files over HTTPS, and serve the clerks' page", runGateway},
 	{"migrate", "[flags]", "create or widen the tables; never loses data", runMigrate},
 	{"show", "ddl|schema|docs|feeds|rules [FEED]", "print what the feed files give", runShow},
-	{"check", "[DIR] | FILE --feed F --unit U", "check a file of records, or feed files", runCheck},
+	{"check", "[DIR] | FILE ... | TEST.txtar", "check a file of records, feed files, or tests", runCheck},
+	{"map", "--suggest FILE --feed FEED", "propose which column is which field", runMap},
 	{"template", "--feed FEED [--out FILE]", "write the XLSX template of a feed", runTemplate},
 	{"push", "FILE... --feed F --profile P", "send files of records and follow their receipts", runPush},
 	{"keys", "new record|seal --out FILE", "make keys: for record ids, for sealed fields", runKeys},

@@ -16,6 +16,7 @@ import (
 	"golang.org/x/term"
 
 	"github.com/duiwu/duiwu/ingest"
+	"github.com/duiwu/duiwu/ingest/mapping"
 	"github.com/duiwu/duiwu/ingest/push"
 	"github.com/duiwu/duiwu/ingest/seal"
 	"github.com/duiwu/duiwu/ingest/sheet"
@@ -86,6 +87,7 @@ type pushing struct {
 	testArea, wait, all, anew, again, js bool
 	timeout, patience                    time.Duration
 
+	mapping   *mapping.Mapping
 	recordKey []byte
 	seal      *seal.PublicKey
 	producer  *ingest.Producer
@@ -120,6 +122,7 @@ func runPush(ctx context.Context, env *environment, args []string) error {
 	fs.StringVar(&p.feed, "feed", "", "feed that the files are of, such as worker")
 	fs.StringVar(&p.unit, "unit", "", "reporting unit, such as 310000; the profile's when empty")
 	fs.StringVar(&p.asOf, "as-of", "", "effective_from of rows that say none, such as 2016-11-30; empty means the day the file was last changed")
+	mapped := fs.String("mapping", "", "mapping.yaml that says which column is which field")
 	fs.StringVar(&p.feeds, "feeds", "", "folder of feed files; empty means those inside the binary")
 	fs.BoolVar(&p.testArea, "test-area", false, "accept identity numbers of the reserved test area PP99xx")
 	fs.BoolVar(&p.wait, "wait", false, "wait for the receipt")
@@ -147,6 +150,12 @@ func runPush(ctx context.Context, env *environment, args []string) error {
 	}
 	if p.cat, err = catalogue(p.feeds); err != nil {
 		return err
+	}
+	if p.mapping, err = loadMapping(*mapped, p.cat); err != nil {
+		return p.unusable(err)
+	}
+	if p.mapping != nil && p.feed == "" {
+		p.feed = p.mapping.Feed
 	}
 	if p.broker, err = p.config.broker.open(); err != nil {
 		return p.unusable(err)
@@ -321,7 +330,7 @@ func (p *pushing) prepared(path string) (*push.Batch, error) {
 	if err != nil {
 		return nil, err
 	}
-	if b.Source.SHA256 != sum || b.Feed != p.feed || b.Unit != p.unit || b.Effective != effective || b.SealKey != key {
+	if b.Source.SHA256 != sum || b.Feed != p.feed || b.Unit != p.unit || b.Effective != effective || b.SealKey != key || b.Mapping != p.mapping.Sum() {
 		return nil, nil
 	}
 	p.say(fmt.Sprintf("文件没有变化，沿用已准备的批次 %s（%s）；要另报一次请加 --anew。", b.ID, clockOf(b.PreparedAt)),
@@ -335,7 +344,7 @@ func (p *pushing) prepare(ctx context.Context, path string, partitions int, out 
 	if spec == nil {
 		return nil, fmt.Errorf("没有数据类别 no feed %q; the feeds are %s", p.feed, strings.Join(feedNames(p.cat), ", "))
 	}
-	opt := sheet.Options{Catalogue: p.cat, Feed: spec, Unit: p.unit, Clock: time.Now}
+	opt := sheet.Options{Catalogue: p.cat, Feed: spec, Unit: p.unit, Clock: time.Now, Mapping: p.mapping}
 	if p.asOf != "" {
 		day, err := time.ParseInLocation(time.DateOnly, p.asOf, feed.Shanghai)
 		if err != nil {
@@ -381,7 +390,7 @@ func (p *pushing) mend(path string, spec *feed.Spec, why map[sheet.Place][]sheet
 	file, err := sheet.Open(path)
 	if err == nil {
 		defer func() { _ = file.Close() }() // it was only read
-		n, err = sheet.Excerpt(file, spec, why, to)
+		n, err = sheet.Excerpt(file, spec, p.mapping, why, to)
 	}
 	switch {
 	case err != nil:

@@ -3,9 +3,9 @@ package main
 import (
 	"context"
 	"fmt"
-	"io/fs"
 	"os"
 	"strings"
+	"sync"
 
 	"github.com/duiwu/duiwu/ingest/feeds"
 	"github.com/duiwu/duiwu/internal/feed"
@@ -14,16 +14,19 @@ import (
 
 // catalogue loads the feed files: those inside the binary, or a folder of one's own.
 func catalogue(dir string) (*feed.Catalogue, error) {
-	var fsys fs.FS = feeds.FS
+	load := embedded
 	if dir != "" {
-		fsys = os.DirFS(dir)
+		load = func() (*feed.Catalogue, error) { return feed.Load(os.DirFS(dir)) }
 	}
-	cat, err := feed.Load(fsys)
+	cat, err := load()
 	if err != nil {
 		return nil, fmt.Errorf("the feed files have problems:\n%w", err)
 	}
 	return cat, nil
 }
+
+// embedded loads the feed files inside the binary, once.
+var embedded = sync.OnceValues(func() (*feed.Catalogue, error) { return feed.Load(feeds.FS) })
 
 // runShow prints what the feed files give.
 func runShow(_ context.Context, env *environment, args []string) error {

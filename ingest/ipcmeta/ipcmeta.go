@@ -124,6 +124,35 @@ func (m message) batch(table int) bool {
 	return nodes && buffers
 }
 
+// viewType says that a column is of views. The IPC reader asks a batch for as
+// many counts of view buffers as the schema has such columns, past the end of
+// their vector if it is shorter, and makes room for what it finds there: 2 TB for
+// one changed byte. So no schema with views is sane.
+func (m message) viewType(field int) bool {
+	at := m.slot(field, 2)
+	return at > 0 && at < len(m) && m[at] >= 23 && m[at] <= 26 // BinaryView to LargeListView
+}
+
+// Views says that a message is a schema with columns of views, which Body
+// refuses, so that a reader can tell it from a damaged one.
+func Views(metadata []byte) bool {
+	m := message(metadata)
+	root := m.u32(0)
+	if root < 0 || root >= len(m) {
+		return false
+	}
+	if kind := m.slot(root, 1); kind == 0 || kind >= len(m) || m[kind] != 1 {
+		return false
+	}
+	first, n, ok := m.vector(m.ref(m.slot(root, 2)), 1, 4)
+	for i := 0; ok && i < n; i++ {
+		if f := m.ref(first + 4*i); f != 0 && m.viewType(f) {
+			return true
+		}
+	}
+	return false
+}
+
 // fields walks a vector of Field tables: their children, metadata and, of a
 // union, type ids.
 func (m message) fields(table, slot, depth int, budget *int) bool {
@@ -147,7 +176,7 @@ func (m message) fields(table, slot, depth int, budget *int) bool {
 	}
 	for i := range n {
 		f := m.ref(first + 4*i)
-		if f == 0 || !m.fields(f, 5, depth+1, budget) {
+		if f == 0 || m.viewType(f) || !m.fields(f, 5, depth+1, budget) {
 			return false
 		}
 		if t := m.ref(m.slot(f, 3)); t != 0 {

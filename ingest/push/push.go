@@ -93,6 +93,8 @@ type Batch struct {
 	Partitions int    `json:"partitions"`
 	// SealKey is the id of the key that closed the direct identifiers, if any.
 	SealKey string `json:"seal_key,omitempty"`
+	// Mapping is the sum of the mapping that the file was read by, if any.
+	Mapping string `json:"mapping,omitempty"`
 	Source  Source `json:"source"`
 
 	// The control totals: rows read, refused on this side, and sent.

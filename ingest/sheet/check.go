@@ -19,6 +19,7 @@ import (
 	"github.com/apache/arrow/go/v15/arrow/memory"
 	"github.com/dchest/siphash"
 
+	"github.com/duiwu/duiwu/ingest/mapping"
 	"github.com/duiwu/duiwu/internal/feed"
 	"github.com/duiwu/duiwu/internal/flow"
 	"github.com/duiwu/duiwu/internal/value"
@@ -29,6 +30,9 @@ type Options struct {
 	Catalogue *feed.Catalogue
 	Feed      *feed.Spec
 	Unit      string
+	// Mapping says how the file's columns become fields; nil means by their
+	// headings. It must have been loaded with the same catalogue.
+	Mapping *mapping.Mapping
 	// AsOf is effective_from of the rows that say none; zero means the day on
 	// which the file was last changed.
 	AsOf time.Time
@@ -109,6 +113,10 @@ func Check(ctx context.Context, f *File, opt Options) (*Report, error) {
 	if u.National() && !opt.Feed.NationalOffice {
 		return nil, unusable("国家禁毒办不报送“"+opt.Feed.Zh+"”。", "The national office does not report feed "+opt.Feed.Feed+".")
 	}
+	if opt.Mapping != nil && opt.Mapping.Feed != opt.Feed.Feed {
+		return nil, unusable("映射文件是“"+opt.Mapping.Feed+"”的，不是“"+opt.Feed.Feed+"”的；请核对 --feed 和 --mapping。",
+			"The mapping is of feed "+opt.Mapping.Feed+", not "+opt.Feed.Feed+"; check --feed and --mapping.")
+	}
 	c := newChecker(f, &opt)
 	defer c.release()
 	if err := c.run(ctx); err != nil {
@@ -181,12 +189,12 @@ type position struct {
 }
 
 type counters struct {
-	hiddenRows, formulas, footers, examples, repeated int
+	hiddenRows, formulas, footers, examples, repeated, apostrophes int
 }
 
 func newChecker(f *File, opt *Options) *checker {
 	c := &checker{
-		opt: opt, file: f, spec: opt.Feed, all: opt.Feed.All(), match: newMatcher(opt.Feed),
+		opt: opt, file: f, spec: opt.Feed, all: opt.Feed.All(), match: newMatcher(opt.Feed, opt.Mapping),
 		table: -1, own: map[int32]map[string]bool{}, hidden: map[int]bool{}, passed: map[int]bool{}, keyAt: map[int]int{},
 		example: Example(opt.Catalogue, opt.Feed),
 	}
@@ -220,6 +228,9 @@ func newChecker(f *File, opt *Options) *checker {
 	}
 	c.offset, c.rowNo = array.NewInt64Builder(opt.Mem), array.NewInt32Builder(opt.Mem)
 	c.vals = make([]string, len(c.all))
+	if t, ok := opt.Step.(*Trace); ok {
+		t.c = c
+	}
 	if x, ok := f.src.(*xlsxSource); ok {
 		for i, w := range x.sheets {
 			c.hidden[i] = w.hidden
@@ -267,6 +278,10 @@ func (c *checker) run(ctx context.Context) error {
 	if err := c.duplicates(); err != nil {
 		return err
 	}
+	// The keys of JSON may come as late as its last row.
+	if c.file.src.named() && len(c.unmapped("")) > 0 {
+		c.report.Accepted = 0
+	}
 	c.report.finish()
 	c.tell()
 	return nil
@@ -274,6 +289,18 @@ func (c *checker) run(ctx context.Context) error {
 
 // noTable says why no header was found.
 func (c *checker) noTable() error {
+	if m := c.opt.Mapping; m != nil && m.Sheet != "" && c.table < 0 && c.file.Format == XLSX {
+		return unusable("工作簿里没有映射文件所说的工作表，或其中没有内容；请核对 sheet。",
+			"The workbook has no sheet of the name that the mapping gives, or nothing stands in it; check sheet.")
+	}
+	if j, ok := c.file.src.(*jsonSource); ok && j.nested {
+		return unusable("JSON 的记录不在最外层：请给出记录数组本身（[{…}, {…}]）或一行一个对象。", "The records do not stand at the top of the JSON; give their array itself ([{…}, {…}]) or one object a line.")
+	}
+	if c.opt.Mapping != nil {
+		return unusable(
+			"没有找到映射文件所列的表头：前 "+strconv.Itoa(headRows)+" 行里认不出。请核对 --mapping 与文件。",
+			"None of the first "+strconv.Itoa(headRows)+" rows has the headings that the mapping lists; check --mapping and the file.")
+	}
 	return unusable(
 		"没有找到“"+c.spec.Zh+"”的表头：前 "+strconv.Itoa(headRows)+" 行里认不出该类别的字段名。请用 duiwu template --feed "+c.spec.Feed+" 的模板，或核对 --feed。",
 		"No header of feed "+c.spec.Feed+" was found in the first "+strconv.Itoa(headRows)+" rows; use the template (duiwu template --feed "+c.spec.Feed+") or check --feed.")
@@ -291,6 +318,12 @@ func (c *checker) take(ctx context.Context, r *row) error {
 			}
 		}
 		return c.data(ctx, r)
+	}
+	if m := c.opt.Mapping; m != nil && m.Sheet != "" && r.sheet != "" {
+		if !m.Reads(r.sheet) {
+			return nil
+		}
+		c.hidden[r.table] = false // the mapping asks for it
 	}
 	if r.table != c.table {
 		if err := c.endTable(ctx); err != nil {
@@ -402,11 +435,14 @@ func (c *checker) named(names []string, line int) error {
 
 // otherFeed refuses a table that is plainly of another feed.
 func (c *checker) otherFeed(h header) error {
+	if c.opt.Mapping != nil {
+		return nil // it says which feed
+	}
 	for _, s := range c.opt.Catalogue.Feeds {
 		if s == c.spec {
 			continue
 		}
-		m := newMatcher(s)
+		m := newMatcher(s, nil)
 		other := header{}
 		if len(c.ahead) > 0 {
 			other, _, _ = m.find(c.ahead)
@@ -448,7 +484,13 @@ func (c *checker) judgeHead(sheet string) {
 			have[col.field] = true
 		}
 	}
+	c.fillConstants(have)
+	missing := c.unmapped(sheet)
 	for i := feed.EnvelopeLen; i < len(c.all); i++ {
+		if slices.Contains(missing, i) {
+			c.absent[i] = true
+			continue
+		}
 		if c.all[i].Required && !have[i] {
 			// Said once, not once a row.
 			c.absent[i] = true
@@ -460,11 +502,11 @@ func (c *checker) judgeHead(sheet string) {
 func (c *checker) judgeColumn(sheet string, i int) {
 	col := &c.head.columns[i]
 	if col.field < 0 && col.rule == feed.UnknownField {
-		if c.opt.Catalogue.IsForbidden(foldHeading(col.heading)) || c.opt.Catalogue.IsForbidden(col.heading) {
+		if c.opt.Catalogue.IsForbidden(mapping.FoldHeading(col.heading)) || c.opt.Catalogue.IsForbidden(col.heading) {
 			col.rule = feed.ForbiddenField
 		}
 		for _, f := range c.spec.Forbidden {
-			if foldHeading(f) == foldHeading(col.heading) {
+			if mapping.FoldHeading(f) == mapping.FoldHeading(col.heading) {
 				col.rule = feed.ForbiddenField
 			}
 		}
@@ -523,12 +565,16 @@ func (c *checker) data(ctx context.Context, r *row) error {
 			c.counters.formulas++
 		}
 		text, rule := c.cellText(cl, &c.head.columns[i], f)
+		if own := c.head.columns[i].own; own != nil && rule == feed.NoRule {
+			text, rule = c.mapCell(own, f, text)
+		}
 		if rule != feed.NoRule {
 			c.find(&p, at, i, f, rule)
 			text = ""
 		}
 		c.vals[f] = text
 	}
+	c.fillBlanks()
 	if !c.file.src.named() && c.isExample() {
 		delete(c.own, at)
 		c.report.drop(p.pos)
@@ -587,6 +633,11 @@ func (c *checker) cellText(cl *cell, col *column, f int) (string, feed.Rule) {
 		return "", feed.DuplicateField
 	}
 	text := cl.text
+	if rest, ok := strings.CutPrefix(text, "'"); ok && cl.kind == textCell && rest != "" && !strings.Contains(rest, "'") {
+		// The mark by which a spreadsheet is told that a cell is text.
+		c.counters.apostrophes++
+		text = rest
+	}
 	if cl.kind == numberCell {
 		var ambiguous bool
 		if text, ambiguous = numberText(cl, field, c.file.date1904); ambiguous {
@@ -716,81 +767,12 @@ func (c *checker) canonicalKey(fields []int) ([]byte, bool) {
 	return b, ok
 }
 
-// canonical appends the form of a value by which two rows are compared: the 15
-// and the 18 digits of a number are one, a code and its name are one.
+// canonical appends the form of a value by which two rows are compared; false
+// when the value cannot be read, and stands as written.
 func (c *checker) canonical(dst []byte, i int, text string) ([]byte, bool) {
-	f := &c.all[i]
-	src := []byte(text)
-	n := len(dst)
-	var rule feed.Rule
-	num := func(v int64) { dst = strconv.AppendInt(dst, v, 10) }
-	switch f.Kind.Kind {
-	case feed.ResidentID:
-		dst, _, rule = value.ResidentID(dst, src, value.ResidentIDOptions{Today: c.today, AllowTestAreas: true})
-	case feed.Subject:
-		if dst, _, rule = value.ResidentID(dst, src, value.ResidentIDOptions{Today: c.today, AllowTestAreas: true}); rule != feed.NoRule {
-			dst, _, rule = value.Code(dst[:n], src)
-		}
-	case feed.CreditCode:
-		dst, _, rule = value.CreditCode(dst, src)
-	case feed.Code, feed.Unit:
-		dst, _, rule = value.Code(dst, src)
-		if rule != feed.NoRule {
-			break
-		}
-		code, ok := "", false
-		if f.Kind.Kind == feed.Unit {
-			code, ok = c.opt.Catalogue.LookupUnit(dst[n:])
-		} else {
-			code, ok = c.opt.Catalogue.List(f.List).Lookup(dst[n:])
-		}
-		if ok {
-			dst = append(dst[:n], code...)
-		}
-	case feed.PersonName:
-		var out []byte
-		if out, _, rule = value.Name(nil, src); rule == feed.NoRule {
-			dst = value.NameKey(dst, out)
-		}
-	case feed.Mobile:
-		dst, _, rule = value.Mobile(dst, src)
-	case feed.Date, feed.Birth:
-		var day int32
-		if day, _, rule = value.Date(src); rule == feed.NoRule {
-			num(int64(day))
-		}
-	case feed.Period:
-		var day int32
-		if day, _, rule = value.YearMonth(src); rule == feed.NoRule {
-			num(int64(day))
-		}
-	case feed.Money, feed.Pay:
-		var fen int64
-		if fen, rule = value.Money(src, true); rule == feed.NoRule {
-			num(fen)
-		}
-	case feed.Integer:
-		var v int64
-		if v, rule = value.Integer(src); rule == feed.NoRule {
-			num(v)
-		}
-	case feed.Tenths:
-		var v int64
-		if v, rule = value.Tenths(src); rule == feed.NoRule {
-			num(v)
-		}
-	case feed.Bool:
-		var v bool
-		if v, rule = value.Bool(src); rule == feed.NoRule {
-			dst = strconv.AppendBool(dst, v)
-		}
-	case feed.Text:
-		dst, _, rule = value.Text(dst, src)
-	default:
-		dst, _, rule = value.Code(dst, src)
-	}
+	dst, rule := value.Canonical(dst, []byte(text), &c.all[i], c.opt.Catalogue, c.today)
 	if rule != feed.NoRule {
-		return append(dst[:n], strings.TrimSpace(text)...), false
+		return append(dst, strings.TrimSpace(text)...), false
 	}
 	return dst, true
 }
@@ -1029,6 +1011,7 @@ func (c *checker) tell() {
 	}
 	say(n.hiddenRows, "读入了 %d 个隐藏行。", "%d hidden rows were read like the others.")
 	say(n.formulas, "%d 个公式单元格按上次计算的值读取。", "%d formula cells were read by the value last computed.")
+	say(n.apostrophes, "%d 个单元格开头的撇号（文本标记）不计入内容。", "The apostrophe that marks text was left out at the start of %d cells.")
 	say(n.footers, "表下的 %d 行（合计、签名、说明）不作为记录。", "%d lines under the table (totals, signatures, notes) are no records.")
 	say(n.repeated, "%d 个重复的表头行不作为记录。", "%d repeated header rows are no records.")
 	say(n.examples, "%d 个模板示例行不作为记录。", "%d example rows of the template are no records.")

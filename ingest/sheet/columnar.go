@@ -1,7 +1,6 @@
 package sheet
 
 import (
-	"context"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -13,10 +12,8 @@ import (
 	"github.com/apache/arrow/go/v15/arrow"
 	"github.com/apache/arrow/go/v15/arrow/array"
 	"github.com/apache/arrow/go/v15/arrow/ipc"
-	"github.com/apache/arrow/go/v15/arrow/memory"
 	"github.com/apache/arrow/go/v15/parquet"
 	"github.com/apache/arrow/go/v15/parquet/file"
-	"github.com/apache/arrow/go/v15/parquet/pqarrow"
 
 	"github.com/duiwu/duiwu/ingest/ipcmeta"
 )
@@ -48,7 +45,7 @@ func (s *columnarSource) guard(fn func() error) (err error) {
 	defer func() {
 		if p := recover(); p != nil {
 			err = s.damaged(fmt.Errorf("%v", p))
-			if p == any(errBudget) {
+			if p == any(ipcmeta.ErrBudget) {
 				err = unusable("一个数据块展开后超过内存上限，请以较小的块（例如 65536 行）重新写出。",
 					"One batch of the file takes more memory than allowed; write it again in smaller batches, of 65,536 rows say.")
 			}
@@ -58,6 +55,10 @@ func (s *columnarSource) guard(fn func() error) (err error) {
 }
 
 func (s *columnarSource) damaged(err error) error {
+	if strings.Contains(err.Error(), "compression for ") { // the reader's own words; it has no error to ask for
+		return unusable("Parquet 文件用了不认识的压缩方式（例如 LZ4），请用 zstd、snappy、gzip 或 brotli 重新写出。",
+			"The Parquet file is compressed in a way that is not known (such as LZ4); write it again with zstd, snappy, gzip or brotli.")
+	}
 	return &Unusable{Zh: s.what + " 文件已损坏或不完整。", En: "The " + s.what + " file is damaged or cut short.", Err: err}
 }
 
@@ -162,36 +163,6 @@ func namesOf(schema *arrow.Schema) ([]string, error) {
 	return out, nil
 }
 
-// live is an allocator that bounds what is held at one time: a few bytes of
-// metadata can ask for any amount, and running out of memory cannot be
-// recovered from.
-type live struct {
-	memory.GoAllocator
-	left int
-}
-
-var errBudget = errors.New("batch asks for more memory than its budget")
-
-func (l *live) take(n int) {
-	if n < 0 || n > l.left {
-		panic(errBudget)
-	}
-	l.left -= n
-}
-
-func (l *live) Allocate(n int) []byte {
-	l.take(n)
-	return l.GoAllocator.Allocate(n)
-}
-
-func (l *live) Reallocate(n int, b []byte) []byte {
-	l.take(n)
-	l.left += len(b)
-	return l.GoAllocator.Reallocate(n, b)
-}
-
-func (l *live) Free(b []byte) { l.left += len(b) }
-
 func openArrow(in input, size int64) (source, error) {
 	s := &columnarSource{what: "Arrow"}
 	skip := int64(0)
@@ -201,6 +172,10 @@ func openArrow(in input, size int64) (source, error) {
 		skip = 8
 	}
 	end, err := framed(in, skip, size)
+	var u *Unusable
+	if errors.As(err, &u) {
+		return nil, err
+	}
 	if err != nil {
 		return nil, s.damaged(err)
 	}
@@ -211,7 +186,7 @@ func openArrow(in input, size int64) (source, error) {
 		}
 	}
 	err = s.guard(func() (err error) {
-		rd, err = ipc.NewReader(io.NewSectionReader(in, skip, end-skip), ipc.WithAllocator(&live{left: maxColumnar}))
+		rd, err = ipc.NewReader(io.NewSectionReader(in, skip, end-skip), ipc.WithAllocator(ipcmeta.Live(maxColumnar)))
 		if err != nil {
 			return s.damaged(err)
 		}
@@ -263,12 +238,15 @@ func framed(in input, at, size int64) (int64, error) {
 			return 0, err
 		}
 		at += meta
+		if ipcmeta.Views(m) {
+			return 0, unusable("Arrow 文件用了视图类型的列（string_view），请以普通文本列（utf8）重新写出。", "The Arrow file has columns of views (string_view); write it again with plain text columns (utf8).")
+		}
 		body, ok := ipcmeta.Body(m)
 		if !ok || body < 0 || body > size-at {
 			return 0, errFrame
 		}
 		if body > maxColumnar {
-			return 0, errBudget
+			return 0, ipcmeta.ErrBudget
 		}
 		at += body
 	}
@@ -290,7 +268,7 @@ func openParquet(in input, size int64) (source, error) {
 		return nil, s.damaged(errors.New("no footer"))
 	}
 	err := s.guard(func() error {
-		mem := &live{left: maxColumnar}
+		mem := ipcmeta.Live(maxColumnar)
 		props := parquet.NewReaderProperties(mem)
 		props.BufferedStreamEnabled = true
 		pf, err := file.NewParquetReader(io.NewSectionReader(in, 0, size), file.WithReadProps(props))
@@ -300,17 +278,12 @@ func openParquet(in input, size int64) (source, error) {
 		if n := pf.NumRows(); n < 0 || n > 1<<32 {
 			return s.damaged(errors.New("row count"))
 		}
-		fr, err := pqarrow.NewFileReader(pf, pqarrow.ArrowReadProperties{BatchSize: 8192}, mem)
+		p, err := newParquetRows(pf, mem)
 		if err != nil {
 			return s.damaged(err)
 		}
-		rd, err := fr.GetRecordReader(context.Background(), nil, nil)
-		if err != nil {
-			return s.damaged(err)
-		}
-		s.keys, err = namesOf(rd.Schema())
-		s.free = rd.Release
-		s.read = rd.Read
+		s.free, s.read = p.close, p.next
+		s.keys, err = namesOf(p.schema)
 		return err
 	})
 	if err != nil {

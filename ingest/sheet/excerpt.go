@@ -11,6 +11,7 @@ import (
 
 	"github.com/xuri/excelize/v2"
 
+	"github.com/duiwu/duiwu/ingest/mapping"
 	"github.com/duiwu/duiwu/internal/feed"
 )
 
@@ -44,7 +45,7 @@ func (r *Report) Refusals() map[Place][]Why {
 // as it was, a first column that says why, the cells in question coloured. All
 // cells are text, so that nothing is read as another value when it is mended. It
 // returns how many rows it wrote. The input is never written to.
-func Excerpt(in *File, spec *feed.Spec, why map[Place][]Why, out string) (n int, err error) {
+func Excerpt(in *File, spec *feed.Spec, own *mapping.Mapping, why map[Place][]Why, out string) (n int, err error) {
 	fail := func(err error) (int, error) {
 		return 0, fmt.Errorf("cannot write the rows to mend: %w", err)
 	}
@@ -55,7 +56,7 @@ func Excerpt(in *File, spec *feed.Spec, why map[Place][]Why, out string) (n int,
 	defer func() { _ = src.close() }() // it was only read
 	book := excelize.NewFile()
 	defer func() { err = errors.Join(err, book.Close()) }()
-	e := &excerpt{book: book, src: src, spec: spec, why: why, match: newMatcher(spec), table: -1}
+	e := &excerpt{book: book, src: src, spec: spec, why: why, match: newMatcher(spec, own), table: -1}
 	if x, ok := src.(*xlsxSource); ok {
 		e.date1904 = x.date1904
 	}

@@ -1,9 +1,10 @@
 package sheet
 
 import (
+	"slices"
 	"strings"
-	"unicode"
 
+	"github.com/duiwu/duiwu/ingest/mapping"
 	"github.com/duiwu/duiwu/internal/feed"
 	"github.com/duiwu/duiwu/internal/value"
 )
@@ -11,16 +12,18 @@ import (
 // headRows is how far down a header row may stand, below titles and notes.
 const headRows = 40
 
-// matcher knows the headings of one feed: Chinese name, English name, field name.
+// matcher knows the headings of one feed: those of a mapping, else Chinese name,
+// English name, field name.
 type matcher struct {
 	spec  *feed.Spec
+	own   *mapping.Mapping // nil when there is none
 	exact map[string]int
 	// bare holds the headings without what they say in parentheses.
 	bare map[string]int
 }
 
-func newMatcher(spec *feed.Spec) *matcher {
-	m := &matcher{spec: spec, exact: map[string]int{}, bare: map[string]int{}}
+func newMatcher(spec *feed.Spec, own *mapping.Mapping) *matcher {
+	m := &matcher{spec: spec, own: own, exact: map[string]int{}, bare: map[string]int{}}
 	for i, f := range spec.All() {
 		for _, h := range []string{f.Name, f.Zh, f.En} {
 			put := func(in map[string]int, k string) {
@@ -28,7 +31,7 @@ func newMatcher(spec *feed.Spec) *matcher {
 					in[k] = i
 				}
 			}
-			k := foldHeading(h)
+			k := mapping.FoldHeading(h)
 			put(m.exact, k)
 			b, _ := parens(k)
 			put(m.bare, b)
@@ -37,24 +40,16 @@ func newMatcher(spec *feed.Spec) *matcher {
 	return m
 }
 
-// foldHeading makes headings comparable: width, case, spaces, line breaks and
-// the marks of required fields do not matter.
-func foldHeading(h string) string {
-	return strings.Map(func(r rune) rune {
-		if r >= 0xFF01 && r <= 0xFF5E {
-			r -= 0xFEE0
+// loosen lets the matcher know the feed's aliases too. Only proposals do that.
+func (m *matcher) loosen() {
+	for i, f := range m.spec.All() {
+		for _, a := range f.Aliases {
+			k := mapping.FoldHeading(a)
+			if _, known := m.bare[k]; !known {
+				m.bare[k] = i
+			}
 		}
-		switch {
-		case unicode.IsSpace(r), r == '_', r == '-', r == '*', r == ':', r == '\'', r == '"', r == '★', r == '※', r == 0x3000,
-			r >= 0x200B && r <= 0x200F, r == 0xFEFF, r == 0x2060:
-			return -1
-		case r == '【', r == '〔', r == '[':
-			return '('
-		case r == '】', r == '〕', r == ']':
-			return ')'
-		}
-		return unicode.ToLower(r)
-	}, h)
+	}
 }
 
 // parens splits what stands in parentheses off a folded heading.
@@ -66,40 +61,86 @@ func parens(k string) (bare, in string) {
 	return k[:open] + k[end+1:], k[open+1 : end]
 }
 
-// The unit of a money column as its heading says.
+// The unit of a money column as its heading or its mapping says.
 const (
 	unitContract = ""  // the contract's own heading: whole fen
 	unitNone     = "?" // none: a bare number has no meaning
 )
 
-// match returns the field of a heading, or -1, and the unit that a money
-// column's bare numbers are in.
-func (m *matcher) match(heading string) (field int, unit string) {
-	k := foldHeading(heading)
+// match says what a heading at a position from 0 means; its field is -1 when it
+// means none.
+func (m *matcher) match(heading string, at int) column {
+	c := column{field: -1, heading: heading}
+	if m.own != nil {
+		if own := m.own.Find(heading, at); own != nil {
+			return m.mapped(own, c)
+		}
+		if m.own.Ignores(heading) {
+			c.skip = true
+			return c
+		}
+	}
+	k := mapping.FoldHeading(heading)
 	if k == "" || len(k) > 200 {
-		return -1, ""
+		return c
 	}
 	if i, ok := m.exact[k]; ok {
-		return i, unitContract
+		c.field = i
+		return c
 	}
-	b, in := parens(k)
+	b, _ := parens(k)
 	i, ok := m.bare[b]
 	if !ok {
-		return -1, ""
+		return c
 	}
-	if kind := m.spec.All()[i].Kind.Kind; kind != feed.Money && kind != feed.Pay {
-		return i, unitContract
+	c.field = i
+	if kind := m.spec.All()[i].Kind.Kind; kind == feed.Money || kind == feed.Pay {
+		if c.unit = headingUnit(k); c.unit == "分" {
+			c.unit = unitContract
+		}
 	}
+	return c
+}
+
+// mapped is what a mapping says of a column.
+func (m *matcher) mapped(own *mapping.Column, c column) column {
+	c.field, c.own = m.spec.Index(own.Field), own
+	if kind := m.spec.All()[c.field].Kind.Kind; kind != feed.Money && kind != feed.Pay {
+		return c
+	}
+	k := mapping.FoldHeading(c.heading)
+	said := headingUnit(k)
+	if i, ok := m.exact[k]; ok && i == c.field {
+		said = "分" // the contract's own heading
+	}
+	switch {
+	case own.Unit == "":
+		c.unit = said
+	case said == unitNone || said == own.Unit:
+		c.unit = own.Unit
+	default:
+		c.rule = feed.MoneyUnit // the heading says another unit
+	}
+	if c.unit == "分" {
+		c.unit = unitContract
+	}
+	return c
+}
+
+// headingUnit is the unit that a folded heading names in its parentheses.
+func headingUnit(k string) string {
+	_, in := parens(k)
 	in = strings.TrimPrefix(strings.TrimPrefix(in, "单位"), "人民币")
 	switch in {
-	case "元", "万元", "亿元", "角":
-		return i, in
 	case "yuan", "rmb", "cny":
-		return i, "元"
-	case "分", "fen":
-		return i, unitContract
+		return "元"
+	case "fen":
+		return "分"
 	}
-	return i, unitNone
+	if slices.Contains(mapping.Units, in) {
+		return in
+	}
+	return unitNone
 }
 
 // column is what one column of a table is.
@@ -110,12 +151,14 @@ type column struct {
 	// skip says that the column is passed over without a finding.
 	skip bool
 	rule feed.Rule
+	// own is what a mapping says of it, nil when nothing.
+	own *mapping.Column
 }
 
 // counting columns number the rows; every spreadsheet has one.
 func counting(heading string) bool {
-	switch foldHeading(heading) {
-	case reasonHeading, "序号", "行号", "顺序号", "no", "no.", "#", "index", "rownumber", "unnamed0", "unnamed:0":
+	switch mapping.FoldHeading(heading) {
+	case reasonHeading, "序号", "行号", "顺序号", "no", "no.", "#", "index", "rownumber", "unnamed0", "unnamed:0", "indexlevel0":
 		return true
 	}
 	return false
@@ -131,11 +174,13 @@ type header struct {
 
 func (m *matcher) score(cells []cell) (own, total int) {
 	seen := map[int]bool{}
-	for _, c := range cells {
+	for i, c := range cells {
 		if c.kind != textCell {
 			continue
 		}
-		if f, _ := m.match(c.text); f >= 0 && !seen[f] {
+		if c.text == reasonHeading {
+			total++ // a file that came back may have one column only
+		} else if f := m.match(c.text, i).field; f >= 0 && !seen[f] {
 			seen[f] = true
 			if total++; f >= feed.EnvelopeLen {
 				own++
@@ -172,11 +217,11 @@ func (m *matcher) find(rows []row) (h header, next int, ok bool) {
 	found := make([]bool, width)
 	for c := range heads {
 		heads[c] = text(best, c)
-		f, _ := m.match(heads[c])
+		f := m.match(heads[c], c).field
 		for up := best - 1; f < 0 && up >= max(0, best-2); up-- {
 			// A heading merged downwards stands in the row above.
 			t := text(up, c)
-			if g, _ := m.match(t); g >= 0 && heads[c] == "" {
+			if g := m.match(t, c).field; g >= 0 && heads[c] == "" {
 				heads[c], f = t, g
 			}
 		}
@@ -192,7 +237,7 @@ func (m *matcher) find(rows []row) (h header, next int, ok bool) {
 			if t == "" {
 				continue
 			}
-			f, _ := m.match(t)
+			f := m.match(t, c).field
 			if f < 0 || found[c] {
 				fits = false
 				break
@@ -218,23 +263,37 @@ func (m *matcher) find(rows []row) (h header, next int, ok bool) {
 // columns says what each heading is.
 func (m *matcher) columns(h *header, heads []string) bool {
 	used := map[int]bool{}
-	for _, text := range heads {
-		f, unit := m.match(text)
-		c := column{field: f, heading: text, unit: unit}
-		switch {
-		case text == "":
+	if m.own != nil {
+		for _, k := range m.own.Constants {
+			used[m.spec.Index(k.Field)] = true
+		}
+	}
+	// A mapping's column comes before one that only has the field's own heading.
+	for i, text := range heads {
+		if c := m.match(text, i); c.own != nil {
+			used[c.field] = true
+		}
+	}
+	seen := map[int]bool{}
+	for i, text := range heads {
+		c := m.match(text, i)
+		switch f := c.field; {
+		case text == "" && f < 0:
 			c.skip = true
-		case f < 0 && counting(text):
+		case f < 0 && (c.skip || counting(text)):
 			c.skip = true
 		case f < 0:
 			c.rule = feed.UnknownField
-		case used[f]:
+		case seen[f] || used[f] && c.own == nil:
 			c.rule, c.field = feed.DuplicateField, -1
 		default:
-			used[f] = true
+			seen[f] = true
 			h.total++
 			if f >= feed.EnvelopeLen {
 				h.matched++
+			}
+			if c.rule != feed.NoRule {
+				c.field = -1
 			}
 		}
 		h.columns = append(h.columns, c)
@@ -246,7 +305,7 @@ func (m *matcher) columns(h *header, heads []string) bool {
 // gone astray.
 func harmlessHeading(h string) string {
 	h = strings.Join(strings.Fields(h), " ")
-	if len(h) > 64 || value.LongDigitRun([]byte(h)) >= 11 || value.Damaged([]byte(h)) {
+	if len(h) > 64 || !value.Harmless([]byte(h)) {
 		return ""
 	}
 	return h

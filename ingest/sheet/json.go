@@ -22,6 +22,8 @@ type jsonSource struct {
 	keys  []string
 	at    map[string]int
 	cells []cell
+	// nested says that a list or an object stood in the place of a value.
+	nested bool
 }
 
 func newJSON(t *text) *jsonSource { return &jsonSource{t: t, line: 1, at: map[string]int{}} }
@@ -191,6 +193,7 @@ func (s *jsonSource) object() error {
 		if err != nil {
 			return err
 		}
+		s.nested = s.nested || c.kind == nestedCell
 		if seen[i] {
 			c.kind = twiceCell
 		}

@@ -201,10 +201,13 @@ func openSource(in input, size int64) (source, Format, error) {
 	case starts("ARROW1\x00\x00"), starts("\xFF\xFF\xFF\xFF"):
 		s, err := openArrow(in, size)
 		return s, Arrow, err
-	case starts("%PDF"), starts("\x89PNG"), starts("\xFF\xD8\xFF"), starts("GIF8"):
+	case starts("%PDF"), starts("{\\rtf"), starts("\x89PNG"), starts("\xFF\xD8\xFF"), starts("GIF8"):
 		return nil, "", unusable("这是文档或图片，不是数据表，请导出为 XLSX 或 CSV。", "This is a document or a picture, no table; export it as XLSX or CSV.")
 	case starts("\x1F\x8B"), starts("\x28\xB5\x2F\xFD"), starts("Rar!"), starts("7z\xBC\xAF"), starts("BZh"), starts("\xFD7zXZ"):
 		return nil, "", unusable("这是压缩包，请先解压。", "This is a compressed archive; unpack it first.")
+	}
+	if starts("MIME-Version:") {
+		return nil, "", webPage()
 	}
 	text, err := openText(in, size)
 	if err != nil {
@@ -218,12 +221,16 @@ func openSource(in input, size int64) (source, Format, error) {
 	case first == '{' || first == '[':
 		return newJSON(text), JSON, nil
 	case first == '<':
-		return nil, "", unusable("这是网页或 XML（有些系统导出的“.xls”其实是网页），请用电子表格打开后另存为 XLSX。", "This is HTML or XML (some systems export a web page under the name .xls); open it in a spreadsheet and save it as XLSX.")
+		return nil, "", webPage()
 	case first == 0:
 		return nil, "", unusable("文件里没有内容。", "There is nothing in the file but white space.")
 	}
 	s, err := newCSV(text)
 	return s, CSV, err
+}
+
+func webPage() error {
+	return unusable("这是网页或 XML（有些系统导出的“.xls”其实是网页），请用电子表格打开后另存为 XLSX。", "This is HTML or XML (some systems export a web page under the name .xls); open it in a spreadsheet and save it as XLSX.")
 }
 
 // compound names what an OLE file is: a workbook of before 2007 or an encrypted one.

@@ -16,8 +16,10 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/duiwu/duiwu/ingest/feeds"
+	"github.com/duiwu/duiwu/ingest/mapping"
 	"github.com/duiwu/duiwu/internal/feed"
 	"github.com/duiwu/duiwu/internal/flow"
+	"github.com/duiwu/duiwu/internal/value"
 )
 
 // pass is a step that finds nothing: the reader's own findings are left. Its
@@ -320,5 +322,37 @@ func FuzzSheetXML(f *testing.F) {
 			require.ErrorAs(t, err, &u)
 		}
 		require.NoError(t, src.close())
+	})
+}
+
+// FuzzSuggest proposes a mapping for anything that can be read: what comes out
+// loads, and holds none of the numbers that it was made from.
+func FuzzSuggest(f *testing.F) {
+	for _, name := range []string{"utf8.csv", "wide-headings.csv", "crossed.csv", "lines.ndjson", "repeated-header.csv", "openpyxl.xlsx"} {
+		raw, err := os.ReadFile("testdata/" + name)
+		require.NoError(f, err)
+		f.Add(raw)
+	}
+	cat := catalogue(f)
+	f.Fuzz(func(t *testing.T, raw []byte) {
+		if len(raw) == 0 || len(raw) > 1<<18 {
+			return
+		}
+		src, is, err := openSource(bytes.NewReader(raw), int64(len(raw)))
+		if err != nil {
+			return
+		}
+		defer func() { _ = src.close() }()
+		var out bytes.Buffer
+		if err := Suggest(t.Context(), &out, &File{Path: "f", src: src, Format: is}, cat, cat.Feed("worker"), "310000"); err != nil {
+			var u *Unusable
+			require.ErrorAs(t, err, &u)
+			return
+		}
+		_, err = mapping.Load("m", out.Bytes(), cat)
+		require.NoError(t, err, out.String())
+		for line := range strings.SplitSeq(out.String(), "\n") {
+			require.False(t, value.HoldsPersonalNumber([]byte(line)), line)
+		}
 	})
 }

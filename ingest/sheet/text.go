@@ -32,6 +32,8 @@ func openText(in input, size int64) (*text, error) {
 		return &text{Reader: bufio.NewReaderSize(r, 256<<10), encoding: name}
 	}
 	switch {
+	case bytes.HasPrefix(head, []byte("\xFF\xFE\x00\x00")), bytes.HasPrefix(head, []byte("\x00\x00\xFE\xFF")):
+		return nil, unusable("文件是 UTF-32 编码，请另存为 UTF-8。", "The file is written in UTF-32; save it as UTF-8.")
 	case bytes.HasPrefix(head, []byte("\xEF\xBB\xBF")):
 		return decoded("utf-8", all(3)), nil
 	case bytes.HasPrefix(head, []byte("\xFF\xFE")):
@@ -46,7 +48,7 @@ func openText(in input, size int64) (*text, error) {
 	case err != nil:
 		return nil, fmt.Errorf("cannot read the file: %w", err)
 	case zero > 0:
-		return nil, unusable("这不是文本，也不是认识的表格格式。", "This is neither text nor a table format that is known.")
+		return nil, unusable("这不是文本，也不是认识的表格格式；若是没有标记的 UTF-16 文本，请另存为 UTF-8。", "This is neither text nor a table format that is known; if it is UTF-16 without a mark, save it as UTF-8.")
 	case bad == 0 || good > 3*bad: // GB18030 read as UTF-8 is nearly all bad
 		return decoded("utf-8", all(0)), nil
 	}

@@ -496,6 +496,12 @@ func (s *xlsxSource) next(r *row) error {
 	}
 }
 
+// skip leaves out what is left of the sheet at hand.
+func (s *xlsxSource) skip() {
+	_ = s.close() // it was only read
+	s.x = nil
+}
+
 // row reads the next row of the sheet at hand; false at its end.
 func (s *xlsxSource) row(r *row) (bool, error) {
 	for {

@@ -4,11 +4,17 @@ import (
 	"fmt"
 	"io/fs"
 	"path"
-	"reflect"
+	"slices"
 	"sort"
 	"strings"
 
-	"go.yaml.in/yaml/v3"
+	"github.com/duiwu/duiwu/internal/strict"
+)
+
+// Problem is one fault of one file, Problems every fault that Load found.
+type (
+	Problem  = strict.Problem
+	Problems = strict.Problems
 )
 
 // Catalogue is the national contract: every feed and all that the feeds refer to.
@@ -118,48 +124,26 @@ func Load(fsys fs.FS) (*Catalogue, error) {
 	}
 	sort.Slice(c.Feeds, func(i, j int) bool { return c.Feeds[i].Feed < c.Feeds[j].Feed })
 	if len(ps) > 0 {
-		ps.sort()
+		ps.Sort()
 		return nil, ps
 	}
 	return c, nil
 }
 
 func (c *Catalogue) loadSpec(fsys fs.FS, name string, ps *Problems) *Spec {
-	d := newStrict(name, ps)
+	d := strict.New(name, ps)
 	raw, err := fs.ReadFile(fsys, name)
 	if err != nil {
-		d.problem(0, "cannot read the file: %v", err)
-		return nil
-	}
-	var doc yaml.Node
-	if err := yaml.Unmarshal(raw, &doc); err != nil {
-		line, text := yamlTrouble(err)
-		d.problem(line, "this is not YAML: %s; check indentation, brackets and quotes", text)
-		return nil
-	}
-	if len(doc.Content) == 0 {
-		d.problem(1, "the file is empty; begin with feed: %s", strings.TrimSuffix(path.Base(name), ".yaml"))
+		d.Problem(0, "cannot read the file: %v", err)
 		return nil
 	}
 	s := &Spec{}
-	d.decode(doc.Content[0], reflect.ValueOf(s).Elem(), "")
-	if d.broken[""] {
+	if !d.Decode(raw, s, "feed: "+strings.TrimSuffix(path.Base(name), ".yaml")) {
 		return nil
 	}
 	c.validate(s, d)
 	s.index()
 	return s
-}
-
-// yamlTrouble splits the parser's message into line and text.
-func yamlTrouble(err error) (int, string) {
-	text := strings.TrimPrefix(err.Error(), "yaml: ")
-	var line int
-	if n, _ := fmt.Sscanf(text, "line %d:", &line); n == 1 {
-		_, text, _ = strings.Cut(text, ": ")
-		return line, text
-	}
-	return 1, text
 }
 
 // isSnake says whether a name is lower_snake: a letter, then letters, digits
@@ -176,31 +160,31 @@ func isSnake(s string) bool {
 	return true
 }
 
-func (c *Catalogue) validate(s *Spec, d *strict) {
-	want := strings.TrimSuffix(path.Base(d.file), ".yaml")
+func (c *Catalogue) validate(s *Spec, d *strict.File) {
+	want := strings.TrimSuffix(path.Base(d.Name()), ".yaml")
 	switch {
 	case !isSnake(s.Feed):
-		d.at("feed", "feed %q is not a lower_snake name; use letters a-z, digits and underscores", s.Feed)
+		d.At("feed", "feed %q is not a lower_snake name; use letters a-z, digits and underscores", s.Feed)
 	case s.Feed != want:
-		d.at("feed", "feed %q stands in a file of another name; rename the file to %s.yaml", s.Feed, s.Feed)
+		d.At("feed", "feed %q stands in a file of another name; rename the file to %s.yaml", s.Feed, s.Feed)
 	}
 	if s.Version < 1 {
-		d.at("version", "version must be 1 or more; write version: 1 for a new feed")
+		d.At("version", "version must be 1 or more; write version: 1 for a new feed")
 	}
-	d.lingual("feed "+s.Feed, s.Zh, s.En, "")
+	lingual(d, "feed "+s.Feed, s.Zh, s.En, "")
 	if s.Doc.Zh == "" || s.Doc.En == "" {
-		d.at("doc", "doc needs zh and en; say in one sentence what a record is")
+		d.At("doc", "doc needs zh and en; say in one sentence what a record is")
 	}
 	switch s.History {
 	case Snapshot, Spell, Event:
 	default:
-		d.at("history", "history %q is unknown; use snapshot, spell or event", s.History)
+		d.At("history", "history %q is unknown; use snapshot, spell or event", s.History)
 	}
 	if !isRhythm(s.Rhythm) {
-		d.at("rhythm", "rhythm %q is unknown; use daily, monthly, quarterly, yearly or event", s.Rhythm)
+		d.At("rhythm", "rhythm %q is unknown; use daily, monthly, quarterly, yearly or event", s.Rhythm)
 	}
 	if len(s.Fields) == 0 {
-		d.at("fields", "the feed has no fields; list at least its natural key")
+		d.At("fields", "the feed has no fields; list at least its natural key")
 	}
 	byName := map[string]*Field{}
 	columns := map[string]string{}
@@ -212,20 +196,20 @@ func (c *Catalogue) validate(s *Spec, d *strict) {
 		c.validateField(s, i, byName, columns, d)
 	}
 	if len(s.NaturalKey) == 0 {
-		d.at("natural_key", "natural_key is empty; name the fields that identify the thing in the world")
+		d.At("natural_key", "natural_key is empty; name the fields that identify the thing in the world")
 	}
 	seen := map[string]bool{}
 	for i, k := range s.NaturalKey {
 		p := fmt.Sprintf("natural_key[%d]", i)
 		switch f := byName[k]; {
 		case f == nil:
-			d.at(p, "natural_key names %q, which is no field of this feed; add the field or correct the name", k)
+			d.At(p, "natural_key names %q, which is no field of this feed; add the field or correct the name", k)
 		case seen[k]:
-			d.at(p, "natural_key names %q twice; keep one", k)
+			d.At(p, "natural_key names %q twice; keep one", k)
 		case !f.Current:
-			d.at(p, "natural_key names %q, which is not current; indicators count natural keys, so add current: true to the field", k)
+			d.At(p, "natural_key names %q, which is not current; indicators count natural keys, so add current: true to the field", k)
 		case Index(Envelope, k) < 0 && !f.Required:
-			d.at(p, "natural_key names %q, which is not required; add required: true to the field", k)
+			d.At(p, "natural_key names %q, which is not required; add required: true to the field", k)
 		}
 		seen[k] = true
 	}
@@ -234,7 +218,7 @@ func (c *Catalogue) validate(s *Spec, d *strict) {
 	}
 	for i, name := range s.Forbidden {
 		if byName[name] != nil {
-			d.at(fmt.Sprintf("forbidden[%d]", i), "%q is forbidden and a field at once; remove one of the two", name)
+			d.At(fmt.Sprintf("forbidden[%d]", i), "%q is forbidden and a field at once; remove one of the two", name)
 		}
 	}
 }
@@ -249,7 +233,7 @@ func Index(fields []Field, name string) int {
 	return -1
 }
 
-func (d *strict) lingual(what, zh, en, path string) {
+func lingual(d *strict.File, what, zh, en, path string) {
 	dot := func(s string) string {
 		if path == "" {
 			return s
@@ -257,86 +241,103 @@ func (d *strict) lingual(what, zh, en, path string) {
 		return path + "." + s
 	}
 	if zh == "" {
-		d.at(dot("zh"), "%s has no zh; write its Chinese heading", what)
+		d.At(dot("zh"), "%s has no zh; write its Chinese heading", what)
 	}
 	if en == "" {
-		d.at(dot("en"), "%s has no en; write its English heading", what)
+		d.At(dot("en"), "%s has no en; write its English heading", what)
 	}
 }
 
-func (c *Catalogue) validateField(s *Spec, i int, byName map[string]*Field, columns map[string]string, d *strict) {
+func (c *Catalogue) validateField(s *Spec, i int, byName map[string]*Field, columns map[string]string, d *strict.File) {
 	f := &s.Fields[i]
 	at := fmt.Sprintf("fields[%d]", i)
-	if d.broken[at] {
+	if d.Broken(at) {
 		return
 	}
 	switch {
 	case !isSnake(f.Name):
-		d.at(at+".name", "field %q is not a lower_snake name; use letters a-z, digits and underscores", f.Name)
+		d.At(at+".name", "field %q is not a lower_snake name; use letters a-z, digits and underscores", f.Name)
 	case Index(Envelope, f.Name) >= 0:
-		d.at(at+".name", "field %q belongs to the envelope, which every record carries; remove it here", f.Name)
+		d.At(at+".name", "field %q belongs to the envelope, which every record carries; remove it here", f.Name)
 	case byName[f.Name] != nil:
-		d.at(at+".name", "field %q stands twice; rename or remove one", f.Name)
+		d.At(at+".name", "field %q stands twice; rename or remove one", f.Name)
 	case c.IsForbidden(f.Name) || c.IsForbidden(f.Zh):
-		d.at(at+".name", "field %q is on the national list of what must not be received; remove it", f.Name)
+		d.At(at+".name", "field %q is on the national list of what must not be received; remove it", f.Name)
 	}
 	if byName[f.Name] == nil {
 		byName[f.Name] = f
 	}
-	d.lingual("field "+f.Name, f.Zh, f.En, at)
+	lingual(d, "field "+f.Name, f.Zh, f.En, at)
+	for j, alias := range f.Aliases {
+		here := fmt.Sprintf("%s.aliases[%d]", at, j)
+		for k := range s.Fields {
+			g := &s.Fields[k]
+			switch own := slices.Index(g.Aliases, alias); {
+			case alias == "":
+				d.At(here, "an alias of field %s is empty; remove it", f.Name)
+			case alias == g.Name || alias == g.Zh || alias == g.En:
+				d.At(here, "alias %q is the heading of field %s already; remove it", alias, g.Name)
+			case own >= 0 && (k < i || k == i && own < j):
+				d.At(here, "alias %q stands at field %s already; one heading proposes one field", alias, g.Name)
+			default:
+				continue
+			}
+			break
+		}
+	}
 	if (f.Doc.Zh == "") != (f.Doc.En == "") {
-		d.at(at+".doc", "doc of field %s needs both zh and en", f.Name)
+		d.At(at+".doc", "doc of field %s needs both zh and en", f.Name)
 	}
 	switch f.Privacy {
 	case P0, P1, P2, P3:
 	case P4:
-		d.at(at+".privacy", "field %s is of class P4, which must not be received; remove it", f.Name)
+		d.At(at+".privacy", "field %s is of class P4, which must not be received; remove it", f.Name)
 	default:
-		d.at(at+".privacy", "privacy %q of field %s is unknown; use P0, P1, P2 or P3", f.Privacy, f.Name)
+		d.At(at+".privacy", "privacy %q of field %s is unknown; use P0, P1, P2 or P3", f.Privacy, f.Name)
 	}
 	if f.Since < 0 || f.Since > s.Version {
-		d.at(at+".since", "since %d of field %s is not between 1 and version %d", f.Since, f.Name, s.Version)
+		d.At(at+".since", "since %d of field %s is not between 1 and version %d", f.Since, f.Name, s.Version)
 	}
 	k := f.Kind.Kind
 	if k == NoKind {
-		if !d.broken[at+".kind"] {
-			d.at(at, "field %s has no kind; use one of %s", f.Name, kindNames())
+		if !d.Broken(at + ".kind") {
+			d.At(at, "field %s has no kind; use one of %s", f.Name, kindNames())
 		}
 		return
 	}
 	switch hasList := k == Code || k == Codes || k == Pay; {
 	case hasList && f.List == "":
-		d.at(at, "field %s of kind %s needs a list; name one of %s", f.Name, k, c.listNames())
+		d.At(at, "field %s of kind %s needs a list; name one of %s", f.Name, k, c.listNames())
 	case !hasList && f.List != "":
-		d.at(at+".list", "field %s of kind %s takes no list; remove it, or use kind code", f.Name, k)
+		d.At(at+".list", "field %s of kind %s takes no list; remove it, or use kind code", f.Name, k)
 	case hasList && c.Lists[f.List] == nil:
-		d.at(at+".list", "unknown list %q; use one of %s, or add codes/%s.csv", f.List, c.listNames(), f.List)
+		d.At(at+".list", "unknown list %q; use one of %s, or add codes/%s.csv", f.List, c.listNames(), f.List)
 	}
 	switch personal := k.Info().Personal; {
 	case personal && f.Privacy != P3 && f.Privacy != "":
-		d.at(at+".privacy", "field %s of kind %s is a direct identifier; its privacy is P3", f.Name, k)
+		d.At(at+".privacy", "field %s of kind %s is a direct identifier; its privacy is P3", f.Name, k)
 	case !personal && f.Privacy == P3:
-		d.at(at+".privacy", "field %s is P3, but kind %s would store it as sent; use a kind that becomes a token, a year or a band", f.Name, k)
+		d.At(at+".privacy", "field %s is P3, but kind %s would store it as sent; use a kind that becomes a token, a year or a band", f.Name, k)
 	}
 	if f.Partial && k != Date {
-		d.at(at+".partial", "field %s of kind %s cannot be partial; only dates can", f.Name, k)
+		d.At(at+".partial", "field %s of kind %s cannot be partial; only dates can", f.Name, k)
 	}
 	bounded := k == Integer || k == Tenths || k == Money || k == Pay
 	if f.Min != nil && !bounded {
-		d.at(at+".min", "field %s of kind %s takes no min; only integer, tenths, money and pay do", f.Name, k)
+		d.At(at+".min", "field %s of kind %s takes no min; only integer, tenths, money and pay do", f.Name, k)
 	}
 	if f.Max != nil && !bounded {
-		d.at(at+".max", "field %s of kind %s takes no max; only integer, tenths, money and pay do", f.Name, k)
+		d.At(at+".max", "field %s of kind %s takes no max; only integer, tenths, money and pay do", f.Name, k)
 	}
 	if f.Min != nil && f.Max != nil && *f.Min > *f.Max {
-		d.at(at+".max", "max of field %s is below its min; swap them", f.Name)
+		d.At(at+".max", "max of field %s is below its min; swap them", f.Name)
 	}
 	if f.Current {
 		switch {
 		case k == PersonName || k == Mobile || k == Secret:
-			d.at(at+".current", "field %s of kind %s cannot be current; dashboards never read it, remove current", f.Name, k)
+			d.At(at+".current", "field %s of kind %s cannot be current; dashboards never read it, remove current", f.Name, k)
 		case f.Deprecated != "":
-			d.at(at+".current", "field %s is deprecated and current at once; remove current", f.Name)
+			d.At(at+".current", "field %s is deprecated and current at once; remove current", f.Name)
 		}
 	}
 	names := []string{f.Column()}
@@ -345,7 +346,7 @@ func (c *Catalogue) validateField(s *Spec, i int, byName map[string]*Field, colu
 	}
 	for _, col := range names {
 		if other, ok := columns[col]; ok && other != f.Name {
-			d.at(at+".name", "field %s would be stored as column %s, which field %s has already; rename it", f.Name, col, other)
+			d.At(at+".name", "field %s would be stored as column %s, which field %s has already; rename it", f.Name, col, other)
 		}
 		columns[col] = f.Name
 	}
@@ -380,27 +381,27 @@ func CheckRules() []string {
 	return out
 }
 
-func (c *Catalogue) validateCheck(s *Spec, i int, byName map[string]*Field, d *strict) {
+func (c *Catalogue) validateCheck(s *Spec, i int, byName map[string]*Field, d *strict.File) {
 	ch := &s.Checks[i]
 	at := fmt.Sprintf("checks[%d]", i)
-	if d.broken[at] {
+	if d.Broken(at) {
 		return
 	}
 	args, ok := checkArgs[ch.Rule]
 	if !ok {
-		d.at(at+".rule", "unknown rule %q between fields; use one of %s", ch.Rule, strings.Join(CheckRules(), ", "))
+		d.At(at+".rule", "unknown rule %q between fields; use one of %s", ch.Rule, strings.Join(CheckRules(), ", "))
 	} else if len(args) != len(ch.Fields) {
-		d.at(at+".fields", "rule %s takes %d fields, not %d", ch.Rule, len(args), len(ch.Fields))
+		d.At(at+".fields", "rule %s takes %d fields, not %d", ch.Rule, len(args), len(ch.Fields))
 	}
 	for j, name := range ch.Fields {
 		f := byName[name]
 		p := fmt.Sprintf("%s.fields[%d]", at, j)
 		if f == nil {
-			d.at(p, "rule %s names %q, which is no field of this feed; add the field or correct the name", ch.Rule, name)
+			d.At(p, "rule %s names %q, which is no field of this feed; add the field or correct the name", ch.Rule, name)
 			continue
 		}
 		if j < len(args) && args[j] != nil && !containsKind(args[j], f.Kind.Kind) && f.Kind.Kind != NoKind {
-			d.at(p, "rule %s wants a field of kind %s here, and %s is of kind %s", ch.Rule, joinKinds(args[j]), name, f.Kind)
+			d.At(p, "rule %s wants a field of kind %s here, and %s is of kind %s", ch.Rule, joinKinds(args[j]), name, f.Kind)
 		}
 	}
 	if ch.When == nil {
@@ -409,18 +410,18 @@ func (c *Catalogue) validateCheck(s *Spec, i int, byName map[string]*Field, d *s
 	f := byName[ch.When.Field]
 	switch {
 	case f == nil:
-		d.at(at+".when.field", "when names %q, which is no field of this feed; add the field or correct the name", ch.When.Field)
+		d.At(at+".when.field", "when names %q, which is no field of this feed; add the field or correct the name", ch.When.Field)
 		return
 	case f.Kind.Kind != Code:
-		d.at(at+".when.field", "when can look at fields of kind code only, and %s is of kind %s", ch.When.Field, f.Kind)
+		d.At(at+".when.field", "when can look at fields of kind code only, and %s is of kind %s", ch.When.Field, f.Kind)
 		return
 	case len(ch.When.Is) == 0:
-		d.at(at+".when", "when lists no code; write is: [code]")
+		d.At(at+".when", "when lists no code; write is: [code]")
 	}
 	if l := c.Lists[f.List]; l != nil {
 		for j, code := range ch.When.Is {
 			if _, ok := l.Index(code); !ok {
-				d.at(fmt.Sprintf("%s.when.is[%d]", at, j), "%q is no code of list %s", code, l.Name)
+				d.At(fmt.Sprintf("%s.when.is[%d]", at, j), "%q is no code of list %s", code, l.Name)
 			}
 		}
 	}

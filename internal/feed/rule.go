@@ -96,6 +96,7 @@ const (
 	Formula
 	DuplicateInFile
 	InFileConflict
+	MappedColumn
 
 	// ruleEnd counts the rules; keep it last.
 	ruleEnd
@@ -177,6 +178,7 @@ var ruleTable = [ruleEnd]RuleInfo{
 	Formula:         {ID: "formula", Zh: "“{field}”是公式或错误值，不予执行，请复制后“选择性粘贴为数值”。", En: "{field} is a formula or an error value, and formulas are not run; copy it and paste it back as a value."},
 	DuplicateInFile: {ID: "duplicate_in_file", Severity: Warning, Zh: "“{field}”所指的对象在本文件中已有完全相同的一行，只入库一次，请删除重复行。", En: "{field}: the file already has the same row for the same subject; it is stored once, remove the repeated row."},
 	InFileConflict:  {ID: "conflict", Zh: "“{field}”所指的对象在本文件中另有一行内容不同，请核实后只保留正确的一行。", En: "{field}: the file has another row for the same subject with other content; find out which is right and keep that one."},
+	MappedColumn:    {ID: "mapped_column", Zh: "映射文件为“{field}”指定的列在表中没有：请核对列名；可有可无的列在映射中写 optional: true。", En: "The table has no such column as the mapping names for {field}; check its heading, or write optional: true for a column that may be absent."},
 }
 
 // Info returns the rule's row: id, severity, and the sentences for people.

@@ -6,6 +6,11 @@
 // its keys, their comments its documentation.
 package feed
 
+import (
+	"fmt"
+	"strings"
+)
+
 // History says how a feed's records follow one another in time.
 type History string
 
@@ -86,6 +91,9 @@ type Field struct {
 	// Zh and En are the column headings for people.
 	Zh string `yaml:"zh"`
 	En string `yaml:"en"`
+	// Aliases are other headings that people write. `duiwu map --suggest` proposes
+	// by them; reading never does.
+	Aliases []string `yaml:"aliases,omitempty"`
 	// Kind is a name of the kind table.
 	Kind KindName `yaml:"kind"`
 	// List is the code list of a code, codes or pay field.
@@ -113,6 +121,24 @@ type Field struct {
 
 // KindName is a Kind written by its name.
 type KindName struct{ Kind }
+
+// UnmarshalText implements encoding.TextUnmarshaler.
+func (k *KindName) UnmarshalText(text []byte) error {
+	kind, ok := kindNamed(string(text))
+	if !ok {
+		return fmt.Errorf("unknown kind %q; use one of %s", text, kindNames())
+	}
+	k.Kind = kind
+	return nil
+}
+
+func kindNames() string {
+	var out []string
+	for _, k := range Kinds() {
+		out = append(out, k.String())
+	}
+	return strings.Join(out, ", ")
+}
 
 // Check is one rule between fields.
 type Check struct {

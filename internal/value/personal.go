@@ -185,3 +185,15 @@ func LongDigitRun(src []byte) int {
 	}
 	return longest
 }
+
+// personalDigits is the shortest run of digits that may be a number of a person:
+// a mobile number has 11.
+const personalDigits = 11
+
+// Harmless says that a text from a province may be repeated in a finding, a
+// reject or a log: it is whole, and holds neither a number of a person nor a run
+// of digits as long as one, however it is spaced. It is the only judge of that;
+// how long a text may be is its caller's affair.
+func Harmless(v []byte) bool {
+	return !Damaged(v) && LongDigitRun(v) < personalDigits && !HoldsPersonalNumber(v)
+}

@@ -350,3 +350,21 @@ func TestLongDigitRun(t *testing.T) {
 	f("12  34", 2)
 	f("6222 0000 0000 0000 000", 19)
 }
+
+func TestHarmless(t *testing.T) {
+	f := func(in string, want bool) {
+		t.Helper()
+		if got := Harmless([]byte(in)); got != want {
+			t.Fatalf("%q: %t", in, got)
+		}
+	}
+	f("", true)
+	f("310000-worker-2016-11", true)
+	f("身份证号", true)
+	f("138 0000 0000", false)
+	f("１３８００００００００", false)
+	f("1199-0119-8001-1530-13", false)
+	f("11990119800115301X", false)
+	f("社\uFFFD", false)
+	f("\xff", false)
+}
