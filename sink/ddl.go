@@ -210,7 +210,7 @@ func systemTables() []table {
 			}),
 			engine:  "ReplacingMergeTree",
 			order:   []string{"topic", "incarnation", "partition", "run", "epoch", "first_offset"},
-			comment: "One row a durable cut, written after everything that was in it; kind is cut or skip",
+			comment: "One row a durable cut, written after everything that was in it; kind is cut, skip, or replay for what a replay changed",
 		},
 		{
 			name: "claims",
@@ -242,6 +242,7 @@ func systemTables() []table {
 			order:   []string{"unit", "feed", "batch_id", "topic", "incarnation", "partition", "first_offset", "epoch"},
 			comment: "What one cut did to one batch; it counts only where the cut is in ledger_effective",
 		},
+		replayedTable(),
 		{
 			name: "schema_migrations",
 			columns: []column{
@@ -284,10 +285,14 @@ func systemViews() []view {
 	}
 	return []view{
 		{name: "ledger_effective", query: effective(liveRows)},
+		{name: "replayed_effective", query: replayedEffective},
+		{name: "quarantine_open", query: quarantineOpen},
 		{name: "receipt_parts_effective", query: `SELECT p.*
 FROM (SELECT * FROM receipt_parts FINAL) AS p
 SEMI LEFT JOIN ledger_effective AS l
-ON p.topic = l.topic AND p.incarnation = l.incarnation AND p.partition = l.partition AND p.first_offset = l.first_offset AND p.epoch = l.epoch`},
+ON p.topic = l.topic AND p.incarnation = l.incarnation AND p.partition = l.partition AND p.first_offset = l.first_offset AND p.epoch = l.epoch
+UNION ALL
+` + replayedParts()},
 		// Chunks are numbered from 0 or 1. Missing ones are given as ranges: a
 		// header may name any number, and a list of all below it has no bound.
 		{name: "receipts", query: `SELECT * EXCEPT (_from, _to) FROM (SELECT *,
@@ -298,7 +303,7 @@ FROM
 (
     SELECT unit, feed, batch_id,
         ` + strings.Join(sums, ",\n        ") + `,
-        sumMap(p.rules) AS rules, sumMap(p.warnings) AS warnings,
+        mapFilter((k, n) -> n != 0, sumMap(p.rules)) AS rules, sumMap(p.warnings) AS warnings,
         max(p.declared) AS declared, arraySort(groupUniqArrayArray(p.chunks)) AS chunks,
         max(p.sha256) AS sha256, uniqExactIf(p.sha256, p.sha256 != '') > 1 AS sha256_differs,
         min(p.arrived_at) AS first_arrived_at, max(p.arrived_at) AS last_arrived_at
