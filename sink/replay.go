@@ -318,9 +318,9 @@ type Replay struct {
 	Unit        string
 	Run         string
 
-	s      *Sink
-	reason string
-	claim  *Assignment // nil when nothing will be written
+	s          *Sink
+	by, reason string
+	claim      *Assignment // nil when nothing will be written
 	// ledger says which positions count as known; its partition does not exist.
 	ledger Assignment
 	// done are versions that a rehearsal would have written, by feed.
@@ -342,7 +342,7 @@ func (s *Sink) Replay(ctx context.Context, topic, run, name, reason string) (*Re
 	if r.claim, err = s.claim(ctx, topic+"#replay", 0); err != nil {
 		return nil, fmt.Errorf("cannot claim the replay of %s: %w", topic, err)
 	}
-	r.Run, r.reason, r.done = run, reason, nil
+	r.Run, r.by, r.reason, r.done = run, name, reason, nil
 	return r, nil
 }
 
@@ -492,7 +492,7 @@ func (r *Replay) Write(ctx context.Context, c Chunk) error {
 func (r *Replay) row(c Chunk) ledgerRow {
 	row := ledgerRow{
 		Topic: r.Topic, Incarnation: r.Incarnation, Partition: c.Partition, First: c.First, Last: c.Last, Epoch: r.claim.Epoch,
-		Run: r.Run, Kind: kindReplay, Worker: r.s.opt.Worker, Revision: r.s.opt.Revision,
+		Run: r.Run, Kind: kindReplay, Worker: r.by, Revision: r.s.opt.Revision,
 		ArrivedAt: stamp(c.At), Reason: r.reason, WrittenAt: stamp(time.Now()),
 	}
 	var change flow.Counts

@@ -21,7 +21,16 @@ import (
 	"github.com/duiwu/duiwu/internal/testenv"
 )
 
-func TestMain(m *testing.M) { testenv.Main(m) }
+// TestMain runs a command when it is told to, so that tests can kill one as a
+// process of its own.
+func TestMain(m *testing.M) {
+	if args := os.Getenv("DUIWU_TEST_COMMAND"); args != "" {
+		os.Args = append(os.Args[:1], strings.Split(args, "\n")...)
+		main()
+		os.Exit(0)
+	}
+	testenv.Main(m)
+}
 
 // path is a worker between a broker and a ClickHouse of the test's own.
 type path struct {

@@ -2,11 +2,15 @@ package main
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
+	"math/rand/v2"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -300,4 +304,68 @@ func TestARunningWorkerKeepsItsPartition(t *testing.T) {
 	require.NotContains(t, p.log.String(), "newer claim")
 	require.Equal(t, []string{"20"}, p.lines("SELECT toString(received) FROM receipts WHERE batch_id = 'live'"))
 	p.balanceHolds()
+}
+
+var errKilled = errors.New("killed")
+
+// TestAKilledReplayIsRepeated kills a replay at random moments until one comes
+// through.
+func TestAKilledReplayIsRepeated(t *testing.T) {
+	p := newPath(t, "310000")
+	p.env["DUIWU_FEEDS"] = feedFolder(t, "codes/worker_category.csv", without02, "")
+	stop := p.worker()
+	const records, twice = 120, 20
+	var all []string
+	for n := range records {
+		all = append(all, employment(n, "02", "b"))
+	}
+	for n := range twice {
+		all = append(all, employment(n, "02", "b")) // refused twice: new once, duplicate once
+	}
+	p.push(all...)
+	p.wait()
+	stop()
+	delete(p.env, "DUIWU_FEEDS")
+	seed := uint64(time.Now().UnixNano())
+	t.Logf("seed %d", seed)
+	dice := rand.New(rand.NewPCG(seed, 0))
+	kills, left := 0, 0
+	for tries := 0; ; tries++ {
+		require.Less(t, tries, 40)
+		cmd := exec.Command(os.Args[0])
+		cmd.Env = append(os.Environ(), "DUIWU_TEST_COMMAND="+strings.Join([]string{"quarantine", "replay", "--by", "x", "--reason", "y", "--chunk", "10"}, "\n"))
+		for k, v := range p.env {
+			cmd.Env = append(cmd.Env, k+"="+v)
+		}
+		var said syncBuffer
+		cmd.Stdout, cmd.Stderr = &said, &said
+		require.NoError(t, cmd.Start())
+		ended := make(chan error, 1)
+		go func() { ended <- cmd.Wait() }()
+		var err error
+		select {
+		case err = <-ended:
+		case <-time.After(time.Duration(200+dice.IntN(200*(tries+4))) * time.Millisecond):
+			require.NoError(t, cmd.Process.Kill())
+			<-ended
+			kills++
+			err = errKilled
+		}
+		if err != errKilled {
+			require.NoError(t, err, said.String())
+		}
+		p.balanceHolds()
+		if err == nil {
+			break
+		}
+		var open int
+		fmt.Sscan(p.lines("SELECT toString(count()) FROM quarantine_open")[0], &open)
+		if open > 0 && open < records+twice {
+			left++
+		}
+	}
+	t.Logf("%d kills, %d of them in the middle", kills, left)
+	require.Equal(t, []string{"120 120"}, p.lines("SELECT concat(toString(count()), ' ', toString(uniqExact(record_id))) FROM employment_history FINAL"))
+	require.Equal(t, []string{"(140,120,20,0)"}, p.lines("SELECT toString(tuple(received, new, duplicate, rejected)) FROM receipts WHERE batch_id = 'b'"))
+	require.Empty(t, p.lines("SELECT rule FROM quarantine_open"))
 }
