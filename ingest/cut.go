@@ -59,10 +59,11 @@ func (l Limits) withDefaults() Limits {
 }
 
 // Gate bounds the memory of all partitions' cuts. A partition takes a share of a
-// slot before the first message of a cut, as large as what it expects to read,
-// and gives it back when it is asked for the next cut, which is after the cut was
-// written. So many small cuts are on their way at once and the sink can join
-// their rows, or as many whole ones as there are slots.
+// slot before the first message of a cut, as large as what it expects to read but
+// no more than is fair to the other partitions, lets it grow while nobody else
+// wants the room, and gives it back when it is asked for the next cut, which is
+// after the cut was written. So all partitions that have something get on at
+// once, and the sink can join their rows.
 //
 // The memory of all partitions is then at most about
 //
@@ -72,8 +73,11 @@ func (l Limits) withDefaults() Limits {
 // JSON needs about slots x 1.5 x Limits.Bytes. Beyond its share a cut may hold
 // the one message that showed it to be too small, expanded.
 type Gate struct {
-	parts         *semaphore.Weighted
-	held, waiting atomic.Int64
+	parts *semaphore.Weighted
+	total int64
+	// open counts the partitions, held the parts taken, waiting the partitions
+	// that want some.
+	open, held, waiting atomic.Int64
 }
 
 // slotParts are the parts that a slot is shared in, leastParts the smallest
@@ -83,24 +87,27 @@ const (
 	leastParts = 64
 )
 
-// NewGate returns a gate of n slots; 0 means one for each CPU and one more, so
-// that one partition decodes while another waits for the database.
+// NewGate returns a gate of n slots; 0 means six, or one for each CPU and one more
+// where that is more. Six slots hold the rows of two posts that are large enough
+// to be cheap: one is on its way while the other is read.
 func NewGate(n int) *Gate {
 	if n <= 0 {
-		n = runtime.GOMAXPROCS(0) + 1
+		n = max(6, runtime.GOMAXPROCS(0)+1)
 	}
-	return &Gate{parts: semaphore.NewWeighted(int64(n) * slotParts)}
+	total := int64(n) * slotParts
+	return &Gate{parts: semaphore.NewWeighted(total), total: total}
 }
 
-// take waits for a share of a slot.
-func (g *Gate) take(ctx context.Context, parts int64) error {
+// take waits for a share of a slot: for as much as is wanted and fair.
+func (g *Gate) take(ctx context.Context, want int64) (int64, error) {
+	parts := min(want, max(leastParts, g.total/max(1, g.open.Load())))
 	g.waiting.Add(1)
 	defer g.waiting.Add(-1)
 	if err := g.parts.Acquire(ctx, parts); err != nil {
-		return err
+		return 0, err
 	}
 	g.held.Add(parts)
-	return nil
+	return parts, nil
 }
 
 // more takes more if it is free: who holds a share must not wait for another.

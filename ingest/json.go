@@ -92,14 +92,17 @@ func (d *Decoder) record(b []byte, p int) (int, bool, error) {
 			return end, true, nil
 		default:
 			r = other
-			d.object(b, p, r)
+			if end, ok = d.object(b, p, r); !ok {
+				return end, false, nil
+			}
 		}
 	}
 	return end, true, d.finish(r)
 }
 
 // object reads the object at p into r. Values are slices of b wherever the text
-// stands there as it is.
+// stands there as it is. It ends at the name of another feed than r's, when that
+// decides: the record has to be read with the other's fields.
 func (d *Decoder) object(b []byte, p int, r *rows) (int, bool) {
 	if at(b, p) != '{' {
 		return p, false
@@ -164,6 +167,8 @@ func (d *Decoder) object(b []byte, p int, r *rows) (int, bool) {
 			d.find(r.spec.All()[i].Name, feed.DuplicateField)
 		case nested:
 			d.find(r.spec.All()[i].Name, feed.Type)
+		case i == feed.FieldFeed && len(d.head.feed) == 0 && string(v) != r.spec.Feed && d.rowsOf(bytes.TrimSpace(v)) != nil:
+			return p, true
 		}
 		if i >= 0 {
 			prev = i + 1

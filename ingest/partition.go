@@ -100,6 +100,7 @@ func OpenPartition(ctx context.Context, b *Broker, topic, unit string, partition
 	if err := p.connect(ctx); err != nil {
 		return nil, fmt.Errorf("cannot open %s/%d: %w", topic, partition, err)
 	}
+	opt.Gate.open.Add(1)
 	return p, nil
 }
 
@@ -237,8 +238,8 @@ func (p *Partition) Next(ctx context.Context) (flow.Cut, error) {
 			}
 		}
 		if p.share == 0 {
-			share := lim.share((p.f.high - p.f.pos) * p.mean)
-			if err := p.opt.Gate.take(ctx, share); err != nil {
+			share, err := p.opt.Gate.take(ctx, lim.share((p.f.high-p.f.pos)*p.mean))
+			if err != nil {
 				return p.stop(first, last, err)
 			}
 			p.share = share
@@ -389,13 +390,15 @@ func (p *Partition) Lag() int64 {
 	return max(0, p.f.high-p.f.pos)
 }
 
-// Close gives back the connection, the slot and the rows of an unfinished cut.
+// Close gives back the connection, the share and the rows of an unfinished cut.
+// It must be called once.
 func (p *Partition) Close() {
 	if p.f != nil {
 		p.f.close()
 		p.f = nil
 	}
 	p.giveBack()
+	p.opt.Gate.open.Add(-1)
 	p.dec.Release()
 }
 

@@ -23,7 +23,6 @@ import (
 
 	"github.com/ClickHouse/clickhouse-go/v2"
 	"github.com/ClickHouse/clickhouse-go/v2/lib/driver"
-	"github.com/apache/arrow/go/v15/arrow"
 
 	"golang.org/x/sync/singleflight"
 
@@ -66,9 +65,11 @@ type Sink struct {
 	mu      sync.Mutex
 	checked map[string]check
 	checks  singleflight.Group
-	// What waits for a table, by its name.
-	batches map[string]*queue[arrow.Record]
-	small   map[string]*queue[jsonRows]
+	// expected are the assignments that went for their next cut, and when.
+	expected map[*Assignment]time.Time
+
+	writes  *group[*pending]
+	assigns *group[*Assignment]
 }
 
 // Open connects and asks the server for a sign of life; it changes nothing.
@@ -92,8 +93,9 @@ func Open(ctx context.Context, opt Options) (*Sink, error) {
 	if opt.Recheck <= 0 {
 		opt.Recheck = 5 * time.Minute
 	}
-	s := &Sink{opt: opt, log: opt.Log, database: database, checked: map[string]check{},
-		batches: map[string]*queue[arrow.Record]{}, small: map[string]*queue[jsonRows]{}}
+	s := &Sink{opt: opt, log: opt.Log, database: database, checked: map[string]check{}, expected: map[*Assignment]time.Time{}}
+	s.writes = newGroup(fullRows, s.write, s.soon)
+	s.assigns = newGroup(fullRows, s.assign, func() bool { return false })
 	if s.log == nil {
 		s.log = slog.New(slog.DiscardHandler)
 	}

@@ -273,8 +273,8 @@ WHERE _taken_over > last_offset`, where)
 }
 
 const (
-	liveRows  = "run = 'live'"
-	liveTopic = "run = 'live' AND topic = {topic:String}"
+	liveRows   = "run = 'live'"
+	liveTopics = "run = 'live' AND topic IN {topics:Array(String)}"
 )
 
 func systemViews() []view {

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"sort"
 	"strconv"
 	"strings"
@@ -28,30 +29,14 @@ AND _offset <= transform(bitOr(bitShiftLeft(toInt64(_incarnation), 32), toInt64(
 
 // inside makes the parameters of insideLedger. For this assignment's own
 // partition the end is the one it resumed from, or wrote since: a row that a
-// fenced worker still adds to the ledger is about to be written over by us.
-// The other partitions' ends are read once: the partitioner does not send their
-// keys here. No parameters mean that the ledger of the topic is empty: nothing is
-// inside, and no history has to be asked.
-func (a *Assignment) inside(ctx context.Context) (params, error) {
-	if a.ends == nil {
-		ends := map[int64]int64{}
-		err := a.s.rows(ctx, "SELECT incarnation, partition, max(last_offset) FROM ("+effective(liveTopic)+") GROUP BY incarnation, partition",
-			params{"topic": text(a.Topic)}, func(scan func(...any) error) error {
-				var incarnation, partition int32
-				var end int64
-				err := scan(&incarnation, &partition, &end)
-				ends[placeOf(incarnation, partition)] = end
-				return err
-			})
-		if err != nil {
-			return nil, fmt.Errorf("cannot read the ledger of %s: %w", a.Topic, err)
-		}
-		a.ends = ends
-	}
-	ends := a.ends
+// fenced worker still adds to the ledger is about to be written over by us. No
+// parameters mean that the ledger of the topic is empty: nothing is inside, and
+// no history has to be asked.
+func (a *Assignment) inside() params {
+	ends := maps.Clone(a.ends)
 	ends[placeOf(a.Incarnation, a.Partition)] = a.end()
 	if len(ends) == 1 && a.end() < 0 {
-		return nil, nil
+		return nil
 	}
 	places := make([]int64, 0, len(ends))
 	for p := range ends {
@@ -62,10 +47,24 @@ func (a *Assignment) inside(ctx context.Context) (params, error) {
 	for i, p := range places {
 		at[i] = ends[p]
 	}
-	return params{"topic": text(a.Topic), "unit": text(a.Unit), "places": numbers(places), "ends": numbers(at)}, nil
+	return params{"topic": text(a.Topic), "unit": text(a.Unit), "places": numbers(places), "ends": numbers(at)}
 }
 
 func placeOf(incarnation, partition int32) int64 { return int64(incarnation)<<32 | int64(partition) }
+
+// texts writes an array of strings as the server reads it in a parameter.
+func texts(v []string) string {
+	var b strings.Builder
+	b.WriteByte('[')
+	for i, s := range v {
+		if i > 0 {
+			b.WriteByte(',')
+		}
+		b.WriteString(quoteText(s))
+	}
+	b.WriteByte(']')
+	return b.String()
+}
 
 func numbers(v []int64) string {
 	s := make([]string, len(v))
@@ -88,9 +87,9 @@ func (a *Assignment) Newest(ctx context.Context, spec *feed.Spec, fn func(record
 }
 
 func (a *Assignment) newest(ctx context.Context, spec *feed.Spec, mem memory.Allocator, fn func([]byte, int32, flow.Version) error) error {
-	p, err := a.inside(ctx)
-	if err != nil || p == nil {
-		return err
+	p := a.inside()
+	if p == nil {
+		return nil
 	}
 	resp, err := a.s.send(ctx, "SELECT record_id, "+keyDate(spec)+", max("+feed.ColVersion+")\nFROM "+quoteName(spec.HistoryTable())+
 		"\nWHERE reporting_unit = {unit:String} AND "+insideLedger+
@@ -195,9 +194,9 @@ func (a *Assignment) Stored(ctx context.Context, spec *feed.Spec, keys []flow.Kn
 }
 
 func (a *Assignment) stored(ctx context.Context, spec *feed.Spec, keys []flow.Known, out []bool) error {
-	p, err := a.inside(ctx)
-	if err != nil || p == nil {
-		return err
+	p := a.inside()
+	if p == nil {
+		return nil
 	}
 	// The keys travel as an external table, never inside a statement. RowBinary
 	// is their bytes as they are.

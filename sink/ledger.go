@@ -1,16 +1,17 @@
 package sink
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"fmt"
+	"maps"
 	"math"
 	mrand "math/rand/v2"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
-
-	"golang.org/x/sync/errgroup"
 
 	"github.com/duiwu/duiwu/internal/flow"
 )
@@ -48,7 +49,9 @@ type Assignment struct {
 	written flow.Span
 	// due is where the next cut has to begin.
 	due int64
-	// ends are the last offsets in the ledger by placeOf, nil until asked for.
+	// ends are the last offsets in the ledger by placeOf, of all partitions of the
+	// topic. The other partitions' are those of the claim: the partitioner does not
+	// send their keys here.
 	ends map[int64]int64
 }
 
@@ -57,39 +60,59 @@ type Assignment struct {
 // manages to write all the same is dropped by ledger_effective as soon as this
 // assignment has written over it.
 func (s *Sink) Assign(ctx context.Context, topic string, partition int32) (*Assignment, error) {
-	a, err := s.claim(ctx, topic, partition)
-	if err != nil {
+	a := &Assignment{Topic: topic, Partition: partition, Unit: unitOf(topic), s: s}
+	if err := s.assigns.do(ctx, a, 1); err != nil {
 		return nil, fmt.Errorf("cannot claim %s/%d: %w", topic, partition, err)
 	}
-	// The ledger is read after the claim: read before, it could miss a row that
-	// the old owner wrote in between.
-	if err := a.resume(ctx); err != nil {
-		return nil, fmt.Errorf("cannot read the ledger of %s/%d: %w", topic, partition, err)
-	}
+	s.expect(a)
 	s.log.Info("partition claimed", "topic", topic, "partition", partition, "incarnation", a.Incarnation,
 		"epoch", a.Epoch, "next", a.Next, "gaps", len(a.Gaps))
 	return a, nil
 }
 
+// assign claims partitions, then reads where they resume. The ledger is read
+// after the claims: read before, it could miss a row that an old owner wrote in
+// between.
+func (s *Sink) assign(ctx context.Context, as []*Assignment) error {
+	if err := s.claim(ctx, as); err != nil {
+		return err
+	}
+	if err := s.resume(ctx, as); err != nil {
+		return fmt.Errorf("cannot read the ledger: %w", err)
+	}
+	return nil
+}
+
 func unitOf(topic string) string { return topic[strings.LastIndexByte(topic, '.')+1:] }
 
-// place are the parameters that name a partition.
-func place(topic string, incarnation, partition int32) params {
-	return params{
-		"topic": text(topic), "incarnation": strconv.Itoa(int(incarnation)), "partition": strconv.Itoa(int(partition)),
+// place names a partition of one incarnation of a topic.
+type place struct {
+	topic                  string
+	incarnation, partition int32
+}
+
+func (a *Assignment) place() place { return place{a.Topic, a.Incarnation, a.Partition} }
+
+// topicsOf are the parameters of a query that asks for the topics of some
+// assignments; the rest is sorted out here.
+func topicsOf(as []*Assignment) params {
+	names := map[string]bool{}
+	for _, a := range as {
+		names[a.Topic] = true
 	}
+	return params{"topics": texts(slices.Sorted(maps.Keys(names)))}
 }
 
 // claimTries bounds how often a claim that meets another of the same epoch is
 // made again.
 const claimTries = 20
 
-// claim takes the epoch above all known ones. Two workers may take the same one
-// at once. Each reads back what stands: an epoch is won only by a claim that
-// finds itself alone in it. Of two claims the later one always sees the earlier
-// one, so at most one wins; whoever has company claims a higher epoch after a
-// random pause.
-func (s *Sink) claim(ctx context.Context, topic string, partition int32) (*Assignment, error) {
+// claim takes the epoch above all known ones for each partition. Two workers may
+// take the same one at once. Each reads back what stands: an epoch is won only
+// by a claim that finds itself alone in it. Of two claims the later one always
+// sees the earlier one, so at most one wins; whoever has company claims a higher
+// epoch after a random pause.
+func (s *Sink) claim(ctx context.Context, as []*Assignment) error {
 	type row struct {
 		Topic       string `json:"topic"`
 		Incarnation int32  `json:"incarnation"`
@@ -100,48 +123,96 @@ func (s *Sink) claim(ctx context.Context, topic string, partition int32) (*Assig
 		ClaimedAt   string `json:"claimed_at"`
 	}
 	for try := range claimTries {
-		var incarnation int32
-		var epoch uint64
-		err := s.rows(ctx, `WITH (SELECT max(incarnation) FROM incarnations WHERE topic = {topic:String}) AS now
-SELECT now, greatest(
-    (SELECT toUInt64(max(epoch)) FROM claims WHERE topic = {topic:String} AND incarnation = now AND partition = {partition:Int32}),
-    (SELECT toUInt64(max(epoch)) FROM ledger WHERE topic = {topic:String} AND incarnation = now AND partition = {partition:Int32}))`,
-			place(topic, 0, partition), func(scan func(...any) error) error { return scan(&incarnation, &epoch) })
+		if err := s.nextEpochs(ctx, as); err != nil {
+			return err
+		}
+		rows := make([]row, len(as))
+		least := uint32(math.MaxUint32)
+		for i, a := range as {
+			rows[i] = row{a.Topic, a.Incarnation, a.Partition, a.Epoch, uuid(), s.opt.Worker, stamp(time.Now())}
+			least = min(least, a.Epoch)
+		}
+		err := insertJSON(ctx, s, "claims", []string{"topic", "incarnation", "partition", "epoch", "claim", "worker", "claimed_at"}, rows)
 		if err != nil {
-			return nil, err
+			return err
 		}
-		epoch++
-		if epoch > math.MaxUint32 {
-			panic("BUG: epochs are used up")
+		type epoch struct {
+			place
+			epoch uint32
 		}
-		id := uuid()
-		err = insertJSON(ctx, s, "claims", []string{"topic", "incarnation", "partition", "epoch", "claim", "worker", "claimed_at"},
-			[]row{{topic, incarnation, partition, uint32(epoch), id, s.opt.Worker, stamp(time.Now())}})
+		claims := map[epoch][]string{}
+		p := topicsOf(as)
+		p["least"] = strconv.FormatUint(uint64(least), 10)
+		err = s.rows(ctx, "SELECT DISTINCT topic, incarnation, partition, epoch, toString(claim) FROM claims WHERE topic IN {topics:Array(String)} AND epoch >= {least:UInt32}",
+			p, func(scan func(...any) error) error {
+				var e epoch
+				var claim string
+				err := scan(&e.topic, &e.incarnation, &e.partition, &e.epoch, &claim)
+				claims[e] = append(claims[e], claim)
+				return err
+			})
 		if err != nil {
-			return nil, err
+			return err
 		}
-		var mine, others uint64
-		p := place(topic, incarnation, partition)
-		p["epoch"], p["claim"] = strconv.FormatUint(epoch, 10), id
-		err = s.rows(ctx, `SELECT countIf(claim = {claim:UUID}), countIf(claim != {claim:UUID}) FROM claims
-WHERE topic = {topic:String} AND incarnation = {incarnation:Int32} AND partition = {partition:Int32} AND epoch = {epoch:UInt32}`,
-			p, func(scan func(...any) error) error { return scan(&mine, &others) })
-		if err != nil {
-			return nil, err
+		var again []*Assignment
+		for i, a := range as {
+			if got := claims[epoch{a.place(), a.Epoch}]; len(got) != 1 || got[0] != rows[i].Claim {
+				s.log.Info("epoch claimed by two, claiming again", "topic", a.Topic, "partition", a.Partition, "epoch", a.Epoch)
+				again = append(again, a)
+			}
 		}
-		if mine > 0 && others == 0 {
-			return &Assignment{
-				Topic: topic, Partition: partition, Incarnation: incarnation, Unit: unitOf(topic), Epoch: uint32(epoch), s: s,
-			}, nil
+		if len(again) == 0 {
+			return nil
 		}
-		s.log.Info("epoch claimed by two, claiming again", "topic", topic, "partition", partition, "epoch", epoch)
+		as = again
 		select {
 		case <-ctx.Done():
-			return nil, ctx.Err()
+			return ctx.Err()
 		case <-time.After(mrand.N(time.Duration(min(try+1, 10)) * 20 * time.Millisecond)):
 		}
 	}
-	return nil, fmt.Errorf("%d claims met others of the same epoch; too many workers want this partition", claimTries)
+	return fmt.Errorf("%d claims met others of the same epoch; too many workers want %s/%d", claimTries, as[0].Topic, as[0].Partition)
+}
+
+// nextEpochs sets the incarnation of each partition and the epoch above all that
+// are known of it.
+func (s *Sink) nextEpochs(ctx context.Context, as []*Assignment) error {
+	incarnations, epochs, err := s.epochs(ctx, as,
+		"\nUNION ALL SELECT topic, incarnation, partition, max(epoch) FROM ledger WHERE topic IN {topics:Array(String)} GROUP BY topic, incarnation, partition")
+	if err != nil {
+		return err
+	}
+	for _, a := range as {
+		a.Incarnation = incarnations[a.Topic]
+		if epochs[a.place()] == math.MaxUint32 {
+			panic("BUG: epochs are used up")
+		}
+		a.Epoch = epochs[a.place()] + 1
+	}
+	return nil
+}
+
+// epochs reads the newest incarnation of the topics of some assignments and the
+// highest epoch claimed for each of their partitions.
+func (s *Sink) epochs(ctx context.Context, as []*Assignment, more string) (map[string]int32, map[place]uint32, error) {
+	incarnations, epochs := map[string]int32{}, map[place]uint32{}
+	err := s.rows(ctx, `SELECT topic, max(incarnation), toInt32(-1), toUInt32(0) FROM incarnations WHERE topic IN {topics:Array(String)} GROUP BY topic
+UNION ALL SELECT topic, incarnation, partition, max(epoch) FROM claims WHERE topic IN {topics:Array(String)} GROUP BY topic, incarnation, partition`+more,
+		topicsOf(as), func(scan func(...any) error) error {
+			var at place
+			var epoch uint32
+			err := scan(&at.topic, &at.incarnation, &at.partition, &epoch)
+			if at.partition < 0 {
+				incarnations[at.topic] = at.incarnation
+			} else {
+				epochs[at] = max(epochs[at], epoch)
+			}
+			return err
+		})
+	if err != nil {
+		return nil, nil, fmt.Errorf("cannot read claims: %w", err)
+	}
+	return incarnations, epochs, nil
 }
 
 func uuid() string {
@@ -151,42 +222,63 @@ func uuid() string {
 	return fmt.Sprintf("%x-%x-%x-%x-%x", b[:4], b[4:6], b[6:8], b[8:10], b[10:])
 }
 
-func (s *Sink) incarnation(ctx context.Context, topic string) (n int32, err error) {
-	err = s.rows(ctx, "SELECT max(incarnation) FROM incarnations WHERE topic = {topic:String}", params{"topic": text(topic)},
-		func(scan func(...any) error) error { return scan(&n) })
-	return n, err
-}
-
-// resume reads where the ledger of the partition ends.
-func (a *Assignment) resume(ctx context.Context) error {
-	a.Next, a.Last, a.LastSum, a.Gaps = 0, -1, 0, nil
-	first := true
-	// A row that an older owner writes from now on is not part of what this
-	// assignment builds on.
-	err := a.s.rows(ctx, `SELECT first_offset, last_offset, kind, last_sum FROM (`+effective(liveTopic)+`)
-WHERE incarnation = {incarnation:Int32} AND partition = {partition:Int32} ORDER BY first_offset, epoch`,
-		place(a.Topic, a.Incarnation, a.Partition), func(scan func(...any) error) error {
-			var from, to int64
-			var kind string
-			var sum uint64
-			if err := scan(&from, &to, &kind, &sum); err != nil {
+// resume reads where the ledger of each partition ends, and of the others of its
+// topic.
+func (s *Sink) resume(ctx context.Context, as []*Assignment) error {
+	type end struct {
+		last int64
+		sum  uint64
+		kind string
+		gaps []flow.Span
+	}
+	ends := map[place]end{}
+	// A row that an older owner writes from now on is not part of what these
+	// assignments build on.
+	err := s.rows(ctx, `SELECT topic, incarnation, partition, max(last_offset),
+    argMax(last_sum, (last_offset, -first_offset, -toInt64(epoch))), argMax(kind, (last_offset, -first_offset, -toInt64(epoch))),
+    groupArrayIf(_before + 1, _gap), groupArrayIf(first_offset - 1, _gap)
+FROM
+(
+    SELECT *, max(toNullable(last_offset)) OVER (
+        PARTITION BY topic, incarnation, partition ORDER BY first_offset, epoch ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING) AS _last,
+        assumeNotNull(_last) AS _before, isNotNull(_last) AND first_offset > _before + 1 AS _gap
+    FROM (`+effective(liveTopics)+`)
+)
+GROUP BY topic, incarnation, partition`,
+		topicsOf(as), func(scan func(...any) error) error {
+			var at place
+			var e end
+			var from, to []int64
+			if err := scan(&at.topic, &at.incarnation, &at.partition, &e.last, &e.sum, &e.kind, &from, &to); err != nil {
 				return err
 			}
-			if !first && from > a.Next {
-				a.Gaps = append(a.Gaps, a.span(a.Next, from-1))
+			for i := range from {
+				e.gaps = append(e.gaps, flow.Span{Topic: at.topic, Incarnation: at.incarnation, Partition: at.partition, First: from[i], Last: to[i]})
 			}
-			first = false
-			if to < a.Next {
-				return nil
-			}
-			a.Next, a.Last, a.LastSum = to+1, to, sum
-			if kind == kindSkip {
-				a.Last, a.LastSum = -1, 0
-			}
+			slices.SortFunc(e.gaps, func(a, b flow.Span) int { return cmp.Compare(a.First, b.First) })
+			ends[at] = e
 			return nil
 		})
-	a.due = a.Next
-	return err
+	if err != nil {
+		return err
+	}
+	for _, a := range as {
+		a.ends = map[int64]int64{}
+		for at, e := range ends {
+			if at.topic == a.Topic {
+				a.ends[placeOf(at.incarnation, at.partition)] = e.last
+			}
+		}
+		a.Next, a.Last, a.LastSum, a.Gaps = 0, -1, 0, nil
+		if e, known := ends[a.place()]; known {
+			a.Next, a.Gaps = e.last+1, e.gaps
+			if e.kind != kindSkip {
+				a.Last, a.LastSum = e.last, e.sum
+			}
+		}
+		a.due = a.Next
+	}
+	return nil
 }
 
 func (a *Assignment) span(first, last int64) flow.Span {
@@ -197,23 +289,21 @@ func (a *Assignment) span(first, last int64) flow.Span {
 // when none is.
 func (a *Assignment) end() int64 { return a.due - 1 }
 
-// fenced asks whether somebody claimed the partition after us, or an operator
-// declared the topic made anew.
-func (a *Assignment) fenced(ctx context.Context) error {
-	var epoch uint32
-	var incarnation int32
-	err := a.s.rows(ctx, `SELECT
-    (SELECT max(epoch) FROM claims WHERE topic = {topic:String} AND incarnation = {incarnation:Int32} AND partition = {partition:Int32}),
-    (SELECT max(incarnation) FROM incarnations WHERE topic = {topic:String})`,
-		place(a.Topic, a.Incarnation, a.Partition), func(scan func(...any) error) error { return scan(&epoch, &incarnation) })
+// fenced asks for each assignment whether somebody claimed its partition after
+// it, or an operator declared the topic made anew: ErrFenced, else nil.
+func (s *Sink) fenced(ctx context.Context, as []*Assignment) ([]error, error) {
+	incarnations, epochs, err := s.epochs(ctx, as, "")
 	if err != nil {
-		return fmt.Errorf("cannot read claims: %w", err)
+		return nil, err
 	}
-	if epoch > a.Epoch || incarnation > a.Incarnation {
-		return fmt.Errorf("%s/%d: epoch %d and incarnation %d stand against ours, %d and %d: %w",
-			a.Topic, a.Partition, epoch, incarnation, a.Epoch, a.Incarnation, ErrFenced)
+	out := make([]error, len(as))
+	for i, a := range as {
+		if epoch, incarnation := epochs[a.place()], incarnations[a.Topic]; epoch > a.Epoch || incarnation > a.Incarnation {
+			out[i] = fmt.Errorf("%s/%d: epoch %d and incarnation %d stand against ours, %d and %d: %w",
+				a.Topic, a.Partition, epoch, incarnation, a.Epoch, a.Incarnation, ErrFenced)
+		}
 	}
-	return nil
+	return out, nil
 }
 
 const (
@@ -273,45 +363,6 @@ func columnNames(table string) []string {
 	panic("BUG: no system table " + table)
 }
 
-// Write makes a cut durable: rows, rejects, receipt parts, and last the ledger
-// row. It may be called again with the same cut after an error. It borrows the
-// cut. ErrFenced ends the assignment.
-func (a *Assignment) Write(ctx context.Context, cut flow.Cut) error {
-	if err := a.accept(cut.Span); err != nil {
-		return flow.Permanent(err)
-	}
-	// At one time, so that each table's queue meets the rows that other
-	// partitions have for it; the tables do not know each other.
-	g, parts := errgroup.WithContext(ctx)
-	for _, p := range cut.Parts {
-		if p.Rows != nil {
-			g.Go(func() error { return a.s.store(parts, p.Feed, p.Rows) })
-		}
-	}
-	if err := g.Wait(); err != nil {
-		return err
-	}
-	if err := a.quarantine(ctx, &cut); err != nil {
-		return err
-	}
-	if err := a.receiptParts(ctx, &cut); err != nil {
-		return err
-	}
-	if err := a.fenced(ctx); err != nil {
-		return err
-	}
-	row := a.row(cut.Span, kindCut)
-	for _, c := range cut.Tally {
-		row.add(c)
-	}
-	row.ArrivedAt, row.LastSum = stamp(cut.Arrived), cut.LastSum
-	if err := insertJSON(ctx, a.s, "ledger", columnNames("ledger"), []ledgerRow{row}); err != nil {
-		return err
-	}
-	a.due = cut.Span.Last + 1
-	return nil
-}
-
 func (a *Assignment) row(span flow.Span, kind string) ledgerRow {
 	now := stamp(time.Now())
 	return ledgerRow{
@@ -340,86 +391,10 @@ func (a *Assignment) accept(span flow.Span) error {
 	return nil
 }
 
-func (a *Assignment) quarantine(ctx context.Context, cut *flow.Cut) error {
-	if len(cut.Rejects) == 0 {
-		return nil
-	}
-	type row struct {
-		Topic       string   `json:"topic"`
-		Incarnation int32    `json:"incarnation"`
-		Partition   int32    `json:"partition"`
-		Offset      int64    `json:"offset"`
-		Row         int32    `json:"row"`
-		Epoch       uint32   `json:"epoch"`
-		Unit        string   `json:"unit"`
-		Feed        string   `json:"feed"`
-		Batch       string   `json:"batch_id"`
-		RecordID    string   `json:"record_id"`
-		Rule        string   `json:"rule"`
-		Fields      []string `json:"fields"`
-		Rules       []string `json:"rules"`
-		Kept        string   `json:"kept"`
-		ArrivedAt   string   `json:"arrived_at"`
-	}
-	at := stamp(cut.Arrived)
-	rows := make([]row, len(cut.Rejects))
-	for i := range cut.Rejects {
-		r := &cut.Rejects[i]
-		out := row{a.Topic, a.Incarnation, a.Partition, r.Offset, r.Row, a.Epoch, cut.Unit, r.Feed, r.Batch, r.RecordID, "",
-			make([]string, len(r.Findings)), make([]string, len(r.Findings)), r.Kept, at}
-		for j, f := range r.Findings {
-			out.Fields[j], out.Rules[j] = f.Field, f.Rule.String()
-		}
-		if len(out.Rules) > 0 {
-			out.Rule = out.Rules[0]
-		}
-		rows[i] = out
-	}
-	return insertJSON(ctx, a.s, "quarantine", columnNames("quarantine"), rows)
-}
-
-func (a *Assignment) receiptParts(ctx context.Context, cut *flow.Cut) error {
-	if len(cut.Tally) == 0 {
-		return nil
-	}
-	type row struct {
-		Unit        string `json:"unit"`
-		Feed        string `json:"feed"`
-		Batch       string `json:"batch_id"`
-		Topic       string `json:"topic"`
-		Incarnation int32  `json:"incarnation"`
-		Partition   int32  `json:"partition"`
-		First       int64  `json:"first_offset"`
-		Epoch       uint32 `json:"epoch"`
-		outcomes
-		Rules     map[string]int64 `json:"rules"`
-		Warnings  map[string]int64 `json:"warnings"`
-		Declared  int64            `json:"declared"`
-		Chunks    []int32          `json:"chunks"`
-		SHA256    string           `json:"sha256"`
-		ArrivedAt string           `json:"arrived_at"`
-	}
-	rows := make([]row, 0, len(cut.Tally))
-	for key, c := range cut.Tally {
-		out := row{
-			Unit: cut.Unit, Feed: key.Feed, Batch: key.Batch, Topic: a.Topic, Incarnation: a.Incarnation, Partition: a.Partition,
-			First: cut.Span.First, Epoch: a.Epoch,
-			Rules: make(map[string]int64, len(c.Rules)), Warnings: make(map[string]int64, len(c.Warnings)),
-			Declared: c.Declared, Chunks: c.Chunks, SHA256: c.SHA256, ArrivedAt: stamp(cut.Arrived),
-		}
-		if out.Chunks == nil {
-			out.Chunks = []int32{}
-		}
-		out.add(c)
-		for r, n := range c.Rules {
-			out.Rules[r.String()] += n
-		}
-		for r, n := range c.Warnings {
-			out.Warnings[r.String()] += n
-		}
-		rows = append(rows, out)
-	}
-	return insertJSON(ctx, a.s, "receipt_parts", columnNames("receipt_parts"), rows)
+func (s *Sink) incarnation(ctx context.Context, topic string) (n int32, err error) {
+	err = s.rows(ctx, "SELECT max(incarnation) FROM incarnations WHERE topic = {topic:String}", params{"topic": text(topic)},
+		func(scan func(...any) error) error { return scan(&n) })
+	return n, err
 }
 
 // NewIncarnation records that a topic was made anew: its offsets begin again,
@@ -459,7 +434,11 @@ func (s *Sink) Skip(ctx context.Context, topic string, partition int32, last int
 	if last < a.Next {
 		return flow.Span{}, fmt.Errorf("cannot skip to offset %d of %s/%d: the ledger ends at %d already", last, topic, partition, a.Next-1)
 	}
-	if err := a.fenced(ctx); err != nil {
+	fenced, err := s.fenced(ctx, []*Assignment{a})
+	if err == nil {
+		err = fenced[0]
+	}
+	if err != nil {
 		return flow.Span{}, err
 	}
 	row := a.row(span, kindSkip)

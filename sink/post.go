@@ -11,6 +11,7 @@ import (
 	"mime/multipart"
 	"net/http"
 	"net/url"
+	"slices"
 	"strconv"
 	"time"
 
@@ -147,37 +148,19 @@ func (s *Sink) insert(ctx context.Context, table string, columns []string, forma
 
 var errStopped = errors.New("the request ended")
 
-// jsonRows are small system rows, one JSON object a line. Row values travel as
-// JSON, never inside a statement.
-type jsonRows []byte
-
-// insertJSON posts small system rows, together with those that others have for
-// the table at the moment.
+// insertJSON posts small system rows, one JSON object a line: row values travel
+// as JSON, never inside a statement.
 func insertJSON[T any](ctx context.Context, s *Sink, table string, columns []string, rows []T) error {
-	for len(rows) > 0 {
-		part := rows[:min(len(rows), maxJoined)]
-		rows = rows[len(part):]
-		var b bytes.Buffer
-		e := json.NewEncoder(&b)
-		e.SetEscapeHTML(false)
-		for i := range part {
-			if err := e.Encode(&part[i]); err != nil {
-				return flow.Permanent(fmt.Errorf("BUG: rows for table %s cannot be encoded: %w", table, err))
-			}
-		}
-		err := queueOf(s, s.small, table).do(ctx, b.Bytes(), int64(len(part)), func(ctx context.Context, items []jsonRows) error {
-			n := 0
-			for _, i := range items {
-				n += bytes.Count(i, []byte{'\n'})
-			}
-			return s.insert(ctx, table, columns, "JSONEachRow", int64(n), 1, func(w io.Writer) error {
-				for _, i := range items {
-					if _, err := w.Write(i); err != nil {
-						return err
-					}
+	for part := range slices.Chunk(rows, MaxRows) {
+		err := s.insert(ctx, table, columns, "JSONEachRow", int64(len(part)), 1, func(w io.Writer) error {
+			e := json.NewEncoder(w)
+			e.SetEscapeHTML(false)
+			for i := range part {
+				if err := e.Encode(&part[i]); err != nil {
+					return err
 				}
-				return nil
-			})
+			}
+			return nil
 		})
 		if err != nil {
 			return fmt.Errorf("cannot insert into table %s: %w", table, err)
@@ -186,29 +169,15 @@ func insertJSON[T any](ctx context.Context, s *Sink, table string, columns []str
 	return nil
 }
 
-func queueOf[T any](s *Sink, queues map[string]*queue[T], table string) *queue[T] {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	q := queues[table]
-	if q == nil {
-		q = &queue[T]{}
-		queues[table] = q
-	}
-	return q
-}
-
-// bigPost is the number of rows from which a batch goes out by itself, beside
-// others: joining would save nothing and the server has more than one core.
-const bigPost = 1 << 14
-
-// store posts the rows of one feed. It borrows rec.
-func (s *Sink) store(ctx context.Context, spec *feed.Spec, rec arrow.Record) error {
-	if rec.NumRows() == 0 {
-		return nil
-	}
+// store posts rows of one feed, at most MaxRows. It borrows recs.
+func (s *Sink) store(ctx context.Context, spec *feed.Spec, recs ...arrow.Record) error {
 	want := flow.TableSchema(spec)
-	if err := sameSchema(spec, want, rec); err != nil {
-		return flow.Permanent(err)
+	var rows int64
+	for _, rec := range recs {
+		if err := sameSchema(spec, want, rec); err != nil {
+			return flow.Permanent(err)
+		}
+		rows += rec.NumRows()
 	}
 	times, err := s.check(ctx, spec)
 	if err != nil {
@@ -218,26 +187,15 @@ func (s *Sink) store(ctx context.Context, spec *feed.Spec, rec arrow.Record) err
 	for i := range names {
 		names[i] = want.Field(i).Name
 	}
-	post := func(ctx context.Context, recs []arrow.Record) error {
-		var rows int64
+	err = s.insert(ctx, spec.HistoryTable(), names, "ArrowStream", rows, times, func(w io.Writer) error {
+		e := ipc.NewWriter(w, ipc.WithSchema(recs[0].Schema()))
 		for _, r := range recs {
-			rows += r.NumRows()
-		}
-		return s.insert(ctx, spec.HistoryTable(), names, "ArrowStream", rows, times, func(w io.Writer) error {
-			e := ipc.NewWriter(w, ipc.WithSchema(recs[0].Schema()))
-			for _, r := range recs {
-				if err := e.Write(r); err != nil {
-					return err
-				}
+			if err := e.Write(r); err != nil {
+				return err
 			}
-			return e.Close()
-		})
-	}
-	if rec.NumRows() >= bigPost {
-		err = post(ctx, []arrow.Record{rec})
-	} else {
-		err = queueOf(s, s.batches, spec.HistoryTable()).do(ctx, rec, rec.NumRows(), post)
-	}
+		}
+		return e.Close()
+	})
 	if err != nil {
 		if isSchemaTrouble(err) {
 			s.forget(spec.HistoryTable())

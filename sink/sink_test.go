@@ -132,15 +132,7 @@ func TestContract(t *testing.T) {
 type brokenBeforeLedger struct{ *Assignment }
 
 func (b brokenBeforeLedger) Write(ctx context.Context, cut flow.Cut) error {
-	for _, p := range cut.Parts {
-		if err := b.s.store(ctx, p.Feed, p.Rows); err != nil {
-			return err
-		}
-	}
-	if err := b.quarantine(ctx, &cut); err != nil {
-		return err
-	}
-	if err := b.receiptParts(ctx, &cut); err != nil {
+	if err := b.s.fill(ctx, []*pending{{a: b.Assignment, cut: &cut}}); err != nil {
 		return err
 	}
 	return fmt.Errorf("killed")
@@ -262,6 +254,29 @@ func TestSkipAndNewIncarnation(t *testing.T) {
 	require.Equal(t, []bool{true}, got, "what the old incarnation brought stays known")
 }
 
+func TestCutsThatAreWrittenTogetherAreFencedOneByOne(t *testing.T) {
+	s := fresh(t, "employment")
+	spec := s.opt.Catalogue.Feed("employment")
+	mem := memory.NewCheckedAllocator(memory.DefaultAllocator)
+	var cuts []*pending
+	for p := range int32(3) {
+		a := assign(t, s, p)
+		rec := build(mem, spec, topic310, []record{{id: fmt.Sprint(p), version: version(1, 1)}})
+		c := cut(spec, a, 0, 0, rec)
+		cuts = append(cuts, &pending{a: a, cut: &c})
+	}
+	assign(t, s, 1)
+	require.NoError(t, s.write(t.Context(), cuts))
+	for _, c := range cuts {
+		c.cut.Release()
+	}
+	mem.AssertSize(t, 0)
+	require.NoError(t, cuts[0].fenced)
+	require.ErrorIs(t, cuts[1].fenced, ErrFenced)
+	require.NoError(t, cuts[2].fenced)
+	require.Equal(t, "(0)\n(2)", value(t, s, "SELECT partition FROM ledger ORDER BY partition"))
+}
+
 func TestNewestAndStoredSeeTheLedgerOnly(t *testing.T) {
 	for _, name := range []string{"employment", "org"} {
 		t.Run(name, func(t *testing.T) {
@@ -380,7 +395,7 @@ func TestReceipts(t *testing.T) {
 	// A part whose cut never reached the ledger does not count, nor one written over.
 	c := cut(spec, a, 2, 2, nil)
 	c.Tally.Of("employment", `b\1'`).Received = 1000
-	require.NoError(t, a.receiptParts(t.Context(), &c))
+	require.NoError(t, s.fill(t.Context(), []*pending{{a: a, cut: &c}}))
 	write(assign(t, s, 1), 0, 0, 2)
 	b := assign(t, s, 0)
 	require.EqualValues(t, 2, b.Next)

@@ -50,7 +50,7 @@ func parseWorker(env *environment, args []string) (*workerConfig, error) {
 	fs.DurationVar(&c.linger, "linger", 0, "how long a cut stays open while data comes (default 5s)")
 	fs.DurationVar(&c.session, "session", 0, "how long a silent worker keeps its partitions (default 10s)")
 	fs.DurationVar(&c.rebalance, "rebalance", 0, "how long the group waits for its members to come back (default 15s)")
-	fs.IntVar(&c.slots, "slots", 0, "partitions that hold a cut at once, which bounds memory (default CPUs + 1)")
+	fs.IntVar(&c.slots, "slots", 0, "partitions that hold a cut at once, which bounds memory (default 6, or CPUs + 1)")
 	if _, err := env.parse(fs, args, 0, 0); err != nil {
 		return nil, err
 	}
