@@ -261,6 +261,11 @@ func (s *Sink) CountRefused(ctx context.Context, c Choice) ([]RefusedCount, erro
 	return out, nil
 }
 
+// spot are the parameters that name a partition.
+func spot(topic string, incarnation, partition int32) params {
+	return params{"topics": texts([]string{topic}), "incarnation": strconv.Itoa(int(incarnation)), "partition": strconv.Itoa(int(partition))}
+}
+
 // LedgerSpan is one effective row of the live ledger.
 type LedgerSpan struct {
 	flow.Span
@@ -278,9 +283,9 @@ func (s *Sink) Spans(ctx context.Context, topic string, partition int32) ([]Ledg
 	n, err := s.incarnation(ctx, topic)
 	var out []LedgerSpan
 	if err == nil {
-		err = s.rows(ctx, `SELECT first_offset, last_offset, epoch, kind = '`+kindSkip+`', last_sum, arrived_at, `+counts+` FROM (`+effective(liveTopic)+`)
+		err = s.rows(ctx, `SELECT first_offset, last_offset, epoch, kind = '`+kindSkip+`', last_sum, arrived_at, `+counts+` FROM (`+effective(liveTopics)+`)
 WHERE incarnation = {incarnation:Int32} AND partition = {partition:Int32} ORDER BY first_offset, epoch`,
-			place(topic, n, partition), func(scan func(...any) error) error {
+			spot(topic, n, partition), func(scan func(...any) error) error {
 				l := LedgerSpan{Span: flow.Span{Topic: topic, Incarnation: n, Partition: partition}}
 				err := scan(append([]any{&l.First, &l.Last, &l.Epoch, &l.Skipped, &l.LastSum, &l.ArrivedAt, &l.Received}, by(&l.By)...)...)
 				out = append(out, l)
@@ -297,7 +302,7 @@ WHERE incarnation = {incarnation:Int32} AND partition = {partition:Int32} ORDER 
 // ledger knows.
 func (s *Sink) Partitions(ctx context.Context, topic string) ([]int32, error) {
 	var out []int32
-	err := s.rows(ctx, `SELECT DISTINCT partition FROM ledger WHERE `+liveTopic+` AND incarnation = (SELECT max(incarnation) FROM incarnations WHERE topic = {topic:String}) ORDER BY partition`,
+	err := s.rows(ctx, `SELECT DISTINCT partition FROM ledger WHERE run = 'live' AND topic = {topic:String} AND incarnation = (SELECT max(incarnation) FROM incarnations WHERE topic = {topic:String}) ORDER BY partition`,
 		params{"topic": text(topic)}, func(scan func(...any) error) error {
 			var p int32
 			err := scan(&p)
@@ -339,7 +344,8 @@ func (s *Sink) Replay(ctx context.Context, topic, run, name, reason string) (*Re
 		return nil, err
 	}
 	// No Kafka topic has such a name, so no worker ever meets this claim.
-	if r.claim, err = s.claim(ctx, topic+"#replay", 0); err != nil {
+	r.claim = &Assignment{Topic: topic + "#replay", s: s}
+	if err := s.claim(ctx, []*Assignment{r.claim}); err != nil {
 		return nil, fmt.Errorf("cannot claim the replay of %s: %w", topic, err)
 	}
 	r.Run, r.by, r.reason, r.done = run, name, reason, nil
@@ -387,10 +393,13 @@ func keyBinary(b []byte, k Key) []byte {
 }
 
 func (r *Replay) versions(ctx context.Context, spec *feed.Spec, keys []Key, out map[Key][]flow.Version) error {
-	r.ledger.ends = nil // workers go on meanwhile
-	p, err := r.ledger.inside(ctx)
-	if err != nil || p == nil || len(keys) == 0 {
+	// Workers go on meanwhile.
+	if err := r.s.resume(ctx, []*Assignment{&r.ledger}); err != nil {
 		return err
+	}
+	p := r.ledger.inside()
+	if p == nil || len(keys) == 0 {
+		return nil
 	}
 	var table []byte
 	for _, k := range keys {
@@ -483,7 +492,11 @@ func (r *Replay) Write(ctx context.Context, c Chunk) error {
 	if err := r.records(ctx, c); err != nil {
 		return err
 	}
-	if err := r.claim.fenced(ctx); err != nil {
+	fenced, err := r.s.fenced(ctx, []*Assignment{r.claim})
+	if err == nil {
+		err = fenced[0]
+	}
+	if err != nil {
 		return err
 	}
 	return insertJSON(ctx, r.s, "ledger", columnNames("ledger"), []ledgerRow{r.row(c)})

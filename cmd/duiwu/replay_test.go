@@ -16,6 +16,7 @@ import (
 
 	"github.com/duiwu/duiwu/ingest"
 	"github.com/duiwu/duiwu/ingest/feeds"
+	"github.com/duiwu/duiwu/internal/testenv"
 )
 
 // feedFolder copies the feed files with edits: file, old, new. An empty old
@@ -311,6 +312,9 @@ var errKilled = errors.New("killed")
 // TestAKilledReplayIsRepeated kills a replay at random moments until one comes
 // through.
 func TestAKilledReplayIsRepeated(t *testing.T) {
+	if !testenv.Full() {
+		t.Skip("kills processes for ten seconds: DUIWU_TEST=full")
+	}
 	p := newPath(t, "310000")
 	p.env["DUIWU_FEEDS"] = feedFolder(t, "codes/worker_category.csv", without02, "")
 	stop := p.worker()
