@@ -635,6 +635,12 @@ func NewRun(now time.Time) string {
 // stand in the tables under the same record and moment.
 type KeyTrouble struct{ Feed, What string }
 
+// What KeyTrouble can be about.
+const (
+	HashKey   = "hash key"
+	TokenKeys = "chain of token keys"
+)
+
 func (k *KeyTrouble) Error() string {
 	return fmt.Sprintf("the %s given here is not the one with which the workers wrote feed %s", k.What, k.Feed)
 }
@@ -689,9 +695,9 @@ func (s *Sink) SameKeys(ctx context.Context, b flow.Batch) (compared uint64, err
 	n := func(i int) uint64 { return binary.LittleEndian.Uint64(answer[8*i:]) }
 	switch {
 	case n(0) > 0 && n(1) == 0:
-		return n(0), &KeyTrouble{b.Feed.Feed, "hash key"}
+		return n(0), &KeyTrouble{b.Feed.Feed, HashKey}
 	case n(1) > n(2):
-		return n(0), &KeyTrouble{b.Feed.Feed, "chain of token keys"}
+		return n(0), &KeyTrouble{b.Feed.Feed, TokenKeys}
 	}
 	return n(0), nil
 }

@@ -10,6 +10,7 @@
 //	duiwu ledger    accept a gap or a topic that was made anew
 //	duiwu quarantine  list, explain and replay what was refused
 //	duiwu replay    read a span of a topic again
+//	duiwu doctor    look for what is wrong, and say what to do about it
 package main
 
 import (
@@ -48,6 +49,7 @@ var commands = []command{
 	{"ledger", "[flags] skip|new-topic TOPIC ...", "accept a gap or a topic that was made anew", runLedger},
 	{"quarantine", "list|explain|replay [flags]", "what was refused, why, and what to do about it", runQuarantine},
 	{"replay", "--topic T --partition P --from N --to N", "read a span of a topic again", runReplay},
+	{"doctor", "[flags]", "look for what is wrong, and say what to do about it", runDoctor},
 }
 
 // errUsage ends the process with status 2; its text was already printed.
@@ -67,6 +69,9 @@ func main() {
 		os.Exit(2)
 	case errors.Is(err, errFindings):
 		os.Exit(1)
+	case errors.Is(err, errBlind):
+		fmt.Fprintln(os.Stderr, "duiwu:", err)
+		os.Exit(2)
 	default:
 		fmt.Fprintln(os.Stderr, "duiwu:", err)
 		os.Exit(1)

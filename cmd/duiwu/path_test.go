@@ -18,6 +18,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/duiwu/duiwu/ingest"
+	"github.com/duiwu/duiwu/internal/engine"
 	"github.com/duiwu/duiwu/internal/testenv"
 )
 
@@ -41,8 +42,10 @@ type path struct {
 	log   *syncBuffer
 	topic string
 	unit  string
-	sent  int64
-	stop  func()
+	// settings are those of the topic.
+	settings map[string]string
+	sent     int64
+	stop     func()
 }
 
 // syncBuffer is a buffer for two goroutines.
@@ -67,9 +70,17 @@ const testClock = "2016-11-30T20:00:00+08:00"
 
 // newPath makes a database of its own on the shared server, a topic, and the
 // tables.
-func newPath(t *testing.T, unit string) *path {
+func newPath(t *testing.T, unit string) *path { return newPathWith(t, unit) }
+
+// newPathWith makes the topic with further settings: name, value.
+func newPathWith(t *testing.T, unit string, settings ...string) *path {
 	t.Helper()
-	server := testenv.ClickHouse(t)
+	return newPathAt(t, unit, testenv.Kfake(t), testenv.ClickHouse(t), settings...)
+}
+
+// newPathAt is newPathWith on other servers than the shared ones.
+func newPathAt(t *testing.T, unit, kafka string, server *engine.Engine, settings ...string) *path {
+	t.Helper()
 	dir := t.TempDir()
 	file := func(name, text string) string {
 		p := filepath.Join(dir, name)
@@ -94,7 +105,7 @@ func newPath(t *testing.T, unit string) *path {
 	prefix := "duiwu." + name
 	p := &path{
 		t: t, conn: conn, log: &syncBuffer{}, unit: unit, topic: ingest.Topic(prefix, unit),
-		kafka: ingest.Broker{Brokers: []string{testenv.Kfake(t)}},
+		kafka: ingest.Broker{Brokers: []string{kafka}},
 		env: map[string]string{
 			"DUIWU_CLICKHOUSE": u.String(), "DUIWU_PREFIX": prefix, "DUIWU_GROUP": name, "DUIWU_CLOCK": testClock,
 			"DUIWU_TEST_AREAS": "true", "DUIWU_LINGER": "100ms", "DUIWU_LISTEN": "127.0.0.1:0",
@@ -103,7 +114,11 @@ func newPath(t *testing.T, unit string) *path {
 		},
 	}
 	p.env["DUIWU_KAFKA"] = p.kafka.Brokers[0]
-	require.NoError(t, ingest.CreateTopics(t.Context(), p.kafka, 1, map[string]string{"max.message.bytes": "8388608"}, p.topic))
+	p.settings = map[string]string{"max.message.bytes": "8388608", "retention.ms": "7776000000", "min.insync.replicas": "2"}
+	for i := 0; i < len(settings); i += 2 {
+		p.settings[settings[i]] = settings[i+1]
+	}
+	require.NoError(t, ingest.CreateTopics(t.Context(), p.kafka, 1, p.settings, p.topic))
 	require.NoError(t, p.run(t.Context(), "migrate"))
 	return p
 }

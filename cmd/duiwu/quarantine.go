@@ -139,28 +139,29 @@ func quarantineList(ctx context.Context, env *environment, args []string) error 
 
 // refusedRow is a refusal as it is shown.
 type refusedRow struct {
-	Topic     string    `json:"topic"`
-	Partition int32     `json:"partition"`
-	Offset    int64     `json:"offset"`
-	Row       int32     `json:"row"`
-	Unit      string    `json:"unit"`
-	Feed      string    `json:"feed"`
-	Batch     string    `json:"batch"`
-	RecordID  string    `json:"record_id"`
-	Findings  []finding `json:"findings"`
-	ArrivedAt time.Time `json:"arrived_at"`
-	Run       string    `json:"replayed_by,omitempty"`
+	Topic     string       `json:"topic"`
+	Partition int32        `json:"partition"`
+	Offset    int64        `json:"offset"`
+	Row       int32        `json:"row"`
+	Unit      string       `json:"unit"`
+	Feed      string       `json:"feed"`
+	Batch     string       `json:"batch"`
+	RecordID  string       `json:"record_id"`
+	Findings  []brokenRule `json:"findings"`
+	ArrivedAt time.Time    `json:"arrived_at"`
+	Run       string       `json:"replayed_by,omitempty"`
 }
 
-type finding struct {
+// brokenRule is one finding in the words for people.
+type brokenRule struct {
 	Field     string `json:"field"`
 	Rule      string `json:"rule"`
 	MessageZh string `json:"message_zh"`
 	MessageEn string `json:"message_en"`
 }
 
-func findingOf(field, rule string) finding {
-	f := finding{Field: field, Rule: rule}
+func ruleOf(field, rule string) brokenRule {
+	f := brokenRule{Field: field, Rule: rule}
 	if r, ok := feed.RuleNamed(rule); ok {
 		name := func(whole string) string {
 			if field == "" {
@@ -175,9 +176,9 @@ func findingOf(field, rule string) finding {
 }
 
 func rowOf(x sink.Refused) refusedRow {
-	out := refusedRow{x.Topic, x.Partition, x.Offset, x.Row, x.Unit, x.Feed, x.Batch, x.RecordID, []finding{}, x.ArrivedAt, x.Run}
+	out := refusedRow{x.Topic, x.Partition, x.Offset, x.Row, x.Unit, x.Feed, x.Batch, x.RecordID, []brokenRule{}, x.ArrivedAt, x.Run}
 	for i, r := range x.Rules {
-		out.Findings = append(out.Findings, findingOf(x.Fields[i], r))
+		out.Findings = append(out.Findings, ruleOf(x.Fields[i], r))
 	}
 	return out
 }
@@ -328,10 +329,10 @@ type explanation struct {
 	// Held says whether Kafka still holds the message: yes, no, or unknown.
 	Held string `json:"held"`
 	// Today is what a replay under this release and these feed files would give.
-	Today         string    `json:"today"`
-	TodayFindings []finding `json:"today_findings,omitempty"`
-	TodoZh        string    `json:"todo_zh"`
-	TodoEn        string    `json:"todo_en"`
+	Today         string       `json:"today"`
+	TodayFindings []brokenRule `json:"today_findings,omitempty"`
+	TodoZh        string       `json:"todo_zh"`
+	TodoEn        string       `json:"todo_en"`
 }
 
 // quarantineExplain tells everything about one refusal.
@@ -454,7 +455,7 @@ func (c *replayConfig) today(ctx context.Context, env *environment, s *sink.Sink
 	case v.reject != nil:
 		e.Today = "rejected"
 		for _, f := range v.reject.Findings {
-			e.TodayFindings = append(e.TodayFindings, findingOf(f.Field, f.Rule.String()))
+			e.TodayFindings = append(e.TodayFindings, ruleOf(f.Field, f.Rule.String()))
 		}
 	case x.Whole:
 		by := map[string]int{}
@@ -512,7 +513,7 @@ func (e *explanation) print(out io.Writer, x sink.Refused, rows int) error {
 	return err
 }
 
-func printFindings(out io.Writer, all []finding) {
+func printFindings(out io.Writer, all []brokenRule) {
 	for _, f := range all {
 		fmt.Fprintf(out, "  %s  %s\n    %s\n    %s\n", or(f.Field, "(record)"), f.Rule, f.MessageZh, f.MessageEn)
 	}

@@ -191,14 +191,22 @@ func (r *replayer) partition(ctx context.Context, hold *sink.Replay, partition i
 	return p, nil
 }
 
-// sameLog compares the last message that the ledger knows with the log.
+// anewError says that a log is not the one that the ledger knows.
+type anewError struct{ topic, why string }
+
+func (e *anewError) Error() string {
+	return fmt.Sprintf("topic %s was made anew or cut short: %s; duiwu doctor says what to do", e.topic, e.why)
+}
+
+// sameLog compares the last message that the ledger knows with the log: an
+// *anewError when another stands there.
 func sameLog(ctx context.Context, log *ingest.Reread, spans []sink.LedgerSpan) error {
 	if len(spans) == 0 {
 		return nil
 	}
 	last := spans[len(spans)-1]
 	if last.Last >= log.End {
-		return fmt.Errorf("topic %s was made anew or cut short: partition %d ends at offset %d and the ledger at %d; see duiwu ledger new-topic", last.Topic, last.Partition, log.End, last.Last+1)
+		return &anewError{last.Topic, fmt.Sprintf("partition %d ends at offset %d and the ledger at %d", last.Partition, log.End-1, last.Last)}
 	}
 	if last.LastSum == 0 || last.Skipped {
 		return nil
@@ -208,7 +216,7 @@ func sameLog(ctx context.Context, log *ingest.Reread, spans []sink.LedgerSpan) e
 		return err
 	}
 	if ok && sum != last.LastSum {
-		return fmt.Errorf("topic %s was made anew: another message stands at offset %d of partition %d than the ledger holds; see duiwu ledger new-topic", last.Topic, last.Last, last.Partition)
+		return &anewError{last.Topic, fmt.Sprintf("another message stands at offset %d of partition %d than the ledger holds", last.Last, last.Partition)}
 	}
 	return nil
 }
