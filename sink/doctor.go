@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"regexp"
 	"slices"
 	"strconv"
@@ -30,10 +31,10 @@ type Checkup struct {
 	MinFree float64
 	// Skew is how far clocks may differ; default one minute.
 	Skew time.Duration
-	// Settle is how long an unfinished cut or an insert on its way may look like a
-	// fault; default ten minutes and two seconds.
-	Settle time.Duration
-	Again  time.Duration
+	// Settle is how long the rows of an unfinished cut may stand, Again the pause
+	// after which what differs is looked at once more; default ten minutes and two
+	// seconds.
+	Settle, Again time.Duration
 	// Now is this machine's clock; default time.Now.
 	Now func() time.Time
 }
@@ -486,28 +487,30 @@ func (s *Sink) LastWritten(ctx context.Context, topic string) (at time.Time, err
 }
 
 // SomeKeys gives keys of a topic's present rows with the partitions that they
-// came from, about limit of them.
+// came from, about limit of each feed.
 func (s *Sink) SomeKeys(ctx context.Context, topic string, limit int) (map[string]int32, error) {
 	out := map[string]int32{}
 	n, err := s.incarnation(ctx, topic)
 	if err != nil {
 		return nil, err
 	}
+	var each []string
 	for _, spec := range s.opt.Catalogue.Feeds {
-		// A void of a correction comes with the message of another record.
-		p := spot(topic, n, 0)
-		p["unit"] = text(unitOf(topic))
-		err := s.rows(ctx, "SELECT record_id, _partition FROM "+quoteName(spec.HistoryTable())+" WHERE reporting_unit = {unit:String} AND _topic IN {topics:Array(String)} AND _incarnation = {incarnation:Int32} AND _part = 0 LIMIT "+strconv.Itoa(limit), p,
-			func(scan func(...any) error) error {
-				var id string
-				var at int32
-				err := scan(&id, &at)
-				out[id] = at
-				return err
-			})
-		if err != nil {
-			return nil, fmt.Errorf("cannot read keys of %s: %w", spec.HistoryTable(), err)
-		}
+		// A void of a correction (part 1) comes with the message of another record.
+		each = append(each, "SELECT record_id, _partition FROM (SELECT record_id, _partition FROM "+quoteName(spec.HistoryTable())+
+			" WHERE reporting_unit = {unit:String} AND _topic IN {topics:Array(String)} AND _incarnation = {incarnation:Int32} AND _part = 0 LIMIT "+strconv.Itoa(limit)+")")
+	}
+	p := spot(topic, n, 0)
+	p["unit"] = text(unitOf(topic))
+	err = s.rows(ctx, strings.Join(each, "\nUNION ALL\n"), p, func(scan func(...any) error) error {
+		var id string
+		var at int32
+		err := scan(&id, &at)
+		out[id] = at
+		return err
+	})
+	if err != nil {
+		return nil, fmt.Errorf("cannot read keys of %s: %w", topic, err)
 	}
 	return out, nil
 }
@@ -517,8 +520,8 @@ type CutState struct {
 	// Stored are rows of records at positions of the cut, without those that a
 	// replay put there; Refused are the refusals of the cut's owner.
 	Stored, Refused int64
-	// Whole are the offsets whose message was refused whole when it came, Replayed
-	// the positions that a replay decided since.
+	// RefusedAt are their positions (offset, row), Whole the offsets whose message
+	// was refused whole.
 	Whole     map[int64]bool
 	RefusedAt map[[2]int64]bool
 }
@@ -546,18 +549,43 @@ WHERE topic IN {topics:Array(String)} AND incarnation = {incarnation:Int32} AND 
 	if err != nil {
 		return nil, fmt.Errorf("cannot read the quarantine of %s: %w", l.Span, err)
 	}
-	for _, spec := range feeds {
-		var n int64
-		err := s.rows(ctx, `SELECT toInt64(count()) FROM `+quoteName(spec.HistoryTable())+` FINAL
-WHERE reporting_unit = {unit:String} AND _topic IN {topics:Array(String)} AND _incarnation = {incarnation:Int32} AND _partition = {partition:Int32} AND _offset BETWEEN {first:Int64} AND {last:Int64} AND _part = 0
-AND (_offset, _row) NOT IN (SELECT offset, row FROM replayed_effective WHERE topic IN {topics:Array(String)} AND incarnation = {incarnation:Int32} AND partition = {partition:Int32})
-AND (_offset, _row) NOT IN (SELECT offset, row FROM quarantine_open WHERE topic IN {topics:Array(String)} AND incarnation = {incarnation:Int32} AND partition = {partition:Int32})`,
-			p, func(scan func(...any) error) error { return scan(&n) })
-		if err != nil {
-			return nil, fmt.Errorf("cannot count the rows of %s in table %s: %w", l.Span, spec.HistoryTable(), err)
-		}
-		out.Stored += n
+	if len(feeds) == 0 {
+		return out, nil
 	}
+	// A row at a position that the cut refused is a replay's.
+	var refused []byte
+	for at := range out.RefusedAt {
+		refused = binary.LittleEndian.AppendUint64(refused, uint64(at[0]))
+		row := uint32(at[1])
+		if out.Whole[at[0]] {
+			row = math.MaxUint32 // -1: all of the message
+		}
+		refused = binary.LittleEndian.AppendUint32(refused, row)
+	}
+	var each []string
+	for _, spec := range feeds {
+		each = append(each, "SELECT count() AS n FROM "+quoteName(spec.HistoryTable())+` FINAL
+WHERE reporting_unit = {unit:String} AND _topic IN {topics:Array(String)} AND _incarnation = {incarnation:Int32} AND _partition = {partition:Int32} AND _offset BETWEEN {first:Int64} AND {last:Int64} AND _part = 0
+AND (_offset, _row) NOT IN (SELECT offset, row FROM refused) AND _offset NOT IN (SELECT offset FROM refused WHERE row = -1)`)
+	}
+	body, contentType, err := multipartTable("refused", refused)
+	if err != nil {
+		return nil, err
+	}
+	resp, err := s.send(ctx, "SELECT toInt64(sum(n)) FROM ("+strings.Join(each, "\nUNION ALL\n")+") FORMAT RowBinary", p,
+		map[string]string{"refused_format": "RowBinary", "refused_structure": "offset Int64, row Int32", "wait_end_of_query": "1"}, contentType, body)
+	if err != nil {
+		return nil, fmt.Errorf("cannot count the rows of %s: %w", l.Span, err)
+	}
+	defer resp.Body.Close()
+	answer, err := io.ReadAll(resp.Body)
+	if err != nil {
+		return nil, serverError(err)
+	}
+	if len(answer) != 8 {
+		return nil, broken(io.ErrUnexpectedEOF)
+	}
+	out.Stored = int64(binary.LittleEndian.Uint64(answer))
 	return out, nil
 }
 

@@ -449,8 +449,10 @@ type Replayed struct {
 	Offset int64
 	Row    int32
 	Kind   string
-	// Cut is the live cut that holds the position.
-	Cut       LedgerSpan
+	// First and Epoch name the live cut that holds the position, ArrivedAt is when
+	// it arrived.
+	First     int64
+	Epoch     uint32
 	ArrivedAt time.Time
 
 	WasFeed, WasBatch, WasRule string
@@ -566,7 +568,7 @@ func (r *Replay) records(ctx context.Context, c Chunk) error {
 		out := row{
 			Topic: r.Topic, Incarnation: r.Incarnation, Partition: c.Partition, Offset: n.Offset, Row: n.Row,
 			Run: r.Run, Claim: r.claim.Epoch, Chunk: c.First, Kind: n.Kind,
-			First: n.Cut.First, Epoch: n.Cut.Epoch, Unit: r.Unit, ArrivedAt: stamp(n.ArrivedAt),
+			First: n.First, Epoch: n.Epoch, Unit: r.Unit, ArrivedAt: stamp(n.ArrivedAt),
 			WasFeed: n.WasFeed, WasBatch: n.WasBatch, WasRule: n.WasRule, Feed: n.Feed, Batch: n.Batch, Outcome: n.Outcome.String(),
 			Warnings: list(n.Warnings), Declared: n.Declared, Chunks: n.Chunks, SHA256: n.SHA256,
 			Fields: []string{}, Rules: []string{}, ReplayedAt: at,

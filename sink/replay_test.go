@@ -39,7 +39,7 @@ func accepted(t testing.TB, s *Sink, spec *feed.Spec, offset int64, outcome flow
 	for _, l := range spans {
 		if l.First <= offset && offset <= l.Last {
 			return Chunk{First: offset, Last: offset, Parts: []flow.Batch{{Feed: spec, Rows: rec}}, At: noon, Records: []Replayed{{
-				Offset: offset, Kind: Moved, Cut: l, ArrivedAt: l.ArrivedAt, WasFeed: spec.Feed, WasBatch: "b1", WasRule: "code_list",
+				Offset: offset, Kind: Moved, First: l.First, Epoch: l.Epoch, ArrivedAt: l.ArrivedAt, WasFeed: spec.Feed, WasBatch: "b1", WasRule: "code_list",
 				Feed: spec.Feed, Batch: "b1", Outcome: outcome,
 			}}}
 		}

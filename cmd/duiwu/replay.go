@@ -44,7 +44,7 @@ func (c *replayConfig) flags(fs *flag.FlagSet) {
 	fs.StringVar(&c.by, "by", "", "your name, kept in the ledger")
 	fs.StringVar(&c.reason, "reason", "", "why, kept in the ledger")
 	fs.StringVar(&c.asOf, "as-of", "", "day of the national figures in a dry run; default today")
-	fs.IntVar(&c.chunk, "chunk", 5000, "records judged and written at a time")
+	fs.IntVar(&c.chunk, "chunk", 20000, "records judged and written at a time")
 }
 
 // replayer reads positions again and settles what becomes of them.
@@ -338,13 +338,16 @@ func (r *replayer) settle(ctx context.Context, p *replayPlace, in *ingest.Readin
 	for _, at := range places {
 		r.report.Looked++
 		rec := in.Records[at]
-		cut, ok := p.cut(at.Offset)
-		if !ok {
-			panic(fmt.Sprintf("BUG: offset %d of %s/%d is replayed and lies in no cut", at.Offset, p.hold.Topic, p.partition))
-		}
 		was := refused[at]
 		whole := refused[ingest.Position{Offset: at.Offset}]
-		if n := settled(at, rec, out.verdicts[at], was, whole, cut); n != nil {
+		if n := settled(at, rec, out.verdicts[at], was, whole); n != nil {
+			if n.Kind == sink.Again {
+				cut, ok := p.cut(at.Offset)
+				if !ok {
+					panic(fmt.Sprintf("BUG: offset %d of %s/%d is replayed and lies in no cut", at.Offset, p.hold.Topic, p.partition))
+				}
+				n.First, n.Epoch, n.ArrivedAt = cut.First, cut.Epoch, cut.ArrivedAt
+			}
 			if c := out.cut.Tally[flow.BatchKey{Feed: n.Feed, Batch: n.Batch}]; c != nil && n.Kind != sink.Again {
 				n.Declared, n.Chunks, n.SHA256 = c.Declared, c.Chunks, c.SHA256
 			}
@@ -370,14 +373,14 @@ func (r *replayer) settle(ctx context.Context, p *replayPlace, in *ingest.Readin
 
 // settled says what changes by a record's verdict; nil when nothing does. was is
 // the refusal that stands at its position, whole the one of its message.
-func settled(at ingest.Position, rec ingest.Record, v verdict, was, whole sink.Refused, cut sink.LedgerSpan) *sink.Replayed {
+func settled(at ingest.Position, rec ingest.Record, v verdict, was, whole sink.Refused) *sink.Replayed {
 	n := &sink.Replayed{
-		Offset: at.Offset, Row: at.Row, Cut: cut, ArrivedAt: cut.ArrivedAt,
+		Offset: at.Offset, Row: at.Row,
 		Feed: rec.Feed, Batch: rec.Batch, Outcome: v.outcome, Warnings: v.warnings, Reject: v.reject,
 	}
 	switch {
 	case whole.Whole && at.Row > 0:
-		n.Kind = sink.Read
+		n.Kind, n.First, n.Epoch, n.ArrivedAt = sink.Read, whole.First, whole.Epoch, whole.ArrivedAt
 		return n
 	case was.Rule == "":
 		// It was counted when it came; what is missing or stands under an older
@@ -392,6 +395,7 @@ func settled(at ingest.Position, rec ingest.Record, v verdict, was, whole sink.R
 	case v.reject != nil && sameFindings(v.reject, was):
 		return nil
 	}
+	n.First, n.Epoch, n.ArrivedAt = was.First, was.Epoch, was.ArrivedAt
 	n.Kind, n.WasFeed, n.WasRule, n.WasBatch = was.Kind, was.WasFeed, was.WasRule, was.WasBatch
 	if was.Run == "" {
 		// Under which batch it was counted is known from the message alone: the
