@@ -238,6 +238,9 @@ func (d *Decoder) columns(rec arrow.Record) (feed.Rule, error) {
 			d.find(all[f].Name, feed.Type)
 		}
 	}
+	if d.spoiled != feed.NoRule {
+		d.find("", d.spoiled)
+	}
 	header := append([]flow.Finding(nil), d.finds...)
 	if cap(d.keep) < n {
 		d.keep = make([]bool, n)

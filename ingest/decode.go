@@ -17,6 +17,7 @@ import (
 
 	"github.com/apache/arrow/go/v15/arrow/memory"
 
+	"github.com/duiwu/duiwu/ingest/seal"
 	"github.com/duiwu/duiwu/internal/feed"
 	"github.com/duiwu/duiwu/internal/flow"
 )
@@ -41,6 +42,8 @@ const (
 	HeaderBatchRows     = "batch-rows"
 	HeaderChunk         = "chunk"
 	HeaderBatchSHA256   = "batch-sha256"
+	// HeaderSealKey names the key that closed a message's direct identifiers.
+	HeaderSealKey = "seal-key"
 )
 
 // The content types that Decoder reads.
@@ -71,6 +74,7 @@ type Decoder struct {
 	mem  memory.Allocator
 	unit string
 	max  int
+	ring *seal.Ring
 
 	feeds map[string]*rows
 	all   []*rows // those of feeds; a map costs too much to walk for each message
@@ -89,6 +93,7 @@ type Decoder struct {
 	firstBatch string
 	haveFirst  bool
 	expanded   int
+	spoiled    feed.Rule // what every record of the message is refused for
 
 	// Of the record at hand.
 	finds []flow.Finding
@@ -100,14 +105,14 @@ type Decoder struct {
 
 // headers are the headers that matter, as slices of the message.
 type headers struct {
-	feed, contentType, schema, batch, rows, chunk, sha []byte
+	feed, contentType, schema, batch, rows, chunk, sha, sealKey []byte
 }
 
 // note keeps what headers say about a batch until the tally is made.
 type note struct {
 	key      flow.BatchKey
 	declared int64
-	chunk    int32 // -1 when absent
+	chunk    flow.Chunk // number -1 when absent
 	sha      string
 }
 
@@ -166,6 +171,8 @@ func headersOf(hs []Header) (h headers) {
 			h.chunk = v
 		case HeaderBatchSHA256:
 			h.sha = v
+		case HeaderSealKey:
+			h.sealKey = v
 		}
 	}
 	return h
@@ -183,6 +190,9 @@ func (d *Decoder) decode(b []byte) (feed.Rule, error) {
 	}
 	if len(d.head.batch) > 0 && !utf8.Valid(d.head.batch) {
 		d.head.batch = bytes.ToValidUTF8(d.head.batch, []byte("\uFFFD"))
+	}
+	if len(d.head.sealKey) > 0 {
+		return d.sealed(b)
 	}
 	if len(d.head.contentType) == 0 {
 		switch c := first(b); {
@@ -461,7 +471,8 @@ func (d *Decoder) note() {
 	if len(h.rows) == 0 && len(h.chunk) == 0 && len(h.sha) == 0 {
 		return
 	}
-	n := note{key: flow.BatchKey{Feed: d.firstFeed, Batch: d.firstBatch}, chunk: -1, sha: harmlessHex(h.sha)}
+	n := note{key: flow.BatchKey{Feed: d.firstFeed, Batch: d.firstBatch}, sha: harmlessHex(h.sha)}
+	n.chunk = flow.Chunk{Number: -1, Rows: int64(max(d.row, 1)), Offset: d.msg.Offset}
 	if len(h.feed) > 0 && d.rowsOf(h.feed) != nil {
 		n.key.Feed = string(h.feed)
 	}
@@ -472,7 +483,7 @@ func (d *Decoder) note() {
 		n.declared = v
 	}
 	if v, err := strconv.ParseInt(string(h.chunk), 10, 32); err == nil && v >= 0 {
-		n.chunk = int32(v)
+		n.chunk.Number = int32(v)
 	}
 	d.notes = append(d.notes, n)
 }
@@ -535,7 +546,7 @@ func (d *Decoder) Flush() ([]flow.Batch, []flow.Reject, flow.Tally) {
 	for _, n := range d.notes {
 		c := tally.Of(n.key.Feed, n.key.Batch)
 		c.Declared = max(c.Declared, n.declared)
-		if n.chunk >= 0 && !slices.Contains(c.Chunks, n.chunk) {
+		if n.chunk.Number >= 0 {
 			c.Chunks = append(c.Chunks, n.chunk)
 		}
 		if n.sha != "" {

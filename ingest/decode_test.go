@@ -131,7 +131,7 @@ func TestJSONShapes(t *testing.T) {
 	c := res.tally[flow.BatchKey{Feed: "worker", Batch: "b9"}]
 	require.EqualValues(t, 1, c.Received)
 	require.EqualValues(t, 3, c.Declared)
-	require.Equal(t, []int32{2}, c.Chunks)
+	require.Equal(t, []flow.Chunk{{Number: 2, Rows: 1, Offset: 7}}, c.Chunks)
 }
 
 func TestJSONText(t *testing.T) {

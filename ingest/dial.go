@@ -122,10 +122,11 @@ func (b *Broker) handshake(ctx context.Context, nc net.Conn, addr string) (*prot
 	conn := protocol.NewConn(nc, b.ClientID)
 	res, err := conn.RoundTrip(&apiversions.Request{})
 	if err != nil {
-		var alert tls.AlertError
+		var remote *net.OpError
 		switch {
-		case errors.As(err, &alert):
-			// TLS 1.3 tells of a refused client certificate with the first read.
+		case errors.As(err, &remote) && remote.Op == "remote error":
+			// TLS 1.3 tells of a refused client certificate with the first read; the
+			// alert's own type is not exported.
 			err = fmt.Errorf("TLS: %w: %w", ErrLogin, err)
 		case errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF):
 			err = fmt.Errorf("the broker hung up at the first request; it may expect TLS, or no TLS: %w", err)

@@ -45,6 +45,9 @@ type Config struct {
 	Rebalance time.Duration
 	// Watch is how often topics and partition counts are looked at; default 10 s.
 	Watch time.Duration
+	// Create is how a topic that does not exist should be made, as arguments of
+	// kafka-topics.sh; default is that of feed topics.
+	Create string
 }
 
 func (c *Config) withDefaults() {
@@ -62,6 +65,9 @@ func (c *Config) withDefaults() {
 	}
 	if c.Watch <= 0 {
 		c.Watch = 10 * time.Second
+	}
+	if c.Create == "" {
+		c.Create = "--partitions 12 --config retention.ms=7776000000"
 	}
 }
 
@@ -231,7 +237,7 @@ func (g *Group) look(ctx context.Context) (map[string]int, error) {
 	if changed {
 		for _, t := range missing {
 			g.opt.Log.Warn("topic does not exist; it is read as soon as it does", "topic", t,
-				"create", fmt.Sprintf("kafka-topics.sh --bootstrap-server %s --create --topic %s --partitions 12 --config retention.ms=7776000000", g.cfg.Brokers[0], t))
+				"create", fmt.Sprintf("kafka-topics.sh --bootstrap-server %s --create --topic %s %s", g.cfg.Brokers[0], t, g.cfg.Create))
 		}
 	}
 	return topics, nil

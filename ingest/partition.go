@@ -11,6 +11,7 @@ import (
 	"github.com/apache/arrow/go/v15/arrow/memory"
 	"github.com/segmentio/kafka-go"
 
+	"github.com/duiwu/duiwu/ingest/seal"
 	"github.com/duiwu/duiwu/internal/feed"
 	"github.com/duiwu/duiwu/internal/flow"
 )
@@ -38,6 +39,8 @@ type Options struct {
 	Gate      *Gate
 	// Clock says when a cut arrived; default time.Now.
 	Clock func() time.Time
+	// Seals are the keys that open sealed fields; nil opens none.
+	Seals *seal.Ring
 }
 
 func (o Options) withDefaults() Options {
@@ -92,6 +95,7 @@ func OpenPartition(ctx context.Context, b *Broker, topic, unit string, partition
 		broker: b, opt: opt, topic: topic, unit: unit, partition: partition, resume: resume, commit: commit,
 		dec: NewDecoder(opt.Catalogue, opt.Mem, unit, opt.Limits.Message), last: -1, mean: firstMean,
 	}
+	p.dec.Seals(opt.Seals)
 	if resume.Known {
 		p.pos, p.last, p.sum, p.known = resume.Last+1, resume.Last, resume.LastSum, resume.LastSum != 0
 	} else {

@@ -46,6 +46,7 @@ func OpenReread(ctx context.Context, b *Broker, topic, unit string, partition in
 	}
 	r := &Reread{opt: opt, topic: topic, unit: unit, partition: partition, f: f,
 		dec: NewDecoder(opt.Catalogue, opt.Mem, unit, opt.Limits.Message)}
+	r.dec.Seals(opt.Seals)
 	if r.Start, r.End, err = f.bounds(ctx); err != nil {
 		r.Close()
 		return nil, fmt.Errorf("cannot read %s/%d again: %w", topic, partition, err)

@@ -237,6 +237,8 @@ func systemTables() []table {
 			}, outcomeColumns(), []column{
 				{"rules", "Map(" + code + ", Int64)", ""}, {"warnings", "Map(" + code + ", Int64)", ""},
 				{"declared", "Int64", ""}, {"chunks", "Array(Int32)", ""}, {"sha256", "String", ""}, {"arrived_at", moment, ""},
+				// Beside chunks, one for one: how many records the message held, and where it lies.
+				{"chunk_rows", "Array(Int64)", ""}, {"chunk_offsets", "Array(Int64)", ""},
 			}),
 			engine:  "ReplacingMergeTree",
 			order:   []string{"unit", "feed", "batch_id", "topic", "incarnation", "partition", "first_offset", "epoch"},
@@ -278,41 +280,61 @@ const (
 )
 
 func systemViews() []view {
-	var sums, balance []string
+	var balance []string
 	for _, c := range outcomeColumns() {
-		sums = append(sums, "sum(p."+c.name+") AS "+c.name)
 		balance = append(balance, "sum("+c.name+") AS "+c.name)
 	}
 	return []view{
 		{name: "ledger_effective", query: effective(liveRows)},
-		{name: "replayed_effective", query: replayedEffective},
+		{name: "replayed_effective", query: replayedEffective("ledger_effective")},
 		{name: "quarantine_open", query: quarantineOpen},
-		{name: "receipt_parts_effective", query: `SELECT p.*
-FROM (SELECT * FROM receipt_parts FINAL) AS p
-SEMI LEFT JOIN ledger_effective AS l
+		{name: "receipt_parts_effective", query: partsEffective("1", "ledger_effective")},
+		{name: "receipts", query: receiptsOf("receipt_parts_effective")},
+		{name: "balance", query: "SELECT unit, feed, " + strings.Join(balance, ", ") + ",\n    received - (" +
+			strings.Join(outcomeNames(), " + ") + ") AS unexplained\nFROM receipt_parts_effective\nGROUP BY unit, feed"},
+	}
+}
+
+// partsEffective are the receipt parts of cuts that the ledger holds, and what
+// replays changed of them. The
+// arguments restrict both sides before they are joined, which a view cannot do.
+func partsEffective(where, ledger string) string {
+	return fmt.Sprintf(`SELECT p.*, l.written_at AS written_at
+FROM (SELECT * FROM receipt_parts FINAL WHERE %s) AS p
+SEMI LEFT JOIN %s AS l
 ON p.topic = l.topic AND p.incarnation = l.incarnation AND p.partition = l.partition AND p.first_offset = l.first_offset AND p.epoch = l.epoch
 UNION ALL
-` + replayedParts()},
-		// Chunks are numbered from 0 or 1. Missing ones are given as ranges: a
-		// header may name any number, and a list of all below it has no bound.
-		{name: "receipts", query: `SELECT * EXCEPT (_from, _to) FROM (SELECT *,
-    arrayFilter((a, b) -> a <= b, arrayMap(n -> n + 1, arraySlice(arrayConcat([toInt64(0)], chunks), 1, length(chunks))) AS _from, arrayMap(n -> toInt64(n) - 1, chunks) AS _to) AS missing_from,
-    arrayFilter((b, a) -> a <= b, _to, _from) AS missing_to,
-    multiIf(declared = 0, 'undeclared', received >= declared AND empty(missing_from), 'complete', 'partial') AS status
+SELECT * FROM (%s)
+WHERE %s`, where, ledger, replayedParts(ledger), where)
+}
+
+// receiptsOf adds receipt parts up. Chunks are numbered from 0 or 1. A chunk may
+// come twice, so a batch is complete when the rows of its chunks, each counted
+// once, are those it declared; only a batch without chunks is counted by what was
+// received. Missing chunks are given as ranges: a header may name any number, and
+// a list of all below it has no bound.
+func receiptsOf(parts string) string {
+	var sums []string
+	for _, c := range outcomeColumns() {
+		sums = append(sums, "sum(p."+c.name+") AS "+c.name)
+	}
+	return `SELECT * EXCEPT (_from, _to, _chunks), _chunks.1 AS chunks, arraySum(_chunks.2) AS chunk_rows,
+    if(empty(chunks) OR chunk_rows = 0, received, chunk_rows) AS accounted,
+    multiIf(declared = 0, 'undeclared', accounted >= declared AND empty(missing_from), 'complete', 'partial') AS status
+FROM (SELECT *,
+    arrayFilter((a, b) -> a <= b, arrayMap(n -> n + 1, arraySlice(arrayConcat([toInt64(0)], _chunks.1), 1, length(_chunks.1))) AS _from, arrayMap(n -> toInt64(n) - 1, _chunks.1) AS _to) AS missing_from,
+    arrayFilter((b, a) -> a <= b, _to, _from) AS missing_to
 FROM
 (
     SELECT unit, feed, batch_id,
         ` + strings.Join(sums, ",\n        ") + `,
         mapFilter((k, n) -> n != 0, sumMap(p.rules)) AS rules, sumMap(p.warnings) AS warnings,
-        max(p.declared) AS declared, arraySort(groupUniqArrayArray(p.chunks)) AS chunks,
+        max(p.declared) AS declared, maxMap(p.chunks, arrayResize(p.chunk_rows, length(p.chunks))) AS _chunks,
         max(p.sha256) AS sha256, uniqExactIf(p.sha256, p.sha256 != '') > 1 AS sha256_differs,
-        min(p.arrived_at) AS first_arrived_at, max(p.arrived_at) AS last_arrived_at
-    FROM receipt_parts_effective AS p
+        min(p.arrived_at) AS first_arrived_at, max(p.arrived_at) AS last_arrived_at, max(p.written_at) AS as_of
+    FROM ` + parts + ` AS p
     GROUP BY unit, feed, batch_id
-))`},
-		{name: "balance", query: "SELECT unit, feed, " + strings.Join(balance, ", ") + ",\n    received - (" +
-			strings.Join(outcomeNames(), " + ") + ") AS unexplained\nFROM receipt_parts_effective\nGROUP BY unit, feed"},
-	}
+))`
 }
 
 // dimensionTables are made from the catalogue and replaced whole by a migration.

@@ -53,7 +53,7 @@ func replayedTable() table {
 			// What the balance counted it as. Batches stand as sent.
 			{"was_feed", code, ""}, {"was_batch", "String", ""}, {"was_rule", code, ""},
 			{"feed", code, ""}, {"batch", "String", ""}, {"outcome", code, ""}, {"warnings", "Array(" + code + ")", ""},
-			{"declared", "Int64", ""}, {"chunks", "Array(Int32)", ""}, {"sha256", "String", ""},
+			{"declared", "Int64", ""}, {"chunks", "Array(Int32)", ""}, {"chunk_rows", "Array(Int64)", ""}, {"chunk_offsets", "Array(Int64)", ""}, {"sha256", "String", ""},
 			// As in the quarantine, when it is refused again.
 			{"batch_id", "String", ""}, {"record_id", "String", ""}, {"rule", code, ""}, {"fields", "Array(" + code + ")", ""},
 			{"rules", "Array(" + code + ")", ""}, {"kept", "String", "CODEC(ZSTD(1))"},
@@ -66,14 +66,16 @@ func replayedTable() table {
 }
 
 // replayedEffective is the newest finished word about each position, as long as
-// the live cut that it corrects is in the ledger.
-const replayedEffective = `SELECT *
+// the live cut that it corrects is in the ledger, or in a part of it.
+func replayedEffective(ledger string) string {
+	return `SELECT *
 FROM replayed FINAL
 WHERE kind != '` + Again + `'
 AND (topic, incarnation, partition, run, chunk, claim) IN (SELECT topic, incarnation, partition, run, first_offset, epoch FROM ledger FINAL WHERE kind = '` + kindReplay + `')
-AND (topic, incarnation, partition, first_offset, epoch) IN (SELECT topic, incarnation, partition, first_offset, epoch FROM ledger_effective)
+AND (topic, incarnation, partition, first_offset, epoch) IN (SELECT topic, incarnation, partition, first_offset, epoch FROM ` + ledger + `)
 ORDER BY claim DESC
 LIMIT 1 BY topic, incarnation, partition, offset, row`
+}
 
 // quarantineOpen is the refusals that stand: those of effective cuts that no
 // replay has turned into something else, with the newest reason. whole says that
@@ -95,7 +97,7 @@ WHERE outcome = 'rejected'`
 
 // replayedParts writes what replays changed as receipt parts: the refusal is
 // taken back, and the record counted as what it became.
-func replayedParts() string {
+func replayedParts(ledger string) string {
 	var before, after []string
 	for _, name := range outcomeNames() {
 		n := "toInt64(0)"
@@ -110,14 +112,14 @@ func replayedParts() string {
 		return "SELECT unit, " + feed + " AS feed, " + batch + " AS batch_id, topic, incarnation, partition, first_offset, epoch, " +
 			received + " AS received, " + strings.Join(counts, ", ") +
 			", CAST(" + broken + ", '" + rules + "') AS rules, CAST(" + warned + ", '" + rules + "') AS warnings, " + rest +
-			", arrived_at\nFROM replayed_effective" + where
+			", replayed_at AS written_at\nFROM (" + replayedEffective(ledger) + ")" + where
 	}
 	return part("was_feed", "was_batch", "toInt64(-1)", before, "map(was_rule, -1)", "map()",
-		"toInt64(0) AS declared, CAST([], 'Array(Int32)') AS chunks, '' AS sha256", "\nWHERE kind = '"+Moved+"'") +
+		"toInt64(0) AS declared, CAST([], 'Array(Int32)') AS chunks, '' AS sha256, arrived_at, CAST([], 'Array(Int64)') AS chunk_rows, CAST([], 'Array(Int64)') AS chunk_offsets", "\nWHERE kind = '"+Moved+"'") +
 		"\nUNION ALL\n" +
 		part("feed", "batch", "toInt64(1)", after, "if(rule = '', map(), map(rule, 1))",
 			"mapFromArrays(arrayDistinct(warnings), arrayMap(w -> toInt64(countEqual(warnings, w)), arrayDistinct(warnings)))",
-			"declared, chunks, sha256", "")
+			"declared, chunks, sha256, arrived_at, chunk_rows, chunk_offsets", "")
 }
 
 // Refused is a record, or a whole message, whose refusal stands.
@@ -463,7 +465,7 @@ type Replayed struct {
 	Reject *flow.Reject
 	// Of the batch, as flow.Counts.
 	Declared int64
-	Chunks   []int32
+	Chunks   []flow.Chunk
 	SHA256   string
 }
 
@@ -552,6 +554,8 @@ func (r *Replay) records(ctx context.Context, c Chunk) error {
 		Warnings    []string `json:"warnings"`
 		Declared    int64    `json:"declared"`
 		Chunks      []int32  `json:"chunks"`
+		Rows        []int64  `json:"chunk_rows"`
+		Offsets     []int64  `json:"chunk_offsets"`
 		SHA256      string   `json:"sha256"`
 		BatchID     string   `json:"batch_id"`
 		RecordID    string   `json:"record_id"`
@@ -570,11 +574,11 @@ func (r *Replay) records(ctx context.Context, c Chunk) error {
 			Run: r.Run, Claim: r.claim.Epoch, Chunk: c.First, Kind: n.Kind,
 			First: n.First, Epoch: n.Epoch, Unit: r.Unit, ArrivedAt: stamp(n.ArrivedAt),
 			WasFeed: n.WasFeed, WasBatch: n.WasBatch, WasRule: n.WasRule, Feed: n.Feed, Batch: n.Batch, Outcome: n.Outcome.String(),
-			Warnings: list(n.Warnings), Declared: n.Declared, Chunks: n.Chunks, SHA256: n.SHA256,
+			Warnings: list(n.Warnings), Declared: n.Declared, Chunks: []int32{}, Rows: []int64{}, Offsets: []int64{}, SHA256: n.SHA256,
 			Fields: []string{}, Rules: []string{}, ReplayedAt: at,
 		}
-		if out.Chunks == nil {
-			out.Chunks = []int32{}
+		for _, c := range n.Chunks {
+			out.Chunks, out.Rows, out.Offsets = append(out.Chunks, c.Number), append(out.Rows, c.Rows), append(out.Offsets, c.Offset)
 		}
 		if j := n.Reject; j != nil {
 			out.BatchID, out.RecordID, out.Kept, out.Rule = j.Batch, j.RecordID, j.Kept, j.Findings[0].Rule.String()

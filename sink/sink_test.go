@@ -361,14 +361,17 @@ func TestReceipts(t *testing.T) {
 		n.Reject(feed.CodeList)
 		n.Reject(feed.DateOrder)
 		n.Warn(feed.RICSexMismatch)
-		n.Declared, n.Chunks, n.SHA256 = 30, chunks, "abc"
+		n.Declared, n.SHA256 = 30, "abc"
+		for _, c := range chunks {
+			n.Chunks = append(n.Chunks, flow.Chunk{Number: c, Rows: 10, Offset: first})
+		}
 		require.NoError(t, a.Write(t.Context(), c))
 	}
 	write(a, 0, 0, 1)
 	write(a, 1, 1, 3)
 	r, err := s.Receipt(t.Context(), "310000", "employment", `b\1'`)
 	require.NoError(t, err)
-	require.Equal(t, Partial, r.Status)
+	require.Equal(t, flow.Partial, r.Status)
 	require.Equal(t, [][2]int64{{2, 2}}, r.Missing)
 	require.EqualValues(t, 20, r.Received)
 	require.EqualValues(t, 14, r.By[flow.New])
@@ -381,16 +384,16 @@ func TestReceipts(t *testing.T) {
 	require.NoError(t, assign(t, s, 6).Write(t.Context(), plain))
 	r, err = s.Receipt(t.Context(), "310000", "employment", "plain")
 	require.NoError(t, err)
-	require.Equal(t, Undeclared, r.Status)
+	require.Equal(t, flow.Undeclared, r.Status)
 	require.Empty(t, r.Missing)
 	// A header may say anything; it must not break the view for all.
 	wild := cut(spec, assign(t, s, 7), 0, 0, nil)
-	wild.Tally.Of("employment", "wild").Chunks = []int32{0, 1, 5, 2147483647}
+	wild.Tally.Of("employment", "wild").Chunks = []flow.Chunk{{Number: 0}, {Number: 1}, {Number: 5}, {Number: 2147483647}}
 	wild.Span.Partition = 7
 	require.NoError(t, assign(t, s, 7).Write(t.Context(), wild))
 	w, err := s.Receipt(t.Context(), "310000", "employment", "wild")
 	require.NoError(t, err)
-	require.Equal(t, Undeclared, w.Status)
+	require.Equal(t, flow.Undeclared, w.Status)
 	require.Equal(t, [][2]int64{{2, 4}, {6, 2147483646}}, w.Missing)
 	// A part whose cut never reached the ledger does not count, nor one written over.
 	c := cut(spec, a, 2, 2, nil)
@@ -401,14 +404,14 @@ func TestReceipts(t *testing.T) {
 	require.EqualValues(t, 2, b.Next)
 	r, err = s.Receipt(t.Context(), "310000", "employment", `b\1'`)
 	require.NoError(t, err)
-	require.Equal(t, Complete, r.Status)
+	require.Equal(t, flow.Complete, r.Status)
 	require.EqualValues(t, 30, r.Received)
-	require.Equal(t, []int32{1, 2, 3}, r.Chunks)
+	require.Equal(t, [][2]int64{{1, 3}}, r.Chunks)
 	require.Empty(t, r.Missing)
 	require.False(t, r.SHA256Differs)
 	all, err := s.Balance(t.Context())
 	require.NoError(t, err)
-	require.Equal(t, []FeedBalance{{Unit: "310000", Feed: "employment", Received: 30, By: r.By}}, all)
+	require.Equal(t, []FeedBalance{{Unit: "310000", Feed: "employment", Received: 30, By: [flow.Outcomes]int64(r.By)}}, all)
 }
 
 // The worker's user may only read and insert.

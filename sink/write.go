@@ -189,6 +189,8 @@ type receiptPart struct {
 	Warnings  map[string]int64 `json:"warnings"`
 	Declared  int64            `json:"declared"`
 	Chunks    []int32          `json:"chunks"`
+	Rows      []int64          `json:"chunk_rows"`
+	Offsets   []int64          `json:"chunk_offsets"`
 	SHA256    string           `json:"sha256"`
 	ArrivedAt string           `json:"arrived_at"`
 }
@@ -200,10 +202,10 @@ func (a *Assignment) receiptParts(cut *flow.Cut) []receiptPart {
 			Unit: cut.Unit, Feed: key.Feed, Batch: key.Batch, Topic: a.Topic, Incarnation: a.Incarnation, Partition: a.Partition,
 			First: cut.Span.First, Epoch: a.Epoch,
 			Rules: make(map[string]int64, len(c.Rules)), Warnings: make(map[string]int64, len(c.Warnings)),
-			Declared: c.Declared, Chunks: c.Chunks, SHA256: c.SHA256, ArrivedAt: stamp(cut.Arrived),
+			Declared: c.Declared, Chunks: []int32{}, Rows: []int64{}, Offsets: []int64{}, SHA256: c.SHA256, ArrivedAt: stamp(cut.Arrived),
 		}
-		if out.Chunks == nil {
-			out.Chunks = []int32{}
+		for _, n := range c.Chunks {
+			out.Chunks, out.Rows, out.Offsets = append(out.Chunks, n.Number), append(out.Rows, n.Rows), append(out.Offsets, n.Offset)
 		}
 		out.add(c)
 		for r, n := range c.Rules {

@@ -10,9 +10,11 @@ package transform
 
 import (
 	"context"
+	"encoding/binary"
 	"fmt"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 	"unsafe"
 
@@ -51,11 +53,14 @@ type CheckOptions struct {
 // record (part 0) and, before it, the void of the other (part 1).
 type Check struct {
 	opt    CheckOptions
-	sheets map[*feed.Spec]*sheet
 	k0, k1 uint64
+
+	mu sync.Mutex
+	// idle are the sheets that nobody works at.
+	idle map[*feed.Spec][]*sheet
 }
 
-// NewCheck returns a Check for one partition; it is not safe for concurrent use.
+// NewCheck returns a Check that any number of partitions may use at once.
 func NewCheck(opt CheckOptions) *Check {
 	if opt.Mem == nil {
 		opt.Mem = memory.DefaultAllocator
@@ -65,19 +70,42 @@ func NewCheck(opt CheckOptions) *Check {
 	}
 	k := opt.HashKey
 	return &Check{
-		opt: opt, sheets: make(map[*feed.Spec]*sheet),
+		opt: opt, idle: make(map[*feed.Spec][]*sheet),
 		k0: le64(k[:8]), k1: le64(k[8:]),
 	}
 }
 
 // Release gives the builders' memory back; the step is of no use afterwards.
 func (c *Check) Release() {
-	for _, s := range c.sheets {
-		for _, b := range s.builders {
-			b.Release()
+	for _, sheets := range c.idle {
+		for _, s := range sheets {
+			for _, b := range s.builders {
+				if b != nil {
+					b.Release()
+				}
+			}
 		}
 	}
-	clear(c.sheets)
+	clear(c.idle)
+}
+
+// sheet takes an idle sheet of a feed or makes one.
+func (c *Check) sheet(spec *feed.Spec) *sheet {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	idle := c.idle[spec]
+	if len(idle) == 0 {
+		return newSheet(spec, &c.opt)
+	}
+	c.idle[spec] = idle[:len(idle)-1]
+	return idle[len(idle)-1]
+}
+
+// back gives a sheet back.
+func (c *Check) back(s *sheet) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.idle[s.spec] = append(c.idle[s.spec], s)
 }
 
 func (c *Check) String() string { return "check" }
@@ -89,12 +117,9 @@ func (c *Check) Apply(_ context.Context, in flow.Cut) (flow.Cut, error) {
 	out.Rejects = slices.Clone(in.Rejects)
 	now := c.opt.Clock()
 	for _, b := range in.Parts {
-		s := c.sheets[b.Feed]
-		if s == nil {
-			s = newSheet(b.Feed, &c.opt)
-			c.sheets[b.Feed] = s
-		}
+		s := c.sheet(b.Feed)
 		rec, err := c.batch(s, b.Rows, now, &out)
+		c.back(s)
 		if err != nil {
 			out.Release()
 			return flow.Cut{}, err
@@ -255,8 +280,7 @@ func (c *Check) fingerprint(s *sheet) {
 			if len(v) == 0 {
 				continue
 			}
-			buf = append(buf, s.plan[i].tag[:]...)
-			buf = append(buf, byte(len(v)), byte(len(v)>>8), byte(len(v)>>16), byte(len(v)>>24))
+			buf = binary.LittleEndian.AppendUint64(buf, uint64(s.plan[i].tag)|uint64(len(v))<<32)
 			buf = append(buf, v...)
 		}
 		s.scratch = buf

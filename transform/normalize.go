@@ -2,7 +2,6 @@ package transform
 
 import (
 	"bytes"
-	"encoding/binary"
 	"encoding/json"
 	"hash/fnv"
 	"math"
@@ -38,12 +37,14 @@ type sheet struct {
 	plan []fieldPlan // one per Spec.All
 	cols []feed.Column
 
-	schema   *arrow.Schema
-	builders []array.Builder // one per column of schema
+	schema *arrow.Schema
+	// What builds each column of schema: a builder, or texts where that is nil.
+	builders []array.Builder
+	texts    []texts
 
 	// Per batch, from open to close.
 	n       int
-	wire    []*array.String
+	wire    []view
 	offset  *array.Int64
 	row     *array.Int32
 	now     time.Time
@@ -54,6 +55,7 @@ type sheet struct {
 	found   map[int32][]flow.Finding
 	warn    map[int32][]feed.Rule
 	splits  bool
+	form    form
 	scratch []byte
 	extra   []byte
 }
@@ -62,10 +64,22 @@ type sheet struct {
 type fieldPlan struct {
 	field *feed.Field
 	list  *feed.List
-	out   int     // position of its column in the output, -1 when not stored
-	tag   [4]byte // stands for the field's name in the fingerprint
+	out   int    // position of its column in the output, -1 when not stored
+	tag   uint32 // stands for the field's name in the fingerprint
 	// kept says that its text may stand in the quarantine.
 	kept bool
+	// memo remembers its texts; nil where they seldom come again, or where what is
+	// read depends on other fields of the record.
+	memo *memo
+}
+
+// remembered says of which fields a memo is kept.
+func remembered(i int, f *feed.Field) bool {
+	switch f.Kind.Kind {
+	case feed.Code, feed.Unit, feed.Division, feed.CreditCode, feed.Date, feed.Period, feed.Time, feed.Bool:
+		return true
+	}
+	return i == feed.FieldBatchID
 }
 
 // clearType is the Arrow type of a column between Check and Pseudonymize: the
@@ -109,8 +123,13 @@ func newSheet(spec *feed.Spec, opt *CheckOptions) *sheet {
 		spec: spec, opt: opt, schema: checkedSchema(spec),
 		found: make(map[int32][]flow.Finding), warn: make(map[int32][]feed.Rule),
 	}
+	s.texts = make([]texts, s.schema.NumFields())
 	for _, f := range s.schema.Fields() {
-		s.builders = append(s.builders, array.NewBuilder(opt.Mem, f.Type))
+		var b array.Builder
+		if f.Type.ID() != arrow.STRING {
+			b = array.NewBuilder(opt.Mem, f.Type)
+		}
+		s.builders = append(s.builders, b)
 	}
 	for _, c := range spec.Columns() {
 		if c.Field < 0 {
@@ -126,12 +145,15 @@ func newSheet(spec *feed.Spec, opt *CheckOptions) *sheet {
 		p.list = opt.Catalogue.List(all[i].List)
 		h := fnv.New32a()
 		h.Write([]byte(all[i].Name))
-		binary.LittleEndian.PutUint32(p.tag[:], h.Sum32())
+		p.tag = h.Sum32()
 		p.kept = all[i].Privacy != feed.P3 && !all[i].Kind.Kind.Info().Personal
 		for j, c := range s.cols {
 			if c.Field == i && !c.Precision {
 				p.out = j
 			}
+		}
+		if remembered(i, p.field) {
+			p.memo = new(memo)
 		}
 	}
 	return s
@@ -141,7 +163,10 @@ func (s *sheet) open(wire arrow.Record, now time.Time) {
 	s.n = int(wire.NumRows())
 	s.wire = s.wire[:0]
 	for i := range s.plan {
-		s.wire = append(s.wire, wire.Column(i).(*array.String))
+		s.wire = append(s.wire, viewOf(wire.Column(i).(*array.String)))
+		if m := s.plan[i].memo; m != nil {
+			m.gen++
+		}
 	}
 	s.offset = wire.Column(len(s.plan)).(*array.Int64)
 	s.row = wire.Column(len(s.plan) + 1).(*array.Int32)
@@ -151,9 +176,14 @@ func (s *sheet) open(wire arrow.Record, now time.Time) {
 	clear(s.found)
 	clear(s.warn)
 	s.splits = false
+	var last []byte
+	void := false
 	for row := range s.n {
-		op, _ := s.lookup(s.plan[feed.FieldOp].list, s.text(feed.FieldOp, row))
-		s.void[row] = op == "V"
+		if v := s.text(feed.FieldOp, row); row == 0 || !bytes.Equal(v, last) {
+			op, _ := s.lookup(s.plan[feed.FieldOp].list, v)
+			last, void = v, string(op) == "V"
+		}
+		s.void[row] = void
 	}
 }
 
@@ -165,24 +195,23 @@ func (s *sheet) close() {
 
 // text views what the province wrote; empty when it wrote nothing.
 func (s *sheet) text(field, row int) []byte {
-	col := s.wire[field]
-	if col.IsNull(row) {
-		return nil
+	v := s.wire[field].at(row)
+	if len(v) == 0 || v[0] > ' ' && v[0] < 0xC2 {
+		return v
 	}
-	v := bytesOf(col.Value(row))
-	if len(v) > 0 && (v[0] <= ' ' || v[0] == 0xC2 || v[0] == 0xE3) && len(bytes.TrimSpace(v)) == 0 {
+	return inked(v)
+}
+
+// inked returns nil for white space.
+func inked(v []byte) []byte {
+	if (v[0] <= ' ' || v[0] == 0xC2 || v[0] == 0xE3) && len(bytes.TrimSpace(v)) == 0 {
 		return nil
 	}
 	return v
 }
 
 // batch is the batch id to the letter, by which the tally knows the record.
-func (s *sheet) batch(row int) string {
-	if col := s.wire[feed.FieldBatchID]; !col.IsNull(row) {
-		return strings.Clone(col.Value(row))
-	}
-	return ""
-}
+func (s *sheet) batch(row int) string { return string(s.wire[feed.FieldBatchID].at(row)) }
 
 // normalize reads every column in the order of the fields, which is also the
 // order of a record's findings.
@@ -192,8 +221,15 @@ func (s *sheet) normalize() {
 		if p.out < 0 {
 			continue
 		}
-		b := s.builders[p.out]
-		b.Reserve(s.n)
+		if b := s.builders[p.out]; b != nil {
+			b.Reserve(s.n)
+		} else {
+			w := &s.wire[i]
+			s.texts[p.out].reserve(s.n, int(w.ends[s.n]-w.ends[0]))
+		}
+		if p.field.Partial {
+			s.texts[p.out+1].reserve(s.n, 0)
+		}
 		required := p.field.Required
 		for row := range s.n {
 			v := s.text(i, row)
@@ -201,14 +237,75 @@ func (s *sheet) normalize() {
 				if required && (i < feed.EnvelopeLen || !s.void[row]) {
 					s.find(row, i, feed.Required)
 				}
-				s.absent(p, b)
+				s.absent(p)
 				continue
 			}
-			if rule := s.value(p, i, row, b, v); rule != feed.NoRule {
+			f, rule := s.remember(p, i, row, v)
+			if rule != feed.NoRule {
 				s.find(row, i, rule)
-				s.absent(p, b)
+				s.absent(p)
+				continue
+			}
+			if f.warn != feed.NoRule {
+				s.warned(row, f.warn)
+			}
+			s.append(p, f)
+			if i == feed.FieldEffectiveFrom {
+				s.eff[row] = int32(f.n)
 			}
 		}
+	}
+}
+
+// remember reads one value, or remembers how it was read. The form is borrowed
+// until the next value.
+func (s *sheet) remember(p *fieldPlan, field, row int, v []byte) (*form, feed.Rule) {
+	if p.memo == nil || len(v) > memoLen {
+		var rule feed.Rule
+		s.form, rule = s.read(p, field, row, v)
+		return &s.form, rule
+	}
+	day := int32(0)
+	if p.field.Kind.Kind == feed.Division {
+		day = s.dayOf(row)
+	}
+	slot, known := p.memo.find(v, day)
+	if known {
+		return &slot.form, feed.NoRule
+	}
+	f, rule := s.read(p, field, row, v)
+	if rule == feed.NoRule {
+		p.memo.put(slot, f)
+	}
+	s.form = f
+	return &s.form, rule
+}
+
+// append adds a value to its column, as Reserve has made room for it.
+func (s *sheet) append(p *fieldPlan, f *form) {
+	switch b := s.builders[p.out].(type) {
+	case nil:
+		s.texts[p.out].append(f.text)
+	case *array.Date32Builder:
+		b.UnsafeAppend(arrow.Date32(f.n))
+	case *array.Int64Builder:
+		b.UnsafeAppend(f.n)
+	case *array.TimestampBuilder:
+		b.UnsafeAppend(arrow.Timestamp(f.n))
+	case *array.BooleanBuilder:
+		b.UnsafeAppend(f.n != 0)
+	case *array.Decimal128Builder:
+		b.UnsafeAppend(decimal128.FromI64(f.n))
+	case *array.ListBuilder:
+		b.Append(true)
+		for code := range bytes.SplitSeq(f.text, codeMark) {
+			b.ValueBuilder().(*array.StringBuilder).Append(string(code))
+		}
+	default:
+		panic("BUG: no column for kind " + p.field.Kind.String())
+	}
+	if p.field.Partial {
+		s.texts[p.out+1].appendString(f.precision.String())
 	}
 }
 
@@ -224,10 +321,10 @@ func (s *sheet) warned(row int, rule feed.Rule) {
 
 // absent appends the stored form of no value. A required column has no NULL: a
 // void's row, and the place of a row that is about to be refused, hold zero.
-func (s *sheet) absent(p *fieldPlan, b array.Builder) {
-	switch b := b.(type) {
-	case *array.StringBuilder:
-		b.Append("")
+func (s *sheet) absent(p *fieldPlan) {
+	switch b := s.builders[p.out].(type) {
+	case nil:
+		s.texts[p.out].append(nil)
 	case *array.ListBuilder:
 		b.Append(true)
 	default:
@@ -238,160 +335,121 @@ func (s *sheet) absent(p *fieldPlan, b array.Builder) {
 		}
 	}
 	if p.field.Partial {
-		s.precision(p, "")
+		s.texts[p.out+1].append(nil)
 	}
 }
 
-func (s *sheet) precision(p *fieldPlan, v string) {
-	s.builders[p.out+1].(*array.StringBuilder).Append(v)
-}
-
-// value reads one value and appends its form, or appends nothing and names the
-// rule that it breaks.
-func (s *sheet) value(p *fieldPlan, field, row int, b array.Builder, v []byte) feed.Rule {
+// read reads one value, or names the rule that it breaks.
+func (s *sheet) read(p *fieldPlan, field, row int, v []byte) (f form, rule feed.Rule) {
 	switch p.field.Kind.Kind {
 	case feed.Text:
-		out, _, rule := value.Text(s.scratch[:0], v)
-		return s.openText(b, out, rule)
+		f.text, _, rule = value.Text(s.scratch[:0], v)
+		rule = open(f.text, rule)
 	case feed.Key:
 		if field == feed.FieldBatchID {
 			// The tally and the receipt know the batch by what was sent.
 			if value.Damaged(v) {
-				return feed.DamagedText
+				return f, feed.DamagedText
 			}
-			return s.openText(b, append(s.scratch[:0], v...), feed.NoRule)
+			return form{text: v}, open(v, feed.NoRule)
 		}
-		out, _, rule := value.Code(s.scratch[:0], v)
+		f.text, _, rule = value.Code(s.scratch[:0], v)
 		if field == feed.FieldCorrects && rule == feed.NoRule {
-			s.correcting(row, out)
+			s.correcting(row, f.text)
 		}
-		return s.openText(b, out, rule)
+		rule = open(f.text, rule)
 	case feed.Code:
-		return s.code(p, row, b, v)
+		f.text, rule = s.lookup(p.list, v)
+		if rule == feed.NoRule && p.list.EducationHeader(string(f.text)) {
+			f.warn = feed.EducationHeader
+		}
+		return f, rule
 	case feed.Codes:
-		return s.codes(p, b.(*array.ListBuilder), v)
+		f.text, rule = s.codes(p.list, v)
 	case feed.Unit:
-		out, _, rule := value.Code(s.scratch[:0], v)
+		f.text, _, rule = value.Code(s.scratch[:0], v)
 		if rule != feed.NoRule {
-			return rule
+			return f, rule
 		}
-		code, ok := s.opt.Catalogue.LookupUnit(out)
+		s.scratch = f.text
+		code, ok := s.opt.Catalogue.LookupUnit(f.text)
 		if !ok {
-			return feed.CodeList
+			return f, feed.CodeList
 		}
-		b.(*array.StringBuilder).Append(code)
+		return form{text: bytesOf(code)}, feed.NoRule
 	case feed.Division:
-		return s.division(row, b, v)
+		f, rule = s.division(row, v)
 	case feed.ResidentID:
-		return s.residentID(row, b, v)
+		f, rule = s.residentID(row, v)
 	case feed.CreditCode:
-		out, notes, rule := value.CreditCode(s.scratch[:0], v)
-		if rule != feed.NoRule {
-			return rule
-		}
-		s.warned(row, notes.Warning())
-		s.appendText(b, out)
+		var notes value.Notes
+		f.text, notes, rule = value.CreditCode(s.scratch[:0], v)
+		f.warn = notes.Warning()
 	case feed.PersonName:
 		out, _, rule := value.Name(s.scratch[:0], v)
 		if rule != feed.NoRule {
-			return rule
+			return f, rule
 		}
 		s.scratch = out
 		s.extra = value.NameKey(s.extra[:0], out)
-		b.(*array.StringBuilder).BinaryBuilder.Append(s.extra)
+		return form{text: s.extra}, feed.NoRule
 	case feed.Mobile:
-		out, _, rule := value.Mobile(s.scratch[:0], v)
-		if rule != feed.NoRule {
-			return rule
-		}
-		s.appendText(b, out)
+		f.text, _, rule = value.Mobile(s.scratch[:0], v)
 	case feed.Secret:
-		out, _, rule := value.Code(s.scratch[:0], v)
-		if rule != feed.NoRule {
-			return rule
-		}
-		s.appendText(b, out)
+		f.text, _, rule = value.Code(s.scratch[:0], v)
 	case feed.Subject:
-		return s.subject(row, b, v)
+		f, rule = s.subject(row, v)
 	case feed.Birth:
 		day, precision, rule := value.Date(v)
 		switch {
 		case rule != feed.NoRule:
-			return rule
+			return f, rule
 		case precision != value.Day:
-			return feed.DatePartial
+			return f, feed.DatePartial
 		case day > s.today:
-			return feed.OutOfRange
+			return f, feed.OutOfRange
 		}
-		b.(*array.Date32Builder).UnsafeAppend(arrow.Date32(day))
-	case feed.Pay:
-		fen, rule := value.Money(v, true)
-		if rule == feed.NoRule {
-			rule = within(p.field, fen)
-		}
-		if rule != feed.NoRule {
-			return rule
-		}
-		b.(*array.Int64Builder).UnsafeAppend(fen)
+		return form{n: int64(day)}, feed.NoRule
 	case feed.Date:
 		day, precision, rule := value.Date(v)
-		switch {
-		case rule != feed.NoRule:
-			return rule
-		case precision != value.Day && !p.field.Partial:
-			return feed.DatePartial
+		if rule == feed.NoRule && precision != value.Day && !p.field.Partial {
+			rule = feed.DatePartial
 		}
-		if field == feed.FieldEffectiveFrom {
-			s.eff[row] = day
-		}
-		b.(*array.Date32Builder).UnsafeAppend(arrow.Date32(day))
-		if p.field.Partial {
-			s.precision(p, precision.String())
-		}
+		return form{n: int64(day), precision: precision}, rule
 	case feed.Period:
 		day, precision, rule := value.YearMonth(v)
-		switch {
-		case rule != feed.NoRule:
-			return rule
-		case precision == value.Year:
-			return feed.DatePartial
+		if rule == feed.NoRule && precision == value.Year {
+			rule = feed.DatePartial
 		}
-		b.(*array.Date32Builder).UnsafeAppend(arrow.Date32(day))
+		return form{n: int64(day)}, rule
 	case feed.Time:
-		return s.time(field, row, b, v)
-	case feed.Money, feed.Integer:
-		n, rule := int64(0), feed.NoRule
-		if p.field.Kind.Kind == feed.Money {
-			n, rule = value.Money(v, true)
-		} else {
-			n, rule = value.Integer(v)
+		return s.time(field, v)
+	case feed.Money, feed.Pay, feed.Integer, feed.Tenths:
+		switch p.field.Kind.Kind {
+		case feed.Integer:
+			f.n, rule = value.Integer(v)
+		case feed.Tenths:
+			f.n, rule = value.Tenths(v)
+		default:
+			f.n, rule = value.Money(v, true)
 		}
 		if rule == feed.NoRule {
-			rule = within(p.field, n)
+			rule = within(p.field, f.n)
 		}
-		if rule != feed.NoRule {
-			return rule
-		}
-		b.(*array.Int64Builder).UnsafeAppend(n)
-	case feed.Tenths:
-		n, rule := value.Tenths(v)
-		if rule == feed.NoRule {
-			rule = within(p.field, n)
-		}
-		if rule != feed.NoRule {
-			return rule
-		}
-		b.(*array.Decimal128Builder).UnsafeAppend(decimal128.FromI64(n))
+		return f, rule
 	case feed.Bool:
 		t, rule := value.Bool(v)
-		if rule != feed.NoRule {
-			return rule
+		if t {
+			f.n = 1
 		}
-		b.(*array.BooleanBuilder).UnsafeAppend(t)
+		return f, rule
 	default:
 		panic("BUG: no normalizer for kind " + p.field.Kind.String())
 	}
-	return feed.NoRule
+	if rule == feed.NoRule {
+		s.scratch = f.text // keep what it has grown to
+	}
+	return f, rule
 }
 
 // within holds a number against the field's bounds.
@@ -405,27 +463,17 @@ func within(f *feed.Field, n int64) feed.Rule {
 	return feed.NoRule
 }
 
-// appendText appends out and keeps its memory for the next value.
-func (s *sheet) appendText(b array.Builder, out []byte) {
-	s.scratch = out
-	b.(*array.StringBuilder).BinaryBuilder.Append(out)
-}
-
-// openText appends a text that anybody may read, unless it holds a number of a person.
-func (s *sheet) openText(b array.Builder, out []byte, rule feed.Rule) feed.Rule {
-	if rule != feed.NoRule {
-		return rule
-	}
-	if value.HoldsPersonalNumber(out) {
+// open refuses a text that anybody may read when it holds a number of a person.
+func open(v []byte, rule feed.Rule) feed.Rule {
+	if rule == feed.NoRule && value.HoldsPersonalNumber(v) {
 		return feed.PersonalInOpenField
 	}
-	s.appendText(b, out)
-	return feed.NoRule
+	return rule
 }
 
 // correcting notes that a record of op C names another record.
 func (s *sheet) correcting(row int, corrects []byte) {
-	if op, _ := s.lookup(s.plan[feed.FieldOp].list, s.text(feed.FieldOp, row)); op != "C" {
+	if op, _ := s.lookup(s.plan[feed.FieldOp].list, s.text(feed.FieldOp, row)); string(op) != "C" {
 		return
 	}
 	own, _, _ := value.Code(s.extra[:0], s.text(feed.FieldRecordID, row))
@@ -437,89 +485,86 @@ func (s *sheet) correcting(row int, corrects []byte) {
 	s.splits = true
 }
 
-func (s *sheet) lookup(list *feed.List, v []byte) (string, feed.Rule) {
+// lookup finds the code of what was written for one.
+func (s *sheet) lookup(list *feed.List, v []byte) ([]byte, feed.Rule) {
 	if code, ok := list.Lookup(v); ok {
-		return code, feed.NoRule
+		return bytesOf(code), feed.NoRule
 	}
-	out, _, rule := value.Code(s.scratch[:0], v)
+	out, _, rule := value.Code(s.extra[:0], v)
 	if rule != feed.NoRule {
-		return "", rule
+		return nil, rule
 	}
-	s.scratch = out
+	s.extra = out
 	if code, ok := list.Lookup(out); ok {
-		return code, feed.NoRule
+		return bytesOf(code), feed.NoRule
 	}
-	return "", feed.CodeList
+	return nil, feed.CodeList
 }
 
-func (s *sheet) code(p *fieldPlan, row int, b array.Builder, v []byte) feed.Rule {
-	code, rule := s.lookup(p.list, v)
-	if rule != feed.NoRule {
-		return rule
-	}
-	if p.list.EducationHeader(code) {
-		s.warned(row, feed.EducationHeader)
-	}
-	b.(*array.StringBuilder).Append(code)
-	return feed.NoRule
-}
+// codeMark stands between the codes of one value; no code holds it.
+var codeMark = []byte{0}
 
 // codes reads several codes of one list; a code that stands twice counts once.
-func (s *sheet) codes(p *fieldPlan, b *array.ListBuilder, v []byte) feed.Rule {
-	var seen []string
-	for _, part := range strings.FieldsFunc(string(v), codeSeparator) {
-		code, rule := s.lookup(p.list, bytes.TrimSpace([]byte(part)))
+func (s *sheet) codes(list *feed.List, v []byte) ([]byte, feed.Rule) {
+	var seen [][]byte
+	for part := range bytes.FieldsFuncSeq(v, codeSeparator) {
+		code, rule := s.lookup(list, bytes.TrimSpace(part))
 		if rule != feed.NoRule {
-			return rule
+			return nil, rule
 		}
-		if !slices.Contains(seen, code) {
+		if !slices.ContainsFunc(seen, func(c []byte) bool { return bytes.Equal(c, code) }) {
 			seen = append(seen, code)
 		}
 	}
-	slices.Sort(seen)
-	b.Append(true)
-	for _, code := range seen {
-		b.ValueBuilder().(*array.StringBuilder).Append(code)
+	slices.SortFunc(seen, bytes.Compare)
+	out := s.scratch[:0]
+	for i, code := range seen {
+		if i > 0 {
+			out = append(out, codeMark...)
+		}
+		out = append(out, code...)
 	}
-	return feed.NoRule
+	return out, feed.NoRule
 }
 
 func codeSeparator(r rune) bool {
 	return strings.ContainsRune(",;|、，；", r)
 }
 
-func (s *sheet) division(row int, b array.Builder, v []byte) feed.Rule {
-	out, _, rule := value.Code(s.scratch[:0], v)
-	if rule != feed.NoRule {
-		return rule
+// dayOf is the day as of which a record's divisions are read. It is today's when
+// the record is refused already, perhaps for that very day.
+func (s *sheet) dayOf(row int) int32 {
+	if len(s.found) > 0 && len(s.found[int32(row)]) > 0 {
+		return s.today
 	}
-	s.scratch = out
-	day := s.eff[row]
-	if len(s.found[int32(row)]) > 0 {
-		day = s.today
-	}
-	switch s.opt.Catalogue.Divisions.Lookup(out, day) {
-	case feed.Unknown:
-		return feed.DivisionUnknown
-	case feed.Retired, feed.NotYet:
-		s.warned(row, feed.DivisionRetired)
-	}
-	s.appendText(b, out)
-	return feed.NoRule
+	return s.eff[row]
 }
 
-func (s *sheet) residentID(row int, b array.Builder, v []byte) feed.Rule {
-	out, notes, rule := value.ResidentID(s.scratch[:0], v, value.ResidentIDOptions{Today: s.today, AllowTestAreas: s.opt.AllowTestAreas})
+func (s *sheet) division(row int, v []byte) (f form, rule feed.Rule) {
+	if f.text, _, rule = value.Code(s.scratch[:0], v); rule != feed.NoRule {
+		return f, rule
+	}
+	switch s.opt.Catalogue.Divisions.Lookup(f.text, s.dayOf(row)) {
+	case feed.Unknown:
+		return f, feed.DivisionUnknown
+	case feed.Retired, feed.NotYet:
+		f.warn = feed.DivisionRetired
+	}
+	return f, feed.NoRule
+}
+
+func (s *sheet) residentID(row int, v []byte) (f form, rule feed.Rule) {
+	var notes value.Notes
+	f.text, notes, rule = value.ResidentID(s.scratch[:0], v, value.ResidentIDOptions{Today: s.today, AllowTestAreas: s.opt.AllowTestAreas})
 	if rule != feed.NoRule {
-		return rule
+		return f, rule
 	}
 	s.warned(row, notes.Warning())
-	area := value.Area(out)
+	area := value.Area(f.text)
 	if string(area[2:4]) != "99" && s.opt.Catalogue.Divisions.Lookup(area, s.today) == feed.Unknown {
 		s.warned(row, feed.RICAreaUnknown)
 	}
-	s.appendText(b, out)
-	return feed.NoRule
+	return f, feed.NoRule
 }
 
 // personMark stands before a subject that is a person, until Pseudonymize.
@@ -527,42 +572,38 @@ const personMark = 0x01
 
 // subject reads whom an evaluation judges. The list evaluation_subject gives
 // persons the code 4; the number is then one of identity.
-func (s *sheet) subject(row int, b array.Builder, v []byte) feed.Rule {
+func (s *sheet) subject(row int, v []byte) (f form, rule feed.Rule) {
 	if i := s.spec.Index("subject_type"); i >= 0 {
-		if code, rule := s.lookup(s.plan[i].list, s.text(i, row)); rule == feed.NoRule && code == "4" {
+		if code, rule := s.lookup(s.plan[i].list, s.text(i, row)); rule == feed.NoRule && string(code) == "4" {
 			out, notes, rule := value.ResidentID(append(s.scratch[:0], personMark), v, value.ResidentIDOptions{Today: s.today, AllowTestAreas: s.opt.AllowTestAreas})
-			if rule == feed.NoRule {
-				s.warned(row, notes.Warning())
-				s.appendText(b, out)
-			}
-			return rule
+			return form{text: out, warn: notes.Warning()}, rule
 		}
 	}
-	out, _, rule := value.Code(s.scratch[:0], v)
-	return s.openText(b, out, rule)
+	f.text, _, rule = value.Code(s.scratch[:0], v)
+	return f, open(f.text, rule)
 }
 
-func (s *sheet) time(field, row int, b array.Builder, v []byte) feed.Rule {
+func (s *sheet) time(field int, v []byte) (f form, rule feed.Rule) {
 	ms, exact, rule := value.DateTime(v)
 	switch {
 	case rule != feed.NoRule:
-		return rule
+		return f, rule
 	case !exact:
-		return feed.ReportedAtPrecision
+		return f, feed.ReportedAtPrecision
 	}
 	if field == feed.FieldReportedAt {
 		now := s.now.UnixMilli()
 		switch {
 		case ms > now+clockSlack.Milliseconds():
-			return feed.ReportedAtFuture
+			return f, feed.ReportedAtFuture
 		case ms < firstReport:
-			return feed.ReportedAtEarly
+			return f, feed.ReportedAtEarly
 		case ms < now-oldReport.Milliseconds():
-			s.warned(row, feed.ReportedAtOld)
+			f.warn = feed.ReportedAtOld
 		}
 	}
-	b.(*array.TimestampBuilder).UnsafeAppend(arrow.Timestamp(ms))
-	return feed.NoRule
+	f.n = ms
+	return f, feed.NoRule
 }
 
 // record closes the builders, checks the fields against each other, and adds
@@ -570,19 +611,23 @@ func (s *sheet) time(field, row int, b array.Builder, v []byte) feed.Rule {
 func (s *sheet) record() arrow.Record {
 	cols := make([]arrow.Array, 0, len(s.builders))
 	for i := range s.cols {
-		cols = append(cols, s.builders[i].NewArray())
+		cols = append(cols, s.column(i))
 	}
 	s.validate(cols)
 	last := len(s.cols)
-	warn := s.builders[last].(*array.StringBuilder)
+	warn := &s.texts[last]
+	warn.reserve(s.n, 0)
 	part := s.builders[last+1].(*array.Uint8Builder)
-	warn.Reserve(s.n)
 	part.Reserve(s.n)
 	for row := range s.n {
-		if w := s.warn[int32(row)]; len(w) > 0 {
-			warn.Append(warnings(w))
+		var w []feed.Rule
+		if len(s.warn) > 0 {
+			w = s.warn[int32(row)]
+		}
+		if len(w) > 0 {
+			warn.appendString(warnings(w))
 		} else {
-			warn.Append("")
+			warn.append(nil)
 		}
 		part.UnsafeAppend(0)
 	}
@@ -590,13 +635,21 @@ func (s *sheet) record() arrow.Record {
 	s.builders[last+3].(*array.Int32Builder).AppendValues(s.row.Int32Values(), nil)
 	s.builders[last+4].(*array.Uint64Builder).AppendValues(s.hash, nil)
 	for i := last; i < len(s.builders); i++ {
-		cols = append(cols, s.builders[i].NewArray())
+		cols = append(cols, s.column(i))
 	}
 	rec := array.NewRecord(s.schema, cols, int64(s.n))
 	for _, c := range cols {
 		c.Release()
 	}
 	return rec
+}
+
+// column ends the column i.
+func (s *sheet) column(i int) arrow.Array {
+	if b := s.builders[i]; b != nil {
+		return b.NewArray()
+	}
+	return s.texts[i].column()
 }
 
 // keptJSON returns what the quarantine may keep of a record: fields that are

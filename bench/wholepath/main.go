@@ -1,9 +1,13 @@
 // Command wholepath measures the whole path: a topic of one unit's records from
 // Kafka through the production worker into ClickHouse, and the same topic loaded
-// by ClickHouse's own Kafka engine into one bare table. Read the ratio of the two
-// lines: both ran on the same machine in the same minutes.
+// by ClickHouse's own Kafka engine into one bare table. Read the ratio: both ran
+// on the same machine in the same minutes.
 //
 //	go run ./bench/wholepath --records 2000000 --partitions 12 --duplicates 10
+//
+// Lists make a matrix, a line each:
+//
+//	go run ./bench/wholepath --formats json,csv,arrow --partitions 1,4,12 --duplicates 0,10,50
 package main
 
 import (
@@ -21,7 +25,6 @@ import (
 	"strconv"
 	"strings"
 	"syscall"
-	"text/tabwriter"
 	"time"
 
 	"github.com/duiwu/duiwu/ingest"
@@ -42,56 +45,92 @@ func main() {
 	}
 }
 
+// bench is one line of the matrix.
 type bench struct {
-	records, partitions int
-	kafka               ingest.Broker
-	topic, dir, lib     string
-	flags               []string
-	made                *records
+	format                          string
+	records, partitions, duplicates int
+	seed                            uint64
+	kfake, alone                    bool
+	flags                           []string
+
+	kafka      ingest.Broker
+	topic, dir string
+	lib        string
+	made       *records
 }
 
 func run(ctx context.Context) (err error) {
-	b := &bench{topic: ingest.Topic("", unit)}
-	seed := flag.Uint64("seed", 1, "another seed makes other records")
-	duplicates := flag.Int("duplicates", 10, "exact duplicates, in 100 records")
-	kfake := flag.Bool("kfake", false, "use the embedded broker in place of Apache Kafka")
-	alone := flag.Bool("alone", false, "leave ClickHouse's Kafka engine out")
+	all := bench{topic: ingest.Topic("", unit)}
+	formats := flag.String("formats", "json", "wire formats: json, csv, arrow")
+	partitions := flag.String("partitions", "12", "partitions of the topic")
+	duplicates := flag.String("duplicates", "10", "exact duplicates, in 100 records")
 	more := flag.String("worker", "", "further flags of the worker, such as \"--slots 2\"")
-	flag.IntVar(&b.records, "records", 2_000_000, "how many records")
-	flag.IntVar(&b.partitions, "partitions", 12, "partitions of the topic")
+	flag.Uint64Var(&all.seed, "seed", 1, "another seed makes other records")
+	flag.BoolVar(&all.kfake, "kfake", false, "use the embedded broker in place of Apache Kafka")
+	flag.BoolVar(&all.alone, "alone", false, "leave ClickHouse's Kafka engine out")
+	flag.IntVar(&all.records, "records", 2_000_000, "how many records")
 	flag.Parse()
-	b.flags = strings.Fields(*more)
+	all.flags = strings.Fields(*more)
+	if all.lib, err = fetch.LibCHDB(ctx); err != nil {
+		return err
+	}
+	fmt.Println("CPU seconds a million records; server + merges is 8 seconds later; engine is ClickHouse's own Kafka engine into one bare table.")
+	fmt.Println("| format | partitions | duplicates | worker | server | + merges | sum | engine | ratio | records/s | worker MB | server MB |")
+	fmt.Println("|---|---|---|---|---|---|---|---|---|---|---|---|")
+	for _, format := range strings.Split(*formats, ",") {
+		if encoders[format] == nil {
+			return fmt.Errorf("--formats: %q is not json, csv or arrow", format)
+		}
+		for _, p := range strings.Split(*partitions, ",") {
+			for _, d := range strings.Split(*duplicates, ",") {
+				b := all
+				b.format = format
+				var bad [2]error
+				b.partitions, bad[0] = strconv.Atoi(p)
+				b.duplicates, bad[1] = strconv.Atoi(d)
+				if err := errors.Join(bad[:]...); err != nil {
+					return err
+				}
+				if err := b.line(ctx); err != nil {
+					return err
+				}
+			}
+		}
+	}
+	return nil
+}
+
+// line measures one line of the matrix and prints it.
+func (b *bench) line(ctx context.Context) (err error) {
 	if b.dir, err = os.MkdirTemp("", "wholepath"); err != nil {
 		return err
 	}
 	defer os.RemoveAll(b.dir)
-	if b.lib, err = fetch.LibCHDB(ctx); err != nil {
-		return err
-	}
-	server, err := b.startBroker(ctx, *kfake)
+	server, err := b.startBroker(ctx, b.kfake)
 	if err != nil {
 		return err
 	}
 	defer server.Kill()
 	b.kafka = ingest.Broker{Brokers: []string{server.Addr()}, ClientID: "wholepath"}
-	b.made = newRecords(*seed, *duplicates)
+	b.made = newRecords(b.seed, b.duplicates)
 	if err := b.push(ctx); err != nil {
 		return err
 	}
-	out := tabwriter.NewWriter(os.Stdout, 2, 0, 2, ' ', tabwriter.AlignRight)
-	fmt.Fprintln(out, "CPU seconds a million\tclient\tserver\t+ merges\tsum\twall s\trecords/s\tclient MB\tserver MB\t")
-	ours, err := b.measure(ctx, out, "duiwu worker", b.worker)
+	ours, err := b.measure(ctx, b.worker)
 	if err != nil {
-		return errors.Join(err, out.Flush())
+		return fmt.Errorf("duiwu worker: %w", err)
 	}
-	if !*alone {
-		theirs, err := b.measure(ctx, out, "ClickHouse's Kafka engine", b.kafkaEngine)
+	engine, ratio := "-", "-"
+	if !b.alone && b.format == "json" {
+		theirs, err := b.measure(ctx, b.kafkaEngine)
 		if err != nil {
-			return errors.Join(err, out.Flush())
+			return fmt.Errorf("Kafka engine: %w", err)
 		}
-		fmt.Fprintf(out, "ratio\t\t\t\t%.2f\t\n", theirs/ours)
+		engine, ratio = fmt.Sprintf("%.1f", theirs.merged), fmt.Sprintf("%.2f", (ours.client+ours.merged)/theirs.merged)
 	}
-	return out.Flush()
+	fmt.Printf("| %s | %d | %d %% | %.2f | %.2f | %.2f | %.2f | %s | %s | %.0f | %.0f | %.0f |\n", b.format, b.partitions, b.duplicates,
+		ours.client, ours.server, ours.merged, ours.client+ours.merged, engine, ratio, float64(b.records)/ours.wall, ours.clientMB, ours.serverMB)
+	return nil
 }
 
 func (b *bench) startBroker(ctx context.Context, kfake bool) (*broker.Broker, error) {
@@ -116,44 +155,82 @@ func (b *bench) push(ctx context.Context) error {
 	}
 	defer p.Close()
 	var batch []ingest.Outgoing
-	for i := range b.records {
-		id, v := b.made.next()
-		batch = append(batch, ingest.Outgoing{Topic: b.topic, Key: ingest.Key(unit, id), Value: bytes.Clone(v)})
-		if len(batch) == 20000 || i == b.records-1 {
-			if err := p.Send(ctx, batch...); err != nil {
-				return fmt.Errorf("cannot push: %w", err)
-			}
-			batch = batch[:0]
+	size := 0
+	send := func() error {
+		if err := p.Send(ctx, batch...); err != nil {
+			return fmt.Errorf("cannot push: %w", err)
+		}
+		batch, size = batch[:0], 0
+		return nil
+	}
+	type lane struct {
+		encoder
+		key []byte // any key of the partition routes its messages there
+	}
+	lanes := make([]lane, b.partitions)
+	for i := range lanes {
+		lanes[i].encoder = encoders[b.format]()
+	}
+	out := func(l *lane, value []byte, err error) error {
+		if err != nil || value == nil {
+			return err
+		}
+		batch = append(batch, ingest.Outgoing{Topic: b.topic, Key: l.key, Value: value,
+			Headers: []ingest.Header{{Key: []byte(ingest.HeaderContentType), Value: []byte(l.contentType())}}})
+		if size += len(value); size < 16<<20 {
+			return nil
+		}
+		return send()
+	}
+	for range b.records {
+		values := b.made.next()
+		key := ingest.Key(unit, values[recordID])
+		l := &lanes[ingest.PartitionOf(key, b.partitions)]
+		l.key = key
+		value, err := l.add(values)
+		if err := out(l, value, err); err != nil {
+			return err
 		}
 	}
-	return nil
+	for i := range lanes {
+		value, err := lanes[i].flush()
+		if err := out(&lanes[i], value, err); err != nil {
+			return err
+		}
+	}
+	return send()
+}
+
+// cost is what one loader used; CPU is in seconds a million records.
+type cost struct {
+	client, server, merged, wall float64
+	clientMB, serverMB           float64
 }
 
 // measure runs one loader on a server of its own until it has read everything,
 // then gives the server's merges 8 seconds.
-func (b *bench) measure(ctx context.Context, out io.Writer, name string, load func(context.Context, *engine.Engine) (pid int, stop func() error, err error)) (float64, error) {
-	e, err := engine.Start(ctx, engine.Options{Lib: b.lib, Dir: filepath.Join(b.dir, "server-"+strings.Fields(name)[0])})
+func (b *bench) measure(ctx context.Context, load func(context.Context, *engine.Engine) (pid int, stop func() error, err error)) (c cost, err error) {
+	dir, err := os.MkdirTemp(b.dir, "server")
 	if err != nil {
-		return 0, err
+		return c, err
+	}
+	e, err := engine.Start(ctx, engine.Options{Lib: b.lib, Dir: dir})
+	if err != nil {
+		return c, err
 	}
 	defer func() { _ = e.Stop(context.WithoutCancel(ctx)) }()
 	before, begun := used(e.PID()), time.Now()
 	pid, stop, err := load(ctx, e)
 	if err != nil {
-		return 0, fmt.Errorf("%s: %w", name, err)
-	}
-	wall := time.Since(begun).Seconds()
-	client, clientMB := used(pid), peak(pid)
-	server := used(e.PID()) - before
-	time.Sleep(8 * time.Second)
-	merged := used(e.PID()) - before
-	if err := stop(); err != nil {
-		return 0, fmt.Errorf("%s: %w", name, err)
+		return c, err
 	}
 	million := float64(b.records) / 1e6
-	fmt.Fprintf(out, "%s\t%.2f\t%.2f\t%.2f\t%.2f\t%.1f\t%.0f\t%.0f\t%.0f\t\n", name, client/million, server/million, merged/million,
-		(client+merged)/million, wall, float64(b.records)/wall, clientMB, peak(e.PID()))
-	return client + merged, nil
+	c.wall = time.Since(begun).Seconds()
+	c.client, c.clientMB = used(pid)/million, peak(pid)
+	c.server = (used(e.PID()) - before) / million
+	time.Sleep(8 * time.Second)
+	c.merged, c.serverMB = (used(e.PID())-before)/million, peak(e.PID())
+	return c, stop()
 }
 
 // worker loads the topic with bin/duiwu, built from this tree.

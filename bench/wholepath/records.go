@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"math/rand/v2"
+	"strconv"
 	"time"
 
 	"github.com/duiwu/duiwu/internal/feed"
@@ -23,7 +24,7 @@ type records struct {
 	made       int64
 	stored     int64
 	sum        int64 // of the newest reported_at in milliseconds
-	buf        []byte
+	values     []string
 	employers  []string
 }
 
@@ -41,9 +42,15 @@ func reportedAt(id int, version uint8) time.Time {
 	return time.Date(2016, 11, 1+int(version)*5, 8, 0, id%3600, 0, feed.Shanghai)
 }
 
-// next returns the record_id and the value of the next message; the value is
-// valid until the call after.
-func (g *records) next() (string, []byte) {
+// fields are the columns of a record, in the order of its values.
+var fields = []string{"schema_version", "reporting_unit", "feed", "batch_id", "record_id", "op", "period", "effective_from", "reported_at",
+	"id_number", "name", "mobile", "sex", "birth_date", "ethnic_code", "political_code", "education_code", "major_social_work",
+	"worker_category", "position_level", "employer_uscc", "county_code", "entry_on", "is_trainer"}
+
+const recordID = 4 // its place in fields
+
+// next returns the values of the next record, valid until the call after.
+func (g *records) next() []string {
 	g.made++
 	id := len(g.versions)
 	switch p := g.r.IntN(100); {
@@ -67,13 +74,13 @@ func (g *records) next() (string, []byte) {
 	v := g.versions[id]
 	birth := time.Date(1960+id%40, time.Month(1+id%12), 1+id%28, 0, 0, 0, 0, time.UTC)
 	number := residentID(birth, id)
-	name := fmt.Sprintf("W-310000-%08d", id)
-	g.buf = fmt.Appendf(g.buf[:0], `{"schema_version":"1","reporting_unit":"310000","feed":"worker","batch_id":"2016-11-310000-%03d","record_id":"%s","op":"U","period":"2016-11","effective_from":"2016-11-30","reported_at":"%s","id_number":"%s","name":"%s","mobile":"138%08d","sex":"%d","birth_date":"%s","ethnic_code":"01","political_code":"%s","education_code":"%s","major_social_work":"%t","worker_category":"%s","position_level":"%s","employer_uscc":"%s","county_code":"310115","entry_on":"%s","is_trainer":"%t"}`,
-		id>>14, name, reportedAt(id, v).Format(time.RFC3339), number, names[id%len(names)], id%1e8,
-		2-int(number[16]-'0')%2, birth.Format(time.DateOnly), []string{"01", "03", "13"}[id%3], []string{"21", "31", "14"}[id%3],
-		id%3 == 0, []string{"1", "2"}[id%2], []string{"1", "2", "3"}[id/7%3], g.employers[id%len(g.employers)],
-		time.Date(2008+id%8, time.Month(1+id%12), 1+int(v), 0, 0, 0, 0, time.UTC).Format(time.DateOnly), id%50 == 0)
-	return name, g.buf
+	g.values = append(g.values[:0], "1", unit, "worker", fmt.Sprintf("2016-11-310000-%03d", id>>14), fmt.Sprintf("W-310000-%08d", id), "U",
+		"2016-11", "2016-11-30", reportedAt(id, v).Format(time.RFC3339),
+		number, names[id%len(names)], fmt.Sprintf("138%08d", id%1e8), strconv.Itoa(2-int(number[16]-'0')%2), birth.Format(time.DateOnly),
+		"01", []string{"01", "03", "13"}[id%3], []string{"21", "31", "14"}[id%3], strconv.FormatBool(id%3 == 0),
+		[]string{"1", "2"}[id%2], []string{"1", "2", "3"}[id/7%3], g.employers[id%len(g.employers)], "310115",
+		time.Date(2008+id%8, time.Month(1+id%12), 1+int(v), 0, 0, 0, 0, time.UTC).Format(time.DateOnly), strconv.FormatBool(id%50 == 0))
+	return g.values
 }
 
 var names = []string{"王伟", "李娜", "张敏", "刘洋", "陈静", "杨丽", "阿依古丽·买买提", "赵军", "黄勇", "周艳"}

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/duiwu/duiwu/ingest"
+	"github.com/duiwu/duiwu/ingest/push"
 	"github.com/duiwu/duiwu/transform"
 )
 
@@ -28,6 +29,7 @@ type workerConfig struct {
 	logLevel   string
 
 	judgeConfig
+	receipts string
 
 	cutRows, cutBytes, slots   int
 	linger, session, rebalance time.Duration
@@ -45,6 +47,7 @@ func parseWorker(env *environment, args []string) (*workerConfig, error) {
 	fs.StringVar(&c.listen, "listen", "", "address for /metrics, /livez and /readyz, such as :8080; empty for none")
 	fs.StringVar(&c.logLevel, "log-level", "info", "debug, info, warn or error")
 	c.judgeConfig.flags(fs)
+	fs.StringVar(&c.receipts, "receipts", push.ReceiptPrefix, "receipts are published on <prefix>.<unit>; none for no receipts over Kafka")
 	fs.IntVar(&c.cutRows, "cut-rows", 0, "records a cut at most (default 131072)")
 	fs.IntVar(&c.cutBytes, "cut-bytes", 0, "bytes of messages a cut at most (default 33554432)")
 	fs.DurationVar(&c.linger, "linger", 0, "how long a cut stays open while data comes (default 5s)")

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/duiwu/duiwu/ingest"
+	"github.com/duiwu/duiwu/ingest/seal"
 	"github.com/duiwu/duiwu/internal/feed"
 	"github.com/duiwu/duiwu/internal/finding"
 	"github.com/duiwu/duiwu/internal/flow"
@@ -27,6 +28,7 @@ type doctor struct {
 	sink   *sink.Sink
 	broker ingest.Broker
 	judge  *judge // nil when no keys were given
+	seals  *seal.Ring
 	clock  func() time.Time
 	prefix string
 	units  []string
@@ -98,6 +100,9 @@ func parseDoctor(ctx context.Context, env *environment, args []string) (d *docto
 		return nil, false, errors.New("no broker: give --kafka or DUIWU_KAFKA")
 	}
 	if d.clock, err = keys.clock(); err != nil {
+		return nil, false, err
+	}
+	if d.seals, err = readSealKeys(keys.sealKeys); err != nil {
 		return nil, false, err
 	}
 	if d.broker, err = broker.open(); err != nil {
@@ -255,7 +260,7 @@ func (d *doctor) partition(ctx context.Context, hold *sink.Replay, partition int
 	if err != nil {
 		return err
 	}
-	log, err := ingest.OpenReread(ctx, &d.broker, hold.Topic, hold.Unit, partition, ingest.Options{Catalogue: d.cat, Clock: d.clock})
+	log, err := ingest.OpenReread(ctx, &d.broker, hold.Topic, hold.Unit, partition, ingest.Options{Catalogue: d.cat, Clock: d.clock, Seals: d.seals})
 	if err != nil {
 		return err
 	}

@@ -24,6 +24,7 @@ import (
 // that of whoever judges records again as the worker would.
 type judgeConfig struct {
 	tokenKeys, tokenAlgorithm, hashKey string
+	sealKeys                           string
 	testAreas                          bool
 	clockAt                            string
 }
@@ -32,6 +33,7 @@ func (c *judgeConfig) flags(fs *flag.FlagSet) {
 	fs.StringVar(&c.tokenKeys, "token-keys", "", "file with the chain of token keys, one of 64 hexadecimal digits a line, oldest first")
 	fs.StringVar(&c.tokenAlgorithm, "token-algorithm", "sha256", "HMAC of the tokens: sha256 or sm3")
 	fs.StringVar(&c.hashKey, "hash-key", "", "file with the key of the record hash, 32 hexadecimal digits; never changes")
+	fs.StringVar(&c.sealKeys, "seal-keys", "", "file with the keys that open sealed fields; made by duiwu keys new seal")
 	fs.BoolVar(&c.testAreas, "test-areas", false, "accept identity numbers of the reserved areas PP99xx; never in production")
 	fs.StringVar(&c.clockAt, "clock", "", "pretend that the process starts at this moment (RFC 3339); for the demo")
 }

@@ -5,6 +5,8 @@
 //	duiwu show      print what the feed files give: ddl, schema, docs, feeds
 //	duiwu check     check a file of records as the worker would, or feed files
 //	duiwu template  write the XLSX template of a feed
+//	duiwu push      send a file of records and follow its receipt
+//	duiwu keys      make keys: for record ids, for sealed fields
 //	duiwu receipt   print what became of a batch
 //	duiwu balance   print the balance of every feed
 //	duiwu ledger    accept a gap or a topic that was made anew
@@ -44,6 +46,8 @@ var commands = []command{
 	{"show", "ddl|schema|docs|feeds|rules [FEED]", "print what the feed files give", runShow},
 	{"check", "[DIR] | FILE --feed F --unit U", "check a file of records, or feed files", runCheck},
 	{"template", "--feed FEED [--out FILE]", "write the XLSX template of a feed", runTemplate},
+	{"push", "FILE... --feed F --profile P", "send files of records and follow their receipts", runPush},
+	{"keys", "new record|seal --out FILE", "make keys: for record ids, for sealed fields", runKeys},
 	{"receipt", "[flags] UNIT FEED BATCH", "print what became of a batch", runReceipt},
 	{"balance", "[flags]", "print the balance of every feed; exit 1 when one does not hold", runBalance},
 	{"ledger", "[flags] skip|new-topic TOPIC ...", "accept a gap or a topic that was made anew", runLedger},
@@ -54,6 +58,9 @@ var commands = []command{
 
 // errUsage ends the process with status 2; its text was already printed.
 var errUsage = errors.New("usage")
+
+// errNotSent ends the process with status 2 and no further text.
+var errNotSent = errors.New("not sent")
 
 // errFindings ends the process with status 1 and no further text.
 var errFindings = errors.New("findings")
@@ -71,6 +78,8 @@ func main() {
 		os.Exit(1)
 	case errors.Is(err, errBlind):
 		fmt.Fprintln(os.Stderr, "duiwu:", err)
+		os.Exit(2)
+	case errors.Is(err, errNotSent):
 		os.Exit(2)
 	default:
 		fmt.Fprintln(os.Stderr, "duiwu:", err)

@@ -22,12 +22,9 @@ import (
 	"github.com/duiwu/duiwu/internal/testenv"
 )
 
-// TestMain runs a command when it is told to, so that tests can kill one as a
-// process of its own.
 func TestMain(m *testing.M) {
-	if args := os.Getenv("DUIWU_TEST_COMMAND"); args != "" {
-		os.Args = append(os.Args[:1], strings.Split(args, "\n")...)
-		main()
+	if os.Getenv("DUIWU_RUN_MAIN") != "" {
+		main() // a process to be killed; see interrupt_test.go
 		os.Exit(0)
 	}
 	testenv.Main(m)
@@ -81,13 +78,19 @@ func newPathWith(t *testing.T, unit string, settings ...string) *path {
 // newPathAt is newPathWith on other servers than the shared ones.
 func newPathAt(t *testing.T, unit, kafka string, server *engine.Engine, settings ...string) *path {
 	t.Helper()
+	return pathOn(t, unit, server.DSN(), kafka, settings...)
+}
+
+// pathOn is newPath on servers of the test's own.
+func pathOn(t *testing.T, unit, dsn, kafka string, settings ...string) *path {
+	t.Helper()
 	dir := t.TempDir()
 	file := func(name, text string) string {
 		p := filepath.Join(dir, name)
 		require.NoError(t, os.WriteFile(p, []byte(text), 0o600))
 		return p
 	}
-	u, err := url.Parse(server.DSN())
+	u, err := url.Parse(dsn)
 	require.NoError(t, err)
 	name := "t_" + hex.EncodeToString([]byte(fmt.Sprint(time.Now().UnixNano()%1e9)))
 	opts, err := clickhouse.ParseDSN(u.String())

@@ -418,7 +418,11 @@ func (c *replayConfig) today(ctx context.Context, env *environment, s *sink.Sink
 	if err != nil {
 		return err
 	}
-	log, err := ingest.OpenReread(ctx, &broker, x.Topic, hold.Unit, x.Partition, ingest.Options{Catalogue: cat, Clock: clock})
+	seals, err := readSealKeys(c.judge.sealKeys)
+	if err != nil {
+		return err
+	}
+	log, err := ingest.OpenReread(ctx, &broker, x.Topic, hold.Unit, x.Partition, ingest.Options{Catalogue: cat, Clock: clock, Seals: seals})
 	if err != nil {
 		return err
 	}

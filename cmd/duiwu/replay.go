@@ -19,6 +19,7 @@ import (
 	"github.com/duiwu/duiwu/charts/indicators"
 	metric "github.com/duiwu/duiwu/charts/pkg/catalogue"
 	"github.com/duiwu/duiwu/ingest"
+	"github.com/duiwu/duiwu/ingest/seal"
 	"github.com/duiwu/duiwu/internal/feed"
 	"github.com/duiwu/duiwu/internal/flow"
 	"github.com/duiwu/duiwu/sink"
@@ -54,6 +55,7 @@ type replayer struct {
 	sink   *sink.Sink
 	broker ingest.Broker
 	judge  *judge
+	seals  *seal.Ring
 	log    *slog.Logger
 	run    string
 	// scratch holds the rows of a dry run; nil in a replay that writes.
@@ -120,6 +122,9 @@ func (c *replayConfig) open(ctx context.Context, env *environment) (*replayer, e
 	if r.broker, err = c.broker.open(); err != nil {
 		return nil, err
 	}
+	if r.seals, err = readSealKeys(c.judge.sealKeys); err != nil {
+		return nil, err
+	}
 	if r.judge, err = c.judge.judge(r.cat); err != nil {
 		return nil, err
 	}
@@ -175,7 +180,7 @@ func (r *replayer) partition(ctx context.Context, hold *sink.Replay, partition i
 		return nil, err
 	}
 	log, err := ingest.OpenReread(ctx, &r.broker, hold.Topic, hold.Unit, partition, ingest.Options{
-		Catalogue: r.cat, Log: r.log, Clock: r.judge.clock, Limits: ingest.Limits{Rows: r.config.chunk},
+		Catalogue: r.cat, Log: r.log, Clock: r.judge.clock, Seals: r.seals, Limits: ingest.Limits{Rows: r.config.chunk},
 	})
 	if err != nil {
 		return nil, err

@@ -336,8 +336,8 @@ func TestAKilledReplayIsRepeated(t *testing.T) {
 	kills, left := 0, 0
 	for tries := 0; ; tries++ {
 		require.Less(t, tries, 40)
-		cmd := exec.Command(os.Args[0])
-		cmd.Env = append(os.Environ(), "DUIWU_TEST_COMMAND="+strings.Join([]string{"quarantine", "replay", "--by", "x", "--reason", "y", "--chunk", "10"}, "\n"))
+		cmd := exec.Command(os.Args[0], "quarantine", "replay", "--by", "x", "--reason", "y", "--chunk", "10")
+		cmd.Env = append(os.Environ(), "DUIWU_RUN_MAIN=1")
 		for k, v := range p.env {
 			cmd.Env = append(cmd.Env, k+"="+v)
 		}

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"flag"
 	"fmt"
-	"sort"
 	"strconv"
 	"strings"
 	"text/tabwriter"
@@ -59,51 +58,6 @@ func runMigrate(ctx context.Context, env *environment, args []string) error {
 	}
 	_, err = fmt.Fprintln(env.stdout, "the tables are as the feed files say")
 	return err
-}
-
-// runReceipt prints what became of one batch.
-func runReceipt(ctx context.Context, env *environment, args []string) error {
-	var d database
-	fs := env.flags("receipt", "[flags] UNIT FEED BATCH")
-	d.flags(fs)
-	rest, err := env.parse(fs, args, 3, 3)
-	if err != nil {
-		return err
-	}
-	s, err := d.open(ctx, env, hostname())
-	if err != nil {
-		return err
-	}
-	defer s.Close()
-	r, err := s.Receipt(ctx, rest[0], rest[1], rest[2])
-	if errors.Is(err, sink.ErrNoReceipt) {
-		return fmt.Errorf("nothing of batch %s of feed %s of unit %s has arrived: check the batch number, or wait a minute and ask again", rest[2], rest[1], rest[0])
-	}
-	if err != nil {
-		return err
-	}
-	w := tabwriter.NewWriter(env.stdout, 0, 0, 2, ' ', 0)
-	fmt.Fprintf(w, "batch\t%s of feed %s of unit %s: %s\n", r.Batch, r.Feed, r.Unit, r.Status)
-	if r.Declared > 0 {
-		fmt.Fprintf(w, "declared\t%d\n", r.Declared)
-	}
-	if len(r.Missing) > 0 {
-		fmt.Fprintf(w, "missing\tchunks %s; push them again\n", strings.Trim(fmt.Sprint(r.Missing), "[]"))
-	}
-	fmt.Fprintf(w, "received\t%d\n", r.Received)
-	for o, n := range r.By {
-		if n > 0 {
-			fmt.Fprintf(w, "  %s\t%d\n", flow.Outcome(o), n)
-		}
-	}
-	counted := func(what string, m map[string]int64) {
-		for _, id := range sorted(m) {
-			fmt.Fprintf(w, "%s %s\t%d\n", what, id, m[id])
-		}
-	}
-	counted("rejected by", r.Rules)
-	counted("warned by", r.Warnings)
-	return w.Flush()
 }
 
 // runBalance prints the balance of every unit and feed.
@@ -192,13 +146,4 @@ func runLedger(ctx context.Context, env *environment, args []string) error {
 	}
 	fs.Usage()
 	return errUsage
-}
-
-func sorted(m map[string]int64) []string {
-	out := make([]string, 0, len(m))
-	for k := range m {
-		out = append(out, k)
-	}
-	sort.Strings(out)
-	return out
 }

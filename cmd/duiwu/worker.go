@@ -8,11 +8,14 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"runtime/debug"
 	"time"
 
 	"golang.org/x/sync/errgroup"
 
 	"github.com/duiwu/duiwu/ingest"
+	"github.com/duiwu/duiwu/ingest/receipt"
+	"github.com/duiwu/duiwu/ingest/seal"
 	"github.com/duiwu/duiwu/internal/feed"
 	"github.com/duiwu/duiwu/internal/flow"
 	"github.com/duiwu/duiwu/sink"
@@ -29,8 +32,9 @@ type worker struct {
 	cat     *feed.Catalogue
 	sink    *sink.Sink
 	keys    transform.TokenKeys
-	hashKey [16]byte
+	seals   *seal.Ring
 	clock   func() time.Time
+	check   *transform.Check
 	metrics *metrics
 	log     *slog.Logger
 }
@@ -45,6 +49,11 @@ func runWorker(ctx context.Context, env *environment, args []string) error {
 	if err != nil {
 		return err
 	}
+	if os.Getenv("GOGC") == "" {
+		// The heap is columns without pointers: a collection costs little, and
+		// memory is what a pod runs out of.
+		debug.SetGCPercent(40)
+	}
 	w := &worker{config: config, log: log, metrics: newMetrics()}
 	if w.cat, err = catalogue(config.feeds); err != nil {
 		return err
@@ -55,7 +64,14 @@ func runWorker(ctx context.Context, env *environment, args []string) error {
 	if w.keys, err = readTokenKeys(config.tokenAlgorithm, config.tokenKeys); err != nil {
 		return err
 	}
-	if w.hashKey, err = readHashKey(config.hashKey); err != nil {
+	hashKey, err := readHashKey(config.hashKey)
+	if err != nil {
+		return err
+	}
+	w.check = transform.NewCheck(transform.CheckOptions{
+		Catalogue: w.cat, HashKey: hashKey, AllowTestAreas: config.testAreas, Clock: w.clock,
+	})
+	if w.seals, err = readSealKeys(config.sealKeys); err != nil {
 		return err
 	}
 	broker, err := config.broker.open()
@@ -78,6 +94,7 @@ func runWorker(ctx context.Context, env *environment, args []string) error {
 			Catalogue: w.cat, Log: log, Clock: w.clock,
 			Limits: ingest.Limits{Rows: config.cutRows, Bytes: config.cutBytes, Linger: config.linger},
 			Gate:   ingest.NewGate(config.slots),
+			Seals:  w.seals,
 		}, w.assigned)
 	if err != nil {
 		return err
@@ -92,6 +109,18 @@ func runWorker(ctx context.Context, env *environment, args []string) error {
 		g.Go(server)
 	}
 	g.Go(func() error { return group.Run(ctx) })
+	if config.receipts != "none" {
+		g.Go(func() error {
+			err := receipt.Run(ctx, receipt.Config{
+				Broker: broker, Prefix: config.receipts, Group: config.group + ".receipts", Units: reporting(w.cat), Source: w.sink, Log: log,
+			})
+			if err != nil {
+				// Records are not held up for want of receipts.
+				log.Error("receipts are not published until this worker is started again", "error", err)
+			}
+			return nil
+		})
+	}
 	return g.Wait()
 }
 
@@ -113,10 +142,6 @@ func (w *worker) assigned(ctx context.Context, a *ingest.Assignment) error {
 	if err != nil {
 		return flow.Permanent(err)
 	}
-	check := transform.NewCheck(transform.CheckOptions{
-		Catalogue: w.cat, HashKey: w.hashKey, AllowTestAreas: w.config.testAreas, Clock: w.clock,
-	})
-	defer check.Release()
 	begun := time.Now()
 	dedupe, err := transform.NewDedupe(ctx, transform.DedupeOptions{
 		Feeds: w.cat.Feeds, History: held, Revision: revision,
@@ -128,7 +153,7 @@ func (w *worker) assigned(ctx context.Context, a *ingest.Assignment) error {
 	w.log.Info("partition assigned", "topic", a.Topic, "partition", a.Partition, "epoch", held.Epoch,
 		"resume", held.Next, "known", dedupe.State().Len(), "took", time.Since(begun).Round(time.Millisecond))
 	w.metrics.assigned(a.Topic, a.Partition, dedupe.State())
-	return flow.Run(ctx, source, []flow.Step{check, pseudonymize, dedupe}, held, flow.Options{
+	return flow.Run(ctx, source, []flow.Step{w.check, pseudonymize, dedupe}, held, flow.Options{
 		Log: w.log, Observe: w.metrics, RetryMin: 200 * time.Millisecond, RetryMax: 30 * time.Second,
 	})
 }

@@ -39,6 +39,35 @@ type Options struct {
 	Mem   memory.Allocator
 	// MaxFindings bounds the findings that are kept one by one; all are counted.
 	MaxFindings int
+
+	// Batch is the batch id of every row, whatever the file says; empty means
+	// that the rows are only looked at.
+	Batch string
+	// RecordKey keys the record ids of rows that have none; empty means a key
+	// that is forgotten with the report.
+	RecordKey []byte
+	// Rows is handed every row as it was judged; nil when only the report is
+	// wanted.
+	Rows Rows
+}
+
+// Rows takes the rows of a file, to send them.
+type Rows interface {
+	// Take gets the wire rows of a batch (flow.WireSchema) and of each where it
+	// stands and whether it was refused. Both are valid during the call.
+	Take(wire arrow.Record, rows []Judged) error
+	// Refuse takes a row back that Take got as good: only the end of a file
+	// shows that it contradicts another one.
+	Refuse(Place)
+}
+
+// Place is where a row stands: the table of its file, from 0, and its line.
+type Place struct{ Table, Line int }
+
+// Judged is a row of a file and whether it breaks a rule of severity error.
+type Judged struct {
+	Place
+	Bad bool
 }
 
 // batchRows is how many rows are judged at a time.
@@ -124,7 +153,8 @@ type checker struct {
 	own      map[int32]map[string]bool
 
 	keys     keys
-	natural  []int
+	natural  []int // names a row of this file: with the date in snapshot feeds
+	identity []int // names the thing in the world, in every file
 	hashKey  [2]uint64
 	idKey    []byte
 	scratch  []byte
@@ -163,7 +193,8 @@ func newChecker(f *File, opt *Options) *checker {
 	c.report = &Report{Feed: opt.Feed.Feed, spec: opt.Feed, max: opt.MaxFindings, Counts: map[feed.Rule]int{}, letters: !f.src.named()}
 	c.now = opt.Clock()
 	c.today = feed.Day(c.now.In(feed.Shanghai))
-	c.reported = c.now.In(feed.Shanghai).Format("2006-01-02T15:04:05+08:00")
+	// To the millisecond: two deliveries within one second are two.
+	c.reported = c.now.In(feed.Shanghai).Format("2006-01-02T15:04:05.000+08:00")
 	asOf := opt.AsOf
 	if asOf.IsZero() {
 		asOf = f.Date.In(feed.Shanghai)
@@ -173,10 +204,14 @@ func newChecker(f *File, opt *Options) *checker {
 	var seed [48]byte
 	_, _ = rand.Read(seed[:]) // it never fails
 	c.hashKey = [2]uint64{binary.LittleEndian.Uint64(seed[:]), binary.LittleEndian.Uint64(seed[8:])}
-	c.idKey = seed[16:]
+	c.idKey = opt.RecordKey
+	if len(c.idKey) == 0 {
+		c.idKey = seed[16:]
+	}
 	for _, name := range c.spec.NaturalKey {
 		c.natural = append(c.natural, c.spec.Index(name))
 	}
+	c.identity = slices.Clone(c.natural)
 	if c.spec.KeyHasDate() && !slices.Contains(c.natural, feed.FieldEffectiveFrom) {
 		c.natural = append(c.natural, feed.FieldEffectiveFrom)
 	}
@@ -635,6 +670,9 @@ func (c *checker) envelope(p *pending, at int32) error {
 			v[i] = t
 		}
 	}
+	if c.opt.Batch != "" {
+		v[feed.FieldBatchID] = c.opt.Batch
+	}
 	set(feed.FieldBatchID, "check")
 	set(feed.FieldOp, "U")
 	set(feed.FieldReportedAt, c.reported)
@@ -648,27 +686,27 @@ func (c *checker) envelope(p *pending, at int32) error {
 		}
 	}
 	if trim(feed.FieldRecordID) == "" {
-		key, ok := c.naturalKey()
-		if !ok {
-			key = fmt.Appendf(nil, "row %d %d", p.pos.table, p.pos.line)
-		}
+		// A part that is absent or breaks a rule makes no other thing of it: the
+		// row is refused for that, or the part is optional.
+		key, _ := c.canonicalKey(c.identity)
 		v[feed.FieldRecordID] = RecordID(c.idKey, c.opt.Unit, c.spec.Feed, key)
+		c.report.Derived++
 	}
 	return nil
 }
 
 // naturalKey is the canonical natural key of the row at hand, in scratch; false
 // when a part of it is absent or breaks its own rule.
-func (c *checker) naturalKey() ([]byte, bool) {
+func (c *checker) naturalKey() ([]byte, bool) { return c.canonicalKey(c.natural) }
+
+func (c *checker) canonicalKey(fields []int) ([]byte, bool) {
 	b := c.scratch[:0]
 	ok := true
-	for _, i := range c.natural {
-		if c.vals[i] == "" {
-			c.scratch = b
-			return b, false
+	for _, i := range fields {
+		good := c.vals[i] != ""
+		if good {
+			b, good = c.canonical(b, i, c.vals[i])
 		}
-		var good bool
-		b, good = c.canonical(b, i, c.vals[i])
 		ok = ok && good
 		b = append(b, 0)
 	}
@@ -840,6 +878,16 @@ func (c *checker) flush(ctx context.Context) error {
 			}
 		}
 	}
+	if c.opt.Rows != nil {
+		judged := make([]Judged, len(c.batch))
+		for i := range c.batch {
+			p := &c.batch[i]
+			judged[i] = Judged{Place{p.pos.table, p.pos.line}, p.bad}
+		}
+		if err := c.opt.Rows.Take(wire, judged); err != nil {
+			return err
+		}
+	}
 	c.base += int64(len(c.batch))
 	c.batch = c.batch[:0]
 	clear(c.own)
@@ -959,6 +1007,9 @@ func (c *checker) duplicates() error {
 		c.report.add(finding{table: pos.table, sheet: pos.sheet, line: pos.line, column: c.keyAt[pos.table], field: field, rule: rule, otherSheet: other.sheet, otherLine: other.line})
 		if rule.Severity() == feed.Error && !bad {
 			c.report.Accepted--
+			if c.opt.Rows != nil {
+				c.opt.Rows.Refuse(Place{pos.table, pos.line})
+			}
 		}
 	})
 }

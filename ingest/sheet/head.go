@@ -115,7 +115,7 @@ type column struct {
 // counting columns number the rows; every spreadsheet has one.
 func counting(heading string) bool {
 	switch foldHeading(heading) {
-	case "序号", "行号", "顺序号", "no", "no.", "#", "index", "rownumber", "unnamed0", "unnamed:0":
+	case reasonHeading, "序号", "行号", "顺序号", "no", "no.", "#", "index", "rownumber", "unnamed0", "unnamed:0":
 		return true
 	}
 	return false

@@ -19,6 +19,8 @@ import (
 type Report struct {
 	Feed           string
 	Rows, Accepted int
+	// Derived counts the rows whose record id was made from the natural key.
+	Derived int
 	// Counts counts every finding by rule, Notes says what was read in a way
 	// that a person should know.
 	Counts map[feed.Rule]int

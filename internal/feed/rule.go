@@ -36,6 +36,8 @@ const (
 	UnknownField
 	ForbiddenField
 	DuplicateField
+	SealBroken
+	SealKeyRetired
 
 	// Any value.
 	Required
@@ -122,6 +124,8 @@ var ruleTable = [ruleEnd]RuleInfo{
 	UnknownField:       {ID: "unknown_field", Zh: "字段“{field}”不在该类别的字段表中，请删除或改名。", En: "Field {field} is not part of this feed; remove or rename it."},
 	ForbiddenField:     {ID: "forbidden_field", Zh: "字段“{field}”属于不得接收的个人信息，请从源头删除后重发。", En: "Field {field} must not be sent at all; remove it at the source and send again."},
 	DuplicateField:     {ID: "duplicate_field", Zh: "字段“{field}”在同一条记录中出现多次，请只保留一个。", En: "Field {field} appears more than once in one record; keep one."},
+	SealBroken:         {ID: "seal_broken", Zh: "密封的个人标识打不开（内容被改动、截断，或不属于这条消息），请重新准备文件后再报。", En: "The sealed identifiers do not open (changed, cut short, or of another message); prepare the file anew and push it again."},
+	SealKeyRetired:     {ID: "seal_key_retired", Zh: "密封所用的国家公钥已停用，请换用现行公钥，重新准备文件后再报。", En: "The public key used for sealing was retired; fetch the present one, prepare the file anew and push it again."},
 
 	Required:            {ID: "required", Zh: "“{field}”必填而为空。", En: "{field} is required and empty."},
 	RequiredWith:        {ID: "required_with", Zh: "填写了相关字段时，“{field}”也必须填写。", En: "{field} is required together with the field it belongs to."},

@@ -120,11 +120,19 @@ type Counts struct {
 	// warning of a stored record.
 	Rules    map[feed.Rule]int64
 	Warnings map[feed.Rule]int64
-	// Declared is the batch-rows header (0 when absent), Chunks the chunk
-	// numbers seen, SHA256 the batch-sha256 header.
+	// Declared is the batch-rows header (0 when absent), Chunks the messages
+	// that had a chunk number, SHA256 the batch-sha256 header.
 	Declared int64
-	Chunks   []int32
+	Chunks   []Chunk
 	SHA256   string
+}
+
+// Chunk is one message of a batch: its number, how many records it held, and
+// where it lies. A chunk that was sent twice comes twice.
+type Chunk struct {
+	Number int32
+	Rows   int64
+	Offset int64
 }
 
 // Of returns the counts of a batch, made on first use.

@@ -86,7 +86,8 @@ func TestWhoKnowsWhom(t *testing.T) {
 		{"github.com/grafana/", "charts/ cmd/demo/", "only charts knows Grafana"},
 		{"github.com/chromedp/", "", "only tests drive a browser"},
 		{module + "ingest", "ingest/ cmd/ transform/ sink/ charts/ internal/house/ bench/ internal/feed/", "rooms do not import each other"},
-		{module + "transform", "transform/ cmd/ bench/ internal/house/", "rooms do not import each other"},
+		// A file of people is judged by the worker's own step; a test with another judge would test that one.
+		{module + "transform", "transform/ cmd/ bench/ internal/house/ ingest/push/push_test.go", "rooms do not import each other"},
 		{module + "sink", "sink/ cmd/ bench/ charts/ internal/house/", "rooms do not import each other"},
 		{module + "charts", "charts/ cmd/ bench/ internal/house/", "rooms do not import each other"},
 		{module + "internal/engine", "internal/ cmd/demo/ sink/ bench/", "the product does not carry the embedded server"},

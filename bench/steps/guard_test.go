@@ -1,0 +1,97 @@
+package steps
+
+import (
+	"encoding/json"
+	"flag"
+	"fmt"
+	"math"
+	"os"
+	"testing"
+)
+
+var update = flag.Bool("update", false, "record the ratios of this machine")
+
+const ratiosFile = "testdata/ratios.json"
+
+// slack is how much worse a ratio may get before the guard speaks.
+const slack = 1.3
+
+// calibrate does what nobody will make faster or slower: the standard library
+// reads a fifth of the records into a map. It touches memory and allocates as the
+// steps do, so that a busy machine slows both alike.
+func (p *path) calibrate() int64 {
+	begun := cpu()
+	for _, v := range p.values[:rows/5] {
+		var m map[string]string
+		if err := json.Unmarshal(v, &m); err != nil {
+			p.tb.Fatal(err)
+		}
+	}
+	return cpu() - begun
+}
+
+// TestNoStepGetsSlower holds each step's CPU time, as a ratio to a calibration
+// loop in the same run, against the recorded one. It takes the least of several
+// rounds, in which the two alternate.
+func TestNoStepGetsSlower(t *testing.T) {
+	if os.Getenv("DUIWU_TEST") != "full" {
+		t.Skip("measures for some seconds: set DUIWU_TEST=full")
+	}
+	p := newPath(t)
+	measure := func(rounds int) map[string]float64 {
+		least, loop := [len(names)]int64{}, int64(math.MaxInt64)
+		for i := range least {
+			least[i] = math.MaxInt64
+		}
+		for range rounds {
+			loop = min(loop, p.calibrate())
+			for i, took := range p.run(t.Context()) {
+				least[i] = min(least[i], took)
+			}
+		}
+		ratios := map[string]float64{}
+		for i, name := range names {
+			if name != "encode" { // too short to be measured alone
+				ratios[name] = math.Round(float64(least[i])/float64(loop)*1000) / 1000
+			}
+		}
+		return ratios
+	}
+	got := measure(12)
+	if *update {
+		raw, err := json.MarshalIndent(got, "", "  ")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(ratiosFile, append(raw, '\n'), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		return
+	}
+	raw, err := os.ReadFile(ratiosFile)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var want map[string]float64
+	if err := json.Unmarshal(raw, &want); err != nil {
+		t.Fatal(err)
+	}
+	slower := func() (out []string) {
+		for name, w := range want {
+			if got[name] > w*slack {
+				out = append(out, fmt.Sprintf("%s takes %.3f of the calibration loop, recorded are %.3f", name, got[name], w))
+			}
+		}
+		return out
+	}
+	if len(slower()) > 0 {
+		// A machine that was disturbed during one measurement gets a longer one.
+		for name, g := range measure(40) {
+			got[name] = min(got[name], g)
+		}
+	}
+	for _, s := range slower() {
+		t.Error(s + "; if this is meant, record it with -update and say why")
+	}
+	t.Logf("ratios to the calibration loop: %v", got)
+}
