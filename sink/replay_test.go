@@ -3,6 +3,7 @@ package sink
 import (
 	"fmt"
 	"testing"
+	"time"
 
 	"github.com/apache/arrow/go/v15/arrow/memory"
 	"github.com/stretchr/testify/require"
@@ -59,6 +60,14 @@ func TestAReplayCountsFromItsLedgerRowOn(t *testing.T) {
 			refuse(t, assign(t, s, 0), spec, 0, 3)
 			require.Equal(t, "(4,1,3,0)", value(t, s, sums))
 			key := []Key{{RecordID: "at-2"}}
+			time.Sleep(5 * time.Millisecond)
+			since := time.Now()
+			changed := func() int {
+				all, err := s.ReceiptsSince(t.Context(), []string{"310000"}, since, 10, func(*flow.Receipt) bool { return true })
+				require.NoError(t, err)
+				return len(all)
+			}
+			require.Zero(t, changed())
 
 			r, err := s.Replay(t.Context(), topic310, "run-1", "name", "reason")
 			require.NoError(t, err)
@@ -92,6 +101,8 @@ func TestAReplayCountsFromItsLedgerRowOn(t *testing.T) {
 			rc, err := s.Receipt(t.Context(), "310000", "employment", "b1")
 			require.NoError(t, err)
 			require.Equal(t, map[string]int64{"code_list": 2}, rc.Rules)
+			require.Len(t, rc.Rejects, 2, "the receipt lists what stands")
+			require.Equal(t, 1, changed(), "the receipt is published again")
 			known, err := r.Versions(t.Context(), spec, key)
 			require.NoError(t, err)
 			require.Equal(t, []flow.Version{version(2, 2)}, known[key[0]])
