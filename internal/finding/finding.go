@@ -125,7 +125,7 @@ var kinds = []Kind{
 	{"rows_outside_ledger", Warning, "Rows stand in a table whose cut was never finished, for longer than a worker needs to come back.",
 		"Start the workers; the next one writes the cut again. If the partition is stopped, its log says why."},
 	{"current_differs", Error, "A current table is not the newest of its history; dashboards show something else than was sent.",
-		"Find out who wrote to it or dropped its view. Rebuild it: with the workers stopped, `TRUNCATE TABLE current`, then the INSERT SELECT that `duiwu show ddl` prints for its view."},
+		"If `record_lost` stands beside it, mend that first: the history may be the one that lacks rows. Find out who wrote to the table or dropped its view. Rebuild it: with the workers stopped, `TRUNCATE TABLE current`, then the INSERT SELECT that `duiwu show ddl` prints for its view."},
 	{"replay_unfinished", Warning, "A replay was killed: rows stand at positions that still count as refused.",
 		"Run the same `duiwu quarantine replay` again; it ends what was begun."},
 	// Recomputed from Kafka.
