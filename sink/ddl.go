@@ -210,7 +210,7 @@ func systemTables() []table {
 			}),
 			engine:  "ReplacingMergeTree",
 			order:   []string{"topic", "incarnation", "partition", "run", "epoch", "first_offset"},
-			comment: "One row a durable cut, written after everything that was in it; kind is cut or skip",
+			comment: "One row a durable cut, written after everything that was in it; kind is cut, skip, or replay for what a replay changed",
 		},
 		{
 			name: "claims",
@@ -244,6 +244,7 @@ func systemTables() []table {
 			order:   []string{"unit", "feed", "batch_id", "topic", "incarnation", "partition", "first_offset", "epoch"},
 			comment: "What one cut did to one batch; it counts only where the cut is in ledger_effective",
 		},
+		replayedTable(),
 		{
 			name: "schema_migrations",
 			columns: []column{
@@ -285,6 +286,8 @@ func systemViews() []view {
 	}
 	return []view{
 		{name: "ledger_effective", query: effective(liveRows)},
+		{name: "replayed_effective", query: replayedEffective("ledger_effective")},
+		{name: "quarantine_open", query: quarantineOpen},
 		{name: "receipt_parts_effective", query: partsEffective("1", "ledger_effective")},
 		{name: "receipts", query: receiptsOf("receipt_parts_effective")},
 		{name: "balance", query: "SELECT unit, feed, " + strings.Join(balance, ", ") + ",\n    received - (" +
@@ -292,13 +295,17 @@ func systemViews() []view {
 	}
 }
 
-// partsEffective are the receipt parts of cuts that the ledger holds. The
+// partsEffective are the receipt parts of cuts that the ledger holds, and what
+// replays changed of them. The
 // arguments restrict both sides before they are joined, which a view cannot do.
 func partsEffective(where, ledger string) string {
 	return fmt.Sprintf(`SELECT p.*, l.written_at AS written_at
 FROM (SELECT * FROM receipt_parts FINAL WHERE %s) AS p
 SEMI LEFT JOIN %s AS l
-ON p.topic = l.topic AND p.incarnation = l.incarnation AND p.partition = l.partition AND p.first_offset = l.first_offset AND p.epoch = l.epoch`, where, ledger)
+ON p.topic = l.topic AND p.incarnation = l.incarnation AND p.partition = l.partition AND p.first_offset = l.first_offset AND p.epoch = l.epoch
+UNION ALL
+SELECT * FROM (%s)
+WHERE %s`, where, ledger, replayedParts(ledger), where)
 }
 
 // receiptsOf adds receipt parts up. Chunks are numbered from 0 or 1. A chunk may
@@ -321,7 +328,7 @@ FROM
 (
     SELECT unit, feed, batch_id,
         ` + strings.Join(sums, ",\n        ") + `,
-        sumMap(p.rules) AS rules, sumMap(p.warnings) AS warnings,
+        mapFilter((k, n) -> n != 0, sumMap(p.rules)) AS rules, sumMap(p.warnings) AS warnings,
         max(p.declared) AS declared, maxMap(p.chunks, arrayResize(p.chunk_rows, length(p.chunks))) AS _chunks,
         max(p.sha256) AS sha256, uniqExactIf(p.sha256, p.sha256 != '') > 1 AS sha256_differs,
         min(p.arrived_at) AS first_arrived_at, max(p.arrived_at) AS last_arrived_at, max(p.written_at) AS as_of

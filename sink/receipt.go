@@ -35,7 +35,8 @@ func (s *Sink) Receipt(ctx context.Context, unit, feedName, batch string) (*flow
 // ReceiptsSince reads the receipts of the units' batches that a cut was written
 // for at or after since, by AsOf. Of more than limit it reads the first ones, and
 // all that have the last one's AsOf. Refused records are listed where wanted asks
-// for them. When nothing changed it reads one column of the ledger and no more.
+// for them. When nothing changed it reads
+// one column of the ledger and of the replays, and no more.
 func (s *Sink) ReceiptsSince(ctx context.Context, units []string, since time.Time, limit int, wanted func(*flow.Receipt) bool) ([]*flow.Receipt, error) {
 	p := params{"since": since.UTC().Format("2006-01-02 15:04:05.000")}
 	const cuts = "FROM ledger WHERE run = 'live' AND written_at >= {since:DateTime64(3)}"
@@ -56,6 +57,18 @@ GROUP BY unit, feed, batch_id`, p, func(scan func(...any) error) error {
 			var k [3]string
 			err := scan(&k[0], &k[1], &k[2])
 			changed = append(changed, k)
+			return err
+		})
+	}
+	// A replay changes the batch that refused a record and the one that has it now.
+	if err == nil {
+		err = s.rows(ctx, `SELECT unit, feed, batch FROM replayed WHERE replayed_at >= {since:DateTime64(3)}
+UNION DISTINCT SELECT unit, was_feed, was_batch FROM replayed WHERE replayed_at >= {since:DateTime64(3)}`, p, func(scan func(...any) error) error {
+			var k [3]string
+			err := scan(&k[0], &k[1], &k[2])
+			if slices.Contains(units, k[0]) && !slices.Contains(changed, k) {
+				changed = append(changed, k)
+			}
 			return err
 		})
 	}
@@ -82,9 +95,10 @@ func (b batches) where() string {
 }
 
 // of restricts the ledger to the partitions of some batches, and receipt parts to
-// the batches.
+// the batches. Some batches are known by a replay alone.
 func (b batches) of() (ledger, parts string) {
-	ledger = effective("run = 'live' AND (topic, incarnation, partition) IN (SELECT DISTINCT topic, incarnation, partition FROM receipt_parts WHERE " + b.where() + ")")
+	ledger = effective("run = 'live' AND (topic, incarnation, partition) IN (SELECT topic, incarnation, partition FROM receipt_parts WHERE " + b.where() +
+		" UNION DISTINCT SELECT topic, incarnation, partition FROM (SELECT topic, incarnation, partition, unit, feed, batch AS batch_id FROM replayed) WHERE " + b.where() + ")")
 	return ledger, partsEffective(b.where(), "("+ledger+")")
 }
 
@@ -131,14 +145,23 @@ func (s *Sink) rejects(ctx context.Context, of map[[3]string]*flow.Receipt) erro
 		r.RejectsOmitted = r.By[flow.Rejected]
 		some = append(some, k)
 	}
+	where := some.where()
 	ledger, parts := some.of()
+	replays := replayedEffective("(" + ledger + ")")
 	size := map[*flow.Receipt]int{}
 	err := s.rows(ctx, `SELECT *, toInt64(count() OVER (PARTITION BY unit, feed, batch_id)) AS refused FROM
 (
 SELECT q.unit AS unit, q.feed AS feed, q.batch_id AS batch_id, toInt32(if(c.rank = 0, -1, c.chunk)) AS chunk, q.row AS row, q.record_id, q.fields, q.rules
 FROM
 (
-    SELECT * FROM (SELECT * FROM quarantine FINAL WHERE `+some.where()+`) AS q
+    SELECT * FROM
+    (
+        SELECT topic, incarnation, partition, offset, row, unit, feed, batch_id, record_id, fields, rules FROM quarantine FINAL
+        WHERE `+where+` AND (topic, incarnation, partition, offset, row) NOT IN (SELECT topic, incarnation, partition, offset, row FROM (`+replays+`))
+        UNION ALL
+        SELECT topic, incarnation, partition, offset, row, unit, feed, batch_id, record_id, fields, rules FROM (`+replays+`)
+        WHERE `+where+` AND outcome = 'rejected'
+    ) AS q
     ASOF JOIN (SELECT topic, incarnation, partition, first_offset, last_offset FROM (`+ledger+`)) AS l
     ON q.topic = l.topic AND q.incarnation = l.incarnation AND q.partition = l.partition AND q.offset >= l.first_offset
     WHERE q.offset <= l.last_offset

@@ -28,11 +28,8 @@ type workerConfig struct {
 	listen     string
 	logLevel   string
 
-	tokenKeys, tokenAlgorithm, hashKey string
-	sealKeys                           string
-	receipts                           string
-	testAreas                          bool
-	clockAt                            string
+	judgeConfig
+	receipts string
 
 	cutRows, cutBytes, slots   int
 	linger, session, rebalance time.Duration
@@ -49,13 +46,8 @@ func parseWorker(env *environment, args []string) (*workerConfig, error) {
 	fs.StringVar(&c.name, "name", hostname(), "name of this worker in claims and in the ledger")
 	fs.StringVar(&c.listen, "listen", "", "address for /metrics, /livez and /readyz, such as :8080; empty for none")
 	fs.StringVar(&c.logLevel, "log-level", "info", "debug, info, warn or error")
-	fs.StringVar(&c.tokenKeys, "token-keys", "", "file with the chain of token keys, one of 64 hexadecimal digits a line, oldest first")
-	fs.StringVar(&c.tokenAlgorithm, "token-algorithm", "sha256", "HMAC of the tokens: sha256 or sm3")
-	fs.StringVar(&c.hashKey, "hash-key", "", "file with the key of the record hash, 32 hexadecimal digits; never changes")
-	fs.StringVar(&c.sealKeys, "seal-keys", "", "file with the keys that open sealed fields; made by duiwu keys new seal")
+	c.judgeConfig.flags(fs)
 	fs.StringVar(&c.receipts, "receipts", push.ReceiptPrefix, "receipts are published on <prefix>.<unit>; none for no receipts over Kafka")
-	fs.BoolVar(&c.testAreas, "test-areas", false, "accept identity numbers of the reserved areas PP99xx; never in production")
-	fs.StringVar(&c.clockAt, "clock", "", "pretend that the worker starts at this moment (RFC 3339); for the demo")
 	fs.IntVar(&c.cutRows, "cut-rows", 0, "records a cut at most (default 131072)")
 	fs.IntVar(&c.cutBytes, "cut-bytes", 0, "bytes of messages a cut at most (default 33554432)")
 	fs.DurationVar(&c.linger, "linger", 0, "how long a cut stays open while data comes (default 5s)")
@@ -77,21 +69,6 @@ func parseWorker(env *environment, args []string) (*workerConfig, error) {
 		return nil, fmt.Errorf("worker needs %s (or DUIWU_… in the environment); see duiwu worker -h", strings.Join(missing, ", "))
 	}
 	return &c, nil
-}
-
-// clock returns the process's clock, moved when --clock says so.
-func (c *workerConfig) clock() (func() time.Time, error) { return movedClock(c.clockAt) }
-
-func movedClock(text string) (func() time.Time, error) {
-	if text == "" {
-		return time.Now, nil
-	}
-	at, err := time.Parse(time.RFC3339, text)
-	if err != nil {
-		return nil, fmt.Errorf("--clock %q is no moment: write 2016-11-30T20:00:00+08:00", text)
-	}
-	begun := time.Now()
-	return func() time.Time { return at.Add(time.Since(begun)) }, nil
 }
 
 // brokerConfig is how to reach Kafka.

@@ -12,6 +12,9 @@
 //	duiwu receipt   print what became of a batch
 //	duiwu balance   print the balance of every feed
 //	duiwu ledger    accept a gap or a topic that was made anew
+//	duiwu quarantine  list, explain and replay what was refused
+//	duiwu replay    read a span of a topic again
+//	duiwu doctor    look for what is wrong, and say what to do about it
 package main
 
 import (
@@ -52,6 +55,9 @@ var commands = []command{
 	{"receipt", "[flags] UNIT FEED BATCH", "print what became of a batch", runReceipt},
 	{"balance", "[flags]", "print the balance of every feed; exit 1 when one does not hold", runBalance},
 	{"ledger", "[flags] skip|new-topic TOPIC ...", "accept a gap or a topic that was made anew", runLedger},
+	{"quarantine", "list|explain|replay [flags]", "what was refused, why, and what to do about it", runQuarantine},
+	{"replay", "--topic T --partition P --from N --to N", "read a span of a topic again", runReplay},
+	{"doctor", "[flags]", "look for what is wrong, and say what to do about it", runDoctor},
 }
 
 // errUsage ends the process with status 2; its text was already printed.
@@ -74,6 +80,9 @@ func main() {
 		os.Exit(2)
 	case errors.Is(err, errFindings):
 		os.Exit(1)
+	case errors.Is(err, errBlind):
+		fmt.Fprintln(os.Stderr, "duiwu:", err)
+		os.Exit(2)
 	case errors.Is(err, errNotSent):
 		os.Exit(2)
 	default:
@@ -100,7 +109,7 @@ func run(ctx context.Context, env *environment, args []string) error {
 func usage(w io.Writer) {
 	fmt.Fprint(w, "duiwu joins the feeds of the reporting units into one set of national figures.\n\nCommands:\n")
 	for _, c := range commands {
-		fmt.Fprintf(w, "  duiwu %-8s %-34s %s\n", c.name, c.args, c.what)
+		fmt.Fprintf(w, "  duiwu %-10s %-39s %s\n", c.name, c.args, c.what)
 	}
 	fmt.Fprint(w, "\nEvery flag can also be set in the environment: --kafka as DUIWU_KAFKA, --token-keys as DUIWU_TOKEN_KEYS.\n`duiwu COMMAND -h` lists a command's flags.\n")
 }

@@ -18,6 +18,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/duiwu/duiwu/ingest"
+	"github.com/duiwu/duiwu/internal/engine"
 	"github.com/duiwu/duiwu/internal/testenv"
 )
 
@@ -38,8 +39,10 @@ type path struct {
 	log   *syncBuffer
 	topic string
 	unit  string
-	sent  int64
-	stop  func()
+	// settings are those of the topic.
+	settings map[string]string
+	sent     int64
+	stop     func()
 }
 
 // syncBuffer is a buffer for two goroutines.
@@ -64,13 +67,22 @@ const testClock = "2016-11-30T20:00:00+08:00"
 
 // newPath makes a database of its own on the shared server, a topic, and the
 // tables.
-func newPath(t *testing.T, unit string) *path {
+func newPath(t *testing.T, unit string) *path { return newPathWith(t, unit) }
+
+// newPathWith makes the topic with further settings: name, value.
+func newPathWith(t *testing.T, unit string, settings ...string) *path {
 	t.Helper()
-	return pathOn(t, unit, testenv.ClickHouse(t).DSN(), testenv.Kfake(t))
+	return newPathAt(t, unit, testenv.Kfake(t), testenv.ClickHouse(t), settings...)
+}
+
+// newPathAt is newPathWith on other servers than the shared ones.
+func newPathAt(t *testing.T, unit, kafka string, server *engine.Engine, settings ...string) *path {
+	t.Helper()
+	return pathOn(t, unit, server.DSN(), kafka, settings...)
 }
 
 // pathOn is newPath on servers of the test's own.
-func pathOn(t *testing.T, unit, dsn, kafka string) *path {
+func pathOn(t *testing.T, unit, dsn, kafka string, settings ...string) *path {
 	t.Helper()
 	dir := t.TempDir()
 	file := func(name, text string) string {
@@ -105,7 +117,11 @@ func pathOn(t *testing.T, unit, dsn, kafka string) *path {
 		},
 	}
 	p.env["DUIWU_KAFKA"] = p.kafka.Brokers[0]
-	require.NoError(t, ingest.CreateTopics(t.Context(), p.kafka, 1, map[string]string{"max.message.bytes": "8388608"}, p.topic))
+	p.settings = map[string]string{"max.message.bytes": "8388608", "retention.ms": "7776000000", "min.insync.replicas": "2"}
+	for i := 0; i < len(settings); i += 2 {
+		p.settings[settings[i]] = settings[i+1]
+	}
+	require.NoError(t, ingest.CreateTopics(t.Context(), p.kafka, 1, p.settings, p.topic))
 	require.NoError(t, p.run(t.Context(), "migrate"))
 	return p
 }

@@ -41,8 +41,9 @@ type Options struct {
 	Log  io.Writer // what the broker says; default nowhere
 
 	// Of kfake only.
-	Sync   bool             // fsync each batch before its acknowledgement
-	Topics map[string]int32 // partitions of topics made at the first start on Dir
+	Brokers int              // more than one listen on ports of their own choice, others at each start
+	Sync    bool             // fsync each batch before its acknowledgement
+	Topics  map[string]int32 // partitions of topics made at the first start on Dir
 
 	// Of Apache only.
 	Lib        string            // folder of the jars
@@ -64,11 +65,12 @@ type Broker struct {
 // spec is what the parent tells the child: the one of kfake, or a command to
 // look after.
 type spec struct {
-	Dir    string
-	Port   int
-	Sync   bool
-	Topics map[string]int32
-	Run    []string
+	Dir     string
+	Port    int
+	Brokers int
+	Sync    bool
+	Topics  map[string]int32
+	Run     []string
 }
 
 // Main takes the process over when it was started as a broker child, and then
@@ -117,6 +119,9 @@ func (s spec) kfake(stop <-chan struct{}) error {
 		kfake.WithLogger(kfake.BasicLogger(os.Stderr, kfake.LogLevelWarn)),
 		// Test records carry old timestamps; see the same line for Apache.
 		kfake.BrokerConfigs(map[string]string{"log.retention.ms": "-1"}),
+	}
+	if s.Brokers > 1 {
+		opts[0] = kfake.NumBrokers(s.Brokers)
 	}
 	if s.Sync {
 		opts = append(opts, kfake.SyncWrites())
@@ -183,7 +188,7 @@ func (b *Broker) startKfake(ctx context.Context) error {
 	r, w := io.Pipe()
 	defer r.Close()
 	o := b.opts
-	proc, err := child.Again(childKey, spec{Dir: o.Dir, Port: o.Port, Sync: o.Sync, Topics: o.Topics}, o.Log, w)
+	proc, err := child.Again(childKey, spec{Dir: o.Dir, Port: o.Port, Brokers: o.Brokers, Sync: o.Sync, Topics: o.Topics}, o.Log, w)
 	if err != nil {
 		return err
 	}

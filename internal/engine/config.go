@@ -51,7 +51,7 @@ var configXML = template.Must(template.New("config.xml").Parse(`<clickhouse>
 // stays password-less and can do nearly nothing.
 var usersXML = template.Must(template.New("users.xml").Parse(`<clickhouse>
   <profiles>
-    <default><compile_expressions>0</compile_expressions><compile_aggregate_expressions>0</compile_aggregate_expressions><compile_sort_description>0</compile_sort_description></default>
+    <default><compile_expressions>0</compile_expressions><compile_aggregate_expressions>0</compile_aggregate_expressions><compile_sort_description>0</compile_sort_description>{{.profile}}</default>
     <reader><profile>default</profile><readonly>2</readonly></reader>
   </profiles>
   <quotas><default/></quotas>
@@ -70,7 +70,7 @@ var usersXML = template.Must(template.New("users.xml").Parse(`<clickhouse>
     </writer>
     <dashboards>
       <password_sha256_hex>{{.dashboards}}</password_sha256_hex><networks><ip>127.0.0.1</ip></networks><profile>reader</profile><quota>default</quota>
-      <grants><query>GRANT SELECT ON duiwu.*</query></grants>
+      <grants><query>GRANT SELECT ON duiwu.*</query></grants>{{.dashboardsXML}}
     </dashboards>
   </users>
 </clickhouse>
@@ -88,9 +88,9 @@ func prepare(o Options) (map[string]string, error) {
 	if err != nil {
 		return nil, err
 	}
-	hashed := map[string]string{}
+	users := map[string]string{"profile": o.Profile, "dashboardsXML": o.DashboardsXML}
 	for user, p := range pw {
-		hashed[user] = fmt.Sprintf("%x", sha256.Sum256([]byte(p)))
+		users[user] = fmt.Sprintf("%x", sha256.Sum256([]byte(p)))
 	}
 	// Without this folder the catalogue's background tasks are not started.
 	sys := filepath.Join(o.Dir, "data", "metadata", "system.sql")
@@ -106,7 +106,7 @@ func prepare(o Options) (map[string]string, error) {
 	if err := render(filepath.Join(o.Dir, "config.xml"), configXML, config); err != nil {
 		return nil, err
 	}
-	return pw, render(filepath.Join(o.Dir, "users.xml"), usersXML, hashed)
+	return pw, render(filepath.Join(o.Dir, "users.xml"), usersXML, users)
 }
 
 func render(path string, t *template.Template, data any) error {

@@ -43,6 +43,8 @@ type Options struct {
 	BackgroundPool    int               // threads that merge; default 2
 	SystemLogs        bool              // keep system.query_log and part_log (3 days); default off
 	LogLevel          string            // of Dir/engine.log; default warning
+	Profile           string            // further settings of the default profile, as XML of users.xml
+	DashboardsXML     string            // further XML of the user dashboards, such as <databases> with row filters
 	Log               io.Writer         // the child's stderr; default nowhere
 }
 

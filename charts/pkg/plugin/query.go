@@ -454,83 +454,26 @@ type member struct {
 
 // figure takes the quotient of a unit's parts.
 func (p *plan) figure(v part, cat string) figure {
-	m, format, _ := p.in.Of(p.split, cat)
-	// Money is kept in fen and shown in yuan.
-	top, bottom := 1.0, 1.0
-	if format.Kind == "money" || format.Parts == "money" {
-		top = 100
-	}
-	if format.Parts == "money" {
-		bottom = 100
-	}
-	f := figure{n: number(v.n / top), m: number(v.m / bottom), source: v.source}
-	switch {
-	case math.IsNaN(v.n):
-		f.state = stateNone
-	case m.Kind != "ratio" && m.Kind != "mix" && m.Kind != "balance":
-		f.value = number(v.n / top)
-	case math.IsNaN(v.m) || v.m == 0:
-		// A quotient by nothing is no value; its parts still stand.
-		f.state = stateNone
-	default:
-		f.value = number(v.n / v.m * m.Scale * bottom / top)
-	}
-	return f
+	return shown(p.in.Figure(p.split, cat, v.n, v.m), v.source)
 }
 
 // nation folds the units of one day and code.
 func (d *Datasource) nation(p *plan, all []member, cat string) figure {
-	if len(all) == 0 {
-		return figure{state: stateNone}
-	}
-	m, _, _ := p.in.Of(p.split, cat)
-	switch m.Kind {
-	case "median":
-		return figure{state: stateNone} // no fold of medians is a median
-	case "freshness":
-		var v []float64
-		var source uint64
-		for _, x := range all {
-			v = append(v, x.n)
-			source += x.source
-		}
-		sort.Float64s(v)
-		mid := v[len(v)/2]
-		if len(v)%2 == 0 {
-			mid = (v[len(v)/2-1] + v[len(v)/2]) / 2
-		}
-		return figure{value: number(mid), n: number(mid), source: source}
-	}
-	var sum part
-	sum.n, sum.m = math.NaN(), math.NaN()
-	var staffed []catalogue.Staffed
+	var shares []catalogue.Share
+	var source uint64
 	for _, x := range all {
-		sum.n, sum.m, sum.source = plus(sum.n, x.n), plus(sum.m, x.m), sum.source+x.source
-		if x.m > 0 {
-			staffed = append(staffed, catalogue.Staffed{W: x.n, N: x.m, Region: x.unit.Region})
-		}
+		shares = append(shares, catalogue.Share{Region: x.unit.Region, N: x.n, M: x.m})
+		source += x.source
 	}
-	if m.Bottom != nil && m.Bottom.Kind == "target" {
-		sum.m = d.catalogue.Target(m.Bottom.Target).Value
-	}
-	f := p.figure(sum, cat)
-	if m.Kind == "balance" {
-		if f.value = number(catalogue.Folds[m.Fold](staffed)); f.value == nil {
-			f.state = stateNone
-		}
-	}
-	return f
+	return shown(d.catalogue.Nation(p.in, p.split, cat, shares), source)
 }
 
-// plus adds where NaN is an absent number.
-func plus(a, b float64) float64 {
-	switch {
-	case math.IsNaN(a):
-		return b
-	case math.IsNaN(b):
-		return a
+func shown(f catalogue.Figure, source uint64) figure {
+	out := figure{value: number(f.Value), n: number(f.N), m: number(f.M), source: source}
+	if math.IsNaN(f.Value) {
+		out.state = stateNone
 	}
-	return a + b
+	return out
 }
 
 func number(v float64) *float64 {
