@@ -1,0 +1,50 @@
+package sink
+
+import (
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/duiwu/duiwu/internal/feed"
+	"github.com/duiwu/duiwu/internal/flow"
+)
+
+// TestAConnectionThatBreaksWithinAnInsertIsTriedAgain: the transport closes the
+// body under the encoder, which was taken for rows that cannot be encoded, and
+// stopped the partition until an operator came.
+func TestAConnectionThatBreaksWithinAnInsertIsTriedAgain(t *testing.T) {
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if !strings.HasPrefix(r.URL.Query().Get("query"), "INSERT") {
+			return
+		}
+		_, _ = io.CopyN(io.Discard, r.Body, 1<<20)
+		c, _, err := w.(http.Hijacker).Hijack()
+		if err == nil {
+			_ = c.(*net.TCPConn).SetLinger(0)
+			_ = c.Close()
+		}
+	}))
+	defer server.Close()
+	u, err := url.Parse(server.URL)
+	require.NoError(t, err)
+	u.Path = "/d"
+	s, err := Open(t.Context(), Options{DSN: u.String(), Catalogue: &feed.Catalogue{}})
+	require.NoError(t, err)
+	defer s.Close()
+	rows := make([]string, 64)
+	for i := range rows {
+		rows[i] = strings.Repeat("x", 256<<10)
+	}
+	for range 20 {
+		err = insertJSON(t.Context(), s, "ledger", []string{"topic"}, rows)
+		require.Error(t, err)
+		require.False(t, flow.IsPermanent(err), err)
+		require.NotContains(t, err.Error(), "BUG")
+	}
+}
