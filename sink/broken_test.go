@@ -1,6 +1,7 @@
 package sink
 
 import (
+	"context"
 	"io"
 	"net"
 	"net/http"
@@ -8,6 +9,7 @@ import (
 	"net/url"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -46,5 +48,34 @@ func TestAConnectionThatBreaksWithinAnInsertIsTriedAgain(t *testing.T) {
 		require.Error(t, err)
 		require.False(t, flow.IsPermanent(err), err)
 		require.NotContains(t, err.Error(), "BUG")
+	}
+}
+
+// TestAServerThatDoesNotAnswerIsSaidInWords: the transport's error quotes the
+// URL, and with it the statement and its parameters.
+func TestAServerThatDoesNotAnswerIsSaidInWords(t *testing.T) {
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Query().Get("query") != "" || r.URL.Query().Get("param_x") != "" {
+			_, _ = io.Copy(io.Discard, r.Body)
+			<-r.Context().Done()
+		}
+	}))
+	defer server.Close()
+	u, err := url.Parse(server.URL)
+	require.NoError(t, err)
+	u.Path = "/d"
+	s, err := Open(t.Context(), Options{DSN: u.String(), Catalogue: &feed.Catalogue{}, Timeout: 100 * time.Millisecond})
+	require.NoError(t, err)
+	defer s.Close()
+	for _, err := range []error{
+		insertJSON(t.Context(), s, "ledger", []string{"topic"}, []string{"a"}),
+		s.exec(t.Context(), "SELECT 1", params{"x": "secret"}),
+	} {
+		require.ErrorIs(t, err, context.DeadlineExceeded)
+		require.False(t, flow.IsPermanent(err))
+		require.ErrorContains(t, err, "the server did not answer in time")
+		for _, no := range []string{"http", "INSERT", "secret"} {
+			require.NotContains(t, err.Error(), no)
+		}
 	}
 }

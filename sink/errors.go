@@ -166,7 +166,18 @@ func serverError(err error) error {
 	if err == nil {
 		return nil
 	}
-	if errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) || errors.Is(err, ErrFenced) || flow.IsPermanent(err) {
+	if errors.Is(err, ErrFenced) || flow.IsPermanent(err) {
+		return err
+	}
+	// A transport's error may quote the URL, and the URL the statement.
+	var ue *url.Error
+	if errors.As(err, &ue) {
+		err = ue.Err
+	}
+	if errors.Is(err, context.DeadlineExceeded) {
+		return fmt.Errorf("the server did not answer in time: %w", err)
+	}
+	if errors.Is(err, context.Canceled) {
 		return err
 	}
 	var own *ServerError
@@ -182,11 +193,6 @@ func serverError(err error) error {
 			return err
 		}
 		return flow.Permanent(err)
-	}
-	// A transport's error may quote the URL, and the URL the statement.
-	var ue *url.Error
-	if errors.As(err, &ue) {
-		err = ue.Err
 	}
 	var op *net.OpError
 	if errors.As(err, &op) {
