@@ -10,7 +10,7 @@ $(error go is not on PATH: install Go 1.26 or newer)
 endif
 endif
 
-.PHONY: help fetch demo test clean clean-cache
+.PHONY: help fetch demo test soak clean clean-cache
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 14
@@ -31,8 +31,13 @@ test: fetch ## everything: format, vet, and all tests on real servers
 	@go vet -C tools ./...
 	@DUIWU_TEST=full go test -p 2 -timeout 20m ./...
 
+soak: ## break the path at every moment and write docs/reliability.md; flags go in ARGS="..."
+	@go run ./internal/fetch/cmd libchdb kafka >&2
+	@mkdir -p bin && go build -o bin/faults ./bench/faults >&2
+	@exec bin/faults $(ARGS)
+
 clean: ## remove what was built
-	@rm -rf bin .demo charts/viewer/web/dist charts/viewer/web/node_modules/.built
+	@rm -rf bin .demo .soak charts/viewer/web/dist charts/viewer/web/node_modules/.built
 
 clean-cache: ## remove what was fetched
 	@rm -rf "$${DUIWU_CACHE:-.cache}"
