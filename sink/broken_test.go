@@ -79,3 +79,35 @@ func TestAServerThatDoesNotAnswerIsSaidInWords(t *testing.T) {
 		}
 	}
 }
+
+// TestAStreamThatStandsStillIsGivenUp: a network that forgot the connection
+// held the rebuilding of the state up for ever.
+func TestAStreamThatStandsStillIsGivenUp(t *testing.T) {
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Query().Get("param_topic") == "" {
+			return
+		}
+		_, _ = io.Copy(io.Discard, r.Body)
+		_, _ = w.Write([]byte{0xff, 0xff, 0xff, 0xff})
+		w.(http.Flusher).Flush()
+		<-r.Context().Done()
+	}))
+	defer server.Close()
+	u, err := url.Parse(server.URL)
+	require.NoError(t, err)
+	u.Path = "/d"
+	cat := catalogue(t, []string{"station"})
+	s, err := Open(t.Context(), Options{DSN: u.String(), Catalogue: cat, Timeout: 100 * time.Millisecond})
+	require.NoError(t, err)
+	defer s.Close()
+	a := &Assignment{Topic: "duiwu.feed.310000", Unit: "310000", s: s, due: 10, ends: map[int64]int64{0: 9}}
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	defer cancel()
+	err = a.Newest(ctx, cat.Feeds[0], func([]byte, int32, flow.Version) error { return nil })
+	require.ErrorContains(t, err, "the server did not answer in time")
+	require.NoError(t, ctx.Err())
+	require.False(t, flow.IsPermanent(err))
+	_, err = a.Stored(ctx, cat.Feeds[0], []flow.Known{{RecordID: []byte("a")}})
+	require.ErrorContains(t, err, "the server did not answer in time")
+	require.NoError(t, ctx.Err())
+}
