@@ -117,15 +117,17 @@ type cell struct {
 	database string // DSN, past the wires
 	flags    []string
 	workers  []*worker
-	begun    time.Time
 }
 
 const partitions = 2
 
-// cell makes the tables and the topic.
-func (l *lab) cell(ctx context.Context) (*cell, error) {
+// cell makes a database and a topic.
+func (l *lab) cell(ctx context.Context) (*cell, error) { return l.cellOf(ctx, partitions) }
+
+// cellOf is cell with other partitions, and flags for the workers.
+func (l *lab) cellOf(ctx context.Context, partitions int, flags ...string) (*cell, error) {
 	l.cells++
-	c := &cell{lab: l, name: fmt.Sprintf("cell%d", l.cells), begun: time.Now()}
+	c := &cell{lab: l, name: fmt.Sprintf("cell%d", l.cells), flags: flags}
 	c.topic = ingest.Topic("duiwu."+c.name, unit)
 	if err := l.up(ctx); err != nil {
 		return nil, err
@@ -189,6 +191,16 @@ func (c *cell) through(w *wire) string {
 		panic("BUG: " + err.Error())
 	}
 	u.Host = w.addr()
+	return u.String()
+}
+
+// as is the DSN of another user by way of a wire.
+func (c *cell) as(user string, w *wire) string {
+	u, err := url.Parse(c.through(w))
+	if err != nil {
+		panic("BUG: " + err.Error())
+	}
+	u.User = url.UserPassword(user, c.engine.Password(user))
 	return u.String()
 }
 
@@ -259,8 +271,9 @@ const (
 	hashKey  = "404142434445464748494a4b4c4d4e4f\n"
 )
 
-// work starts the next worker of the cell, by way of its wires.
-func (c *cell) work() (*worker, error) {
+// work starts the next worker of the cell, by way of its wires. What it finds in
+// env wins over its own.
+func (c *cell) work(env ...string) (*worker, error) {
 	n := len(c.workers)
 	keys, hash := filepath.Join(c.dir, "token.keys"), filepath.Join(c.dir, "hash.key")
 	if err := errors.Join(os.WriteFile(keys, []byte(tokenKey), 0o600), os.WriteFile(hash, []byte(hashKey), 0o600)); err != nil {
@@ -277,7 +290,7 @@ func (c *cell) work() (*worker, error) {
 		"--session", "2s", "--rebalance", "2s", "--watch", "1s", "--database-timeout", "4s",
 		"--cut-rows", "40", "--linger", "50ms", "--listen", w.addr,
 	}, c.flags...)
-	w.env = append(os.Environ(), "DUIWU_CLICKHOUSE="+c.through(c.wires[n].clickhouse))
+	w.env = append(append(os.Environ(), "DUIWU_CLICKHOUSE="+c.through(c.wires[n].clickhouse)), env...)
 	if err := w.spawn(); err != nil {
 		return nil, err
 	}
@@ -452,6 +465,9 @@ func (c *cell) saw() []string {
 	}
 	return out
 }
+
+// regexpUUID matches the identity of a table.
+var regexpUUID = regexp.MustCompile(`[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}`)
 
 // plain matches what differs between two runs: addresses, offsets, topics.
 var plain = regexp.MustCompile(`(127\.0\.0\.1:\d+(->127\.0\.0\.1:\d+)?)|(duiwu\.cell\d+\.\d+(/\d+)?(@\d+-\d+)?)|(cell\d+)|\b\d{2,}\b`)

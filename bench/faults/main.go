@@ -71,12 +71,12 @@ func run(ctx context.Context) error {
 		return err
 	}
 	defer l.close()
-	if *length > 0 {
-		return l.soak(ctx, *seed, *length, os.Stderr)
-	}
 	b, err := newBench(ctx, l)
 	if err != nil {
 		return err
+	}
+	if *length > 0 {
+		return b.soak(ctx, *seed, *length, os.Stderr)
 	}
 	seen := &results{path: filepath.Join(*state, "results.json"), report: *report}
 	if *only != "" {

@@ -2,11 +2,12 @@ package main
 
 import (
 	"context"
+	"math/rand/v2"
 	"os"
-	"os/exec"
-	"path/filepath"
+	"strconv"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -34,12 +35,7 @@ func testBench(t *testing.T) *bench {
 			if err != nil {
 				return nil, err
 			}
-			bin := filepath.Join(dir, "duiwu")
-			if out, err := exec.Command("go", "build", "-o", bin, "github.com/duiwu/duiwu/cmd/duiwu").CombinedOutput(); err != nil {
-				t.Logf("%s", out)
-				return nil, err
-			}
-			l, err := newLab(context.Background(), dir, bin, lib, jars)
+			l, err := openLab(context.Background(), dir, lib, jars)
 			if err != nil {
 				return nil, err
 			}
@@ -50,12 +46,62 @@ func testBench(t *testing.T) *bench {
 	return laboratory.b
 }
 
-func TestOneFault(t *testing.T) {
-	b := testBench(t)
-	for _, f := range faults[3:] {
-		r, err := b.run(t.Context(), moments[11], f)
+// seed of the cells of one test run: another one each time, said in the output.
+func testSeed(t *testing.T) *rand.Rand {
+	t.Helper()
+	seed := uint64(time.Now().UnixNano())
+	if text := os.Getenv("DUIWU_SEED"); text != "" {
+		var err error
+		seed, err = strconv.ParseUint(text, 10, 64)
 		require.NoError(t, err)
-		t.Logf("%+v", r)
-		require.Empty(t, r.Problems)
 	}
+	t.Logf("DUIWU_SEED=%d", seed)
+	return rand.New(rand.NewPCG(seed, 1))
+}
+
+// TestFaultsAtMoments draws cells of the matrix, each fault at least once; make
+// soak runs all of them.
+func TestFaultsAtMoments(t *testing.T) {
+	b := testBench(t)
+	dice := testSeed(t)
+	for i := range 10 {
+		m, f := moments[dice.IntN(len(moments))], faults[i%len(faults)]
+		r, err := b.run(t.Context(), m, f)
+		require.NoError(t, err, "%s / %s", m.says, f.name)
+		require.Empty(t, r.Problems, "%s / %s", m.says, f.name)
+	}
+}
+
+// TestSituations draws some of the other faults.
+func TestSituations(t *testing.T) {
+	b := testBench(t)
+	dice := testSeed(t)
+	for _, i := range dice.Perm(len(situations))[:5] {
+		s := situations[i]
+		r, err := s.run(t.Context(), b)
+		require.NoError(t, err, s.name)
+		require.Empty(t, r.Problems, s.name)
+	}
+}
+
+// TestTheTablesAreAFunctionOfTheRecords sends and reads the same records in
+// other ways.
+func TestTheTablesAreAFunctionOfTheRecords(t *testing.T) {
+	b := testBench(t)
+	seed := testSeed(t).Uint64()
+	for _, v := range variants {
+		t.Run(v.name, func(t *testing.T) {
+			problems, err := b.metamorphic(t.Context(), v, seed)
+			require.NoError(t, err)
+			require.Empty(t, problems)
+		})
+	}
+}
+
+// TestRandomSchedule is one short round of make soak ARGS="--seed N --for D".
+func TestRandomSchedule(t *testing.T) {
+	b := testBench(t)
+	schedule, problems, err := b.round(t.Context(), testSeed(t).Uint64())
+	require.NoError(t, err, "%v", schedule)
+	require.Empty(t, problems, "%v", schedule)
 }

@@ -12,10 +12,10 @@ import (
 // soak makes random faults at random moments for a length of time, round after
 // round: each round is a load in a fresh cell, struck several times while it is
 // produced and read. A round that fails says its seed and its schedule.
-func (l *lab) soak(ctx context.Context, seed uint64, length time.Duration, say io.Writer) error {
+func (b *bench) soak(ctx context.Context, seed uint64, length time.Duration, say io.Writer) error {
 	end := time.Now().Add(length)
 	for n := 0; time.Now().Before(end) && ctx.Err() == nil; n++ {
-		schedule, problems, err := l.round(ctx, seed+uint64(n), end)
+		schedule, problems, err := b.round(ctx, seed+uint64(n))
 		if err != nil {
 			problems = append(problems, err.Error())
 		}
@@ -35,10 +35,10 @@ func (l *lab) soak(ctx context.Context, seed uint64, length time.Duration, say i
 }
 
 // round is one seed.
-func (l *lab) round(ctx context.Context, seed uint64, end time.Time) (schedule, problems []string, err error) {
+func (b *bench) round(ctx context.Context, seed uint64) (schedule, problems []string, err error) {
 	dice := rand.New(rand.NewPCG(seed, 7))
-	b := &bench{lab: l, load: newLoad(keys, seed)}
-	c, err := l.cell(ctx)
+	load := newLoad(keys, seed)
+	c, err := b.cell(ctx)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -51,7 +51,7 @@ func (l *lab) round(ctx context.Context, seed uint64, end time.Time) (schedule, 
 	}
 	produced := make(chan error, 1)
 	go func() {
-		for m := b.load.messages; len(m) > 0; {
+		for m := load.messages; len(m) > 0; {
 			n := min(len(m), 50)
 			// A message that was sent twice is another record that came.
 			if err := again(ctx, 2*time.Minute, func() error { return c.send(ctx, m[:n]) }); err != nil {
@@ -68,9 +68,9 @@ func (l *lab) round(ctx context.Context, seed uint64, end time.Time) (schedule, 
 			f = faults[0]
 		}
 		nth := 1 + dice.IntN(4)
-		w := l.wires[0].clickhouse
+		w := b.wires[0].clickhouse
 		if m.onKafka() {
-			w = l.wires[0].kafka
+			w = b.wires[0].kafka
 		}
 		line := fmt.Sprintf("%s at %s (%s) #%d", f.name, m.name, m.side, nth)
 		sprung := w.arm(trap{m.name, m.side, nth, func() bool { return f.strike(c, w) }, nil})
