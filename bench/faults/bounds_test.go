@@ -68,19 +68,15 @@ func TestAPoisonTopicIsCountedAndNotHeld(t *testing.T) {
 func TestAWorkerThatIsToldToStopEndsInTime(t *testing.T) {
 	b := testBench(t)
 	const most = 10 * time.Second
-	for _, moment := range []string{"data insert", "ledger insert", "fetch", "offset commit"} {
+	for _, moment := range []string{"ledger insert", "offset commit"} {
 		t.Run(moment, func(t *testing.T) {
 			frozen := make(chan struct{})
 			c, err := b.start(t.Context(), func(c *cell) error {
 				w := c.wires[0].clickhouse
-				s := before
-				if moment == "fetch" || moment == "offset commit" {
+				if moment == "offset commit" {
 					w = c.wires[0].kafka
 				}
-				if moment == "fetch" {
-					s = after
-				}
-				w.arm(trap{moment, s, 2, func() bool {
+				w.arm(trap{moment, before, 2, func() bool {
 					for _, w := range []*wire{c.wires[0].clickhouse, c.wires[0].kafka} {
 						w.set(mode{frozen: true})
 					}

@@ -35,7 +35,7 @@ func newLoad(n int, seed uint64) *load {
 		return head + fmt.Sprintf(`,"feed":"station","station_id":"T-%d","county_code":"310115","township_name":"街道%s"}`, i, name)
 	}
 	dice := rand.New(rand.NewPCG(seed, 3))
-	for pass, plant := range []func(i int) (string, flow.Outcome){
+	for _, plant := range []func(i int) (string, flow.Outcome){
 		func(i int) (string, flow.Outcome) {
 			switch i % 10 {
 			case 0:
@@ -72,7 +72,6 @@ func newLoad(n int, seed uint64) *load {
 			return "", 0
 		},
 	} {
-		_ = pass
 		for _, i := range dice.Perm(n) {
 			if v, o := plant(i); v != "" {
 				l.messages = append(l.messages, message{fmt.Sprintf("R-%d", i), v})

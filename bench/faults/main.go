@@ -110,6 +110,14 @@ func run(ctx context.Context) error {
 			}
 		}
 	}
+	for _, v := range variants {
+		if pick.MatchString(variant0+" / "+v.name) && ctx.Err() == nil {
+			problems, err := b.metamorphic(ctx, v, *seed)
+			if err := note(result{Moment: variant0, Fault: v.name, Problems: problems}, err); err != nil {
+				return err
+			}
+		}
+	}
 	for _, s := range situations {
 		if pick.MatchString(situation0+" / "+s.name) && ctx.Err() == nil {
 			r, err := s.run(ctx, b)

@@ -64,7 +64,7 @@ func testSeed(t *testing.T) *rand.Rand {
 func TestFaultsAtMoments(t *testing.T) {
 	b := testBench(t)
 	dice := testSeed(t)
-	for i := range 10 {
+	for i := range 9 {
 		m, f := moments[dice.IntN(len(moments))], faults[i%len(faults)]
 		r, err := b.run(t.Context(), m, f)
 		require.NoError(t, err, "%s / %s", m.says, f.name)
@@ -76,7 +76,7 @@ func TestFaultsAtMoments(t *testing.T) {
 func TestSituations(t *testing.T) {
 	b := testBench(t)
 	dice := testSeed(t)
-	for _, i := range dice.Perm(len(situations))[:5] {
+	for _, i := range dice.Perm(len(situations))[:4] {
 		s := situations[i]
 		r, err := s.run(t.Context(), b)
 		require.NoError(t, err, s.name)
@@ -85,11 +85,13 @@ func TestSituations(t *testing.T) {
 }
 
 // TestTheTablesAreAFunctionOfTheRecords sends and reads the same records in
-// other ways.
+// some of the other ways.
 func TestTheTablesAreAFunctionOfTheRecords(t *testing.T) {
 	b := testBench(t)
-	seed := testSeed(t).Uint64()
-	for _, v := range variants {
+	dice := testSeed(t)
+	seed := dice.Uint64()
+	for _, i := range dice.Perm(len(variants))[:6] {
+		v := variants[i]
 		t.Run(v.name, func(t *testing.T) {
 			problems, err := b.metamorphic(t.Context(), v, seed)
 			require.NoError(t, err)

@@ -24,6 +24,8 @@ type variant struct {
 	keeps bool
 }
 
+const variant0 = "variant"
+
 var variants = []variant{
 	{name: "cuts of three records", flags: []string{"--cut-rows", "3"}, keeps: true},
 	{name: "cuts of seven records and no pause", flags: []string{"--cut-rows", "7", "--linger", "1ms"}, keeps: true},

@@ -58,6 +58,10 @@ func (s *results) page() string {
 		r := at[[2]string{situation0, c.name}]
 		fmt.Fprintf(&b, "| %s | %s | %s | %s |\n", c.says, r.cell(), c.operator, escape(strings.Join(r.Saw, "<br>")))
 	}
+	b.WriteString("\n## The same records in other ways\n\nThe current tables are the same byte for byte, the history too but for its arrivals, positions and the names of outcomes; where the order within each key is kept, every outcome is counted the same.\n\n| way | result |\n|---|---|\n")
+	for _, v := range variants {
+		fmt.Fprintf(&b, "| %s | %s |\n", v.name, at[[2]string{variant0, v.name}].cell())
+	}
 	b.WriteString("\n## What the operator sees of the faults at moments\n\nWarnings and errors of the worker's log; … stands for addresses, topics and offsets.\n\n")
 	for _, f := range faults {
 		saw := map[string]bool{}
