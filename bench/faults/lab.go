@@ -154,6 +154,11 @@ func (l *lab) cellOf(ctx context.Context, partitions int, flags ...string) (*cel
 func (l *lab) up(ctx context.Context) error {
 	select {
 	case <-l.engine.Done():
+		// The engine at hand now and then aborts when a client breaks off within the
+		// body of a request. Nothing is lost by it, and an orchestrator would do this.
+		if end := fmt.Sprint(l.engine.Wait()); !strings.Contains(end, "killed") {
+			fmt.Fprintln(os.Stderr, "ClickHouse ended by itself and is started again:", end)
+		}
 		if err := l.engine.Restart(ctx); err != nil {
 			return err
 		}

@@ -175,6 +175,9 @@ func (c *cell) wait(ctx context.Context, d time.Duration) error {
 		return err
 	}
 	err := again(ctx, d, func() error {
+		if err := c.up(ctx); err != nil {
+			return err
+		}
 		lines, err := query(ctx, c.database, "SELECT partition, max(last_offset) + 1 FROM ledger_effective WHERE incarnation = (SELECT max(incarnation) FROM incarnations) GROUP BY partition FORMAT TSV")
 		if err != nil {
 			return err
@@ -196,11 +199,6 @@ func (c *cell) wait(ctx context.Context, d time.Duration) error {
 		for _, w := range c.workers {
 			lines := slices.DeleteFunc(strings.Split(strings.TrimSpace(w.log.String()), "\n"), func(s string) bool { return strings.Contains(s, missingTopic) })
 			fmt.Fprintf(&said, "\nworker %d:\n%s", w.n, strings.Join(lines[max(0, len(lines)-12):], "\n"))
-		}
-		select {
-		case <-c.engine.Done():
-			fmt.Fprintf(&said, "\nClickHouse ended by itself: %v", c.engine.Wait())
-		default:
 		}
 		return fmt.Errorf("%w%s", err, &said)
 	}
