@@ -10,7 +10,7 @@ $(error go is not on PATH: install Go 1.26 or newer)
 endif
 endif
 
-.PHONY: help fetch demo test fuzz clean clean-cache
+.PHONY: help fetch demo test fuzz soak clean clean-cache
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 14
@@ -42,8 +42,13 @@ fuzz: ## every fuzz target for FUZZTIME (10s); what it finds stays in testdata/f
 	 go test ./$$(dirname $$file) -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 1x >.fuzz.log 2>&1 || { cat .fuzz.log; rm -f .fuzz.log; exit 1; }; \
 	 grep ^fuzz .fuzz.log | tail -n 1; done; rm -f .fuzz.log
 
+soak: ## break the path at every moment and write docs/reliability.md; flags go in ARGS="..."
+	@go run ./internal/fetch/cmd libchdb kafka >&2
+	@mkdir -p bin && go build -o bin/faults ./bench/faults >&2
+	@exec bin/faults $(ARGS)
+
 clean: ## remove what was built
-	@rm -rf bin .demo charts/viewer/web/dist charts/viewer/web/node_modules/.built
+	@rm -rf bin .demo .soak charts/viewer/web/dist charts/viewer/web/node_modules/.built
 
 clean-cache: ## remove what was fetched
 	@rm -rf "$${DUIWU_CACHE:-.cache}"

@@ -100,7 +100,6 @@ var troubles = map[int]troubleInfo{
 	243: {"NOT_ENOUGH_SPACE", true, "the server's disk is full; free space or enlarge it, nothing is lost"},
 	252: {"TOO_MANY_PARTS", true, "merges are behind; make cuts larger or give the server more disk and CPU"},
 	254: {"NO_ACTIVE_REPLICAS", true, "no replica is active; check the cluster"},
-	265: {"INVALID_SHARD_WEIGHT", false, "the cluster's definition is wrong; mend the server's configuration"},
 	279: {"ALL_CONNECTION_TRIES_FAILED", true, "the server cannot reach its peers; check the cluster"},
 	285: {"TOO_FEW_LIVE_REPLICAS", true, "the insert quorum cannot be met; check the replicas"},
 	286: {"UNSATISFIED_QUORUM_FOR_PREVIOUS_WRITE", true, "an earlier quorum write is unfinished; check the replicas"},
@@ -111,16 +110,19 @@ var troubles = map[int]troubleInfo{
 	373: {"SESSION_IS_LOCKED", true, "the session is in use; it is tried again"},
 	384: {"PART_IS_TEMPORARILY_LOCKED", true, "a part is locked; it is tried again"},
 	394: {"QUERY_WAS_CANCELLED", true, "somebody ended the query; it is tried again"},
-	415: {"ALL_REPLICAS_ARE_STALE", true, "all replicas are stale; check the cluster"},
 	425: {"SYSTEM_ERROR", true, "the server's system call failed; see its log"},
 	439: {"CANNOT_SCHEDULE_TASK", true, "the server has no free thread; look at its load"},
 	473: {"DEADLOCK_AVOIDED", true, "the table was locked; it is tried again"},
 	499: {"S3_ERROR", true, "the object store failed; check it"},
 	517: {"CANNOT_ASSIGN_ALTER", true, "another alteration is running; it is tried again"},
-	574: {"INCORRECT_QUERY", false, "this version of the server does not take our query; upgrade it"},
-	596: {"TABLE_IS_BEING_RESTARTED", true, "the table is being restarted; it is tried again"},
-	598: {"CANNOT_BACKUP_TABLE", true, "a backup is running; it is tried again"},
-	607: {"BACKUP_ALREADY_EXISTS", false, "the backup's name is taken; choose another"},
+	225: {"NO_ZOOKEEPER", true, "the server has no connection to Keeper; check it"},
+	265: {"NO_AVAILABLE_REPLICA", true, "no replica is available; check the cluster"},
+	369: {"ALL_REPLICAS_ARE_STALE", true, "all replicas are stale; check the cluster"},
+	415: {"ALL_REPLICAS_LOST", true, "all replicas are lost; check the cluster"},
+	574: {"DISTRIBUTED_TOO_MANY_PENDING_BYTES", true, "the distributed table cannot pass its rows on; check the shards"},
+	733: {"TABLE_IS_BEING_RESTARTED", true, "the table is being restarted; it is tried again"},
+	735: {"QUERY_WAS_CANCELLED_BY_CLIENT", true, "the request broke off; it is tried again"},
+	745: {"SERVER_OVERLOADED", true, "the server has too much to do; look at its load"},
 	999: {"KEEPER_EXCEPTION", true, "Keeper failed; check it"},
 
 	// An operator has to act.
@@ -143,6 +145,7 @@ var troubles = map[int]troubleInfo{
 	62:  {"SYNTAX_ERROR", false, "this version of the server does not take our statement; upgrade it"},
 	70:  {"CANNOT_CONVERT_TYPE", false, "a column has another type than we think; run `duiwu migrate`"},
 	73:  {"UNKNOWN_FORMAT", false, "the server lacks the ArrowStream format; use a full build of ClickHouse"},
+	80:  {"INCORRECT_QUERY", false, "this version of the server does not take our statement; upgrade it"},
 	81:  {"UNKNOWN_DATABASE", false, "the database is missing; create it and run `duiwu migrate`"},
 	115: {"UNKNOWN_SETTING", false, "this version of the server lacks a setting we use; upgrade it"},
 	117: {"INCORRECT_DATA", false, "the server could not read what we sent; server and duiwu do not fit, see `duiwu doctor`"},
@@ -152,12 +155,15 @@ var troubles = map[int]troubleInfo{
 	193: {"WRONG_PASSWORD", false, "the password is wrong; check the DSN"},
 	194: {"REQUIRED_PASSWORD", false, "a password is needed; check the DSN"},
 	195: {"IP_ADDRESS_NOT_ALLOWED", false, "the server does not let this address in; allow it"},
+	218: {"TABLE_IS_DROPPED", false, "a table was dropped; run `duiwu migrate`"},
 	291: {"DATABASE_ACCESS_DENIED", false, "the user may not use the database; grant it"},
 	349: {"CANNOT_INSERT_NULL_IN_ORDINARY_COLUMN", false, "BUG: a required column held no value; report it"},
 	352: {"AMBIGUOUS_COLUMN_NAME", false, "two columns share a name; run `duiwu migrate`"},
 	452: {"SETTING_CONSTRAINT_VIOLATION", false, "the user's profile forbids a setting we need; loosen it"},
+	469: {"VIOLATED_CONSTRAINT", false, "somebody put a constraint on the table that refuses our rows; drop it"},
 	497: {"ACCESS_DENIED", false, "the user lacks a grant; see the list in docs/operations.md"},
 	516: {"AUTHENTICATION_FAILED", false, "user or password is wrong; check the DSN"},
+	720: {"USER_EXPIRED", false, "the user has expired; renew it, or use another user"},
 }
 
 // serverError turns what a driver or a response says into words of our own:
@@ -166,7 +172,18 @@ func serverError(err error) error {
 	if err == nil {
 		return nil
 	}
-	if errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) || errors.Is(err, ErrFenced) || flow.IsPermanent(err) {
+	if errors.Is(err, ErrFenced) || flow.IsPermanent(err) {
+		return err
+	}
+	// A transport's error may quote the URL, and the URL the statement.
+	var ue *url.Error
+	if errors.As(err, &ue) {
+		err = ue.Err
+	}
+	if errors.Is(err, context.DeadlineExceeded) {
+		return fmt.Errorf("the server did not answer in time: %w", err)
+	}
+	if errors.Is(err, context.Canceled) {
 		return err
 	}
 	var own *ServerError
@@ -182,11 +199,6 @@ func serverError(err error) error {
 			return err
 		}
 		return flow.Permanent(err)
-	}
-	// A transport's error may quote the URL, and the URL the statement.
-	var ue *url.Error
-	if errors.As(err, &ue) {
-		err = ue.Err
 	}
 	var op *net.OpError
 	if errors.As(err, &op) {

@@ -86,11 +86,14 @@ func (a *Assignment) Newest(ctx context.Context, spec *feed.Spec, fn func(record
 	return nil
 }
 
-func (a *Assignment) newest(ctx context.Context, spec *feed.Spec, mem memory.Allocator, fn func([]byte, int32, flow.Version) error) error {
+func (a *Assignment) newest(ctx context.Context, spec *feed.Spec, mem memory.Allocator, fn func([]byte, int32, flow.Version) error) (err error) {
 	p := a.inside()
 	if p == nil {
 		return nil
 	}
+	ctx, w := watch(ctx, a.s.opt.Timeout)
+	defer w.stop()
+	defer func() { err = w.why(err) }()
 	resp, err := a.s.send(ctx, "SELECT record_id, "+keyDate(spec)+", max("+feed.ColVersion+")\nFROM "+quoteName(spec.HistoryTable())+
 		"\nWHERE reporting_unit = {unit:String} AND "+insideLedger+
 		"\nGROUP BY "+quoteNames(spec.Key())+"\nFORMAT ArrowStream", p, map[string]string{
@@ -107,7 +110,8 @@ func (a *Assignment) newest(ctx context.Context, spec *feed.Spec, mem memory.All
 	if err != nil {
 		return err
 	}
-	body := &tail{r: resp.Body}
+	w.r = resp.Body
+	body := &tail{r: w}
 	defer resp.Body.Close()
 	r, err := ipc.NewReader(body, ipc.WithAllocator(mem))
 	if err != nil {
@@ -216,6 +220,8 @@ func (a *Assignment) stored(ctx context.Context, spec *feed.Spec, keys []flow.Kn
 	sql := "SELECT DISTINCT record_id, " + keyDate(spec) + ", " + feed.ColVersion + "\nFROM " + quoteName(spec.HistoryTable()) +
 		"\nWHERE reporting_unit = {unit:String} AND (record_id, " + date + feed.ColVersion + ") IN (SELECT record_id, " + cast + "version FROM wanted)" +
 		"\nAND " + insideLedger + "\nFORMAT RowBinary"
+	ctx, cancel := context.WithTimeout(ctx, a.s.opt.Timeout)
+	defer cancel()
 	body, contentType, err := multipartTable("wanted", table.Bytes())
 	if err != nil {
 		return err

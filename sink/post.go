@@ -121,7 +121,8 @@ func (s *Sink) insert(ctx context.Context, table string, columns []string, forma
 	sql := "INSERT INTO " + quoteName(table) + " (" + quoteNames(columns) + ") FORMAT " + format
 	resp, err := s.send(ctx, sql, nil, settings, "application/octet-stream", pr)
 	pr.CloseWithError(errStopped)
-	if werr := <-done; werr != nil && !errors.Is(werr, errStopped) {
+	// A transport whose connection broke closes the body before it returns.
+	if werr := <-done; werr != nil && !errors.Is(werr, errStopped) && !errors.Is(werr, io.ErrClosedPipe) {
 		if resp != nil {
 			resp.Body.Close()
 		}

@@ -33,6 +33,7 @@ type workerConfig struct {
 
 	cutRows, cutBytes, slots   int
 	linger, session, rebalance time.Duration
+	watch, databaseTimeout     time.Duration
 }
 
 func parseWorker(env *environment, args []string) (*workerConfig, error) {
@@ -53,6 +54,8 @@ func parseWorker(env *environment, args []string) (*workerConfig, error) {
 	fs.DurationVar(&c.linger, "linger", 0, "how long a cut stays open while data comes (default 5s)")
 	fs.DurationVar(&c.session, "session", 0, "how long a silent worker keeps its partitions (default 10s)")
 	fs.DurationVar(&c.rebalance, "rebalance", 0, "how long the group waits for its members to come back (default 15s)")
+	fs.DurationVar(&c.watch, "watch", 0, "how often new topics and partitions are looked for (default 10s)")
+	fs.DurationVar(&c.databaseTimeout, "database-timeout", 0, "how long one request to the database may take, which bounds how long a network that answers nothing holds a partition up (default 5m)")
 	fs.IntVar(&c.slots, "slots", 0, "partitions that hold a cut at once, which bounds memory (default 6, or CPUs + 1)")
 	if _, err := env.parse(fs, args, 0, 0); err != nil {
 		return nil, err

@@ -80,6 +80,7 @@ func runWorker(ctx context.Context, env *environment, args []string) error {
 	}
 	w.sink, err = sink.Open(ctx, sink.Options{
 		DSN: config.clickhouse, Catalogue: w.cat, Worker: config.name, Revision: revision, Log: log,
+		Timeout: config.databaseTimeout,
 	})
 	if err != nil {
 		return err
@@ -88,7 +89,7 @@ func runWorker(ctx context.Context, env *environment, args []string) error {
 	group, err := ingest.NewGroup(
 		ingest.Config{
 			Broker: broker, Group: config.group, Prefix: config.prefix, Units: reporting(w.cat),
-			Session: config.session, Rebalance: config.rebalance,
+			Session: config.session, Rebalance: config.rebalance, Watch: config.watch,
 		},
 		ingest.Options{
 			Catalogue: w.cat, Log: log, Clock: w.clock,

@@ -14,6 +14,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"maps"
 	"net"
 	"net/http"
 	"path/filepath"
@@ -224,6 +225,19 @@ func (e *Engine) HTTPAddr() string { return fmt.Sprintf("127.0.0.1:%d", e.opts.H
 
 // TCPAddr is host:port of the native listener.
 func (e *Engine) TCPAddr() string { return fmt.Sprintf("127.0.0.1:%d", e.opts.TCPPort) }
+
+// SetPassword changes a user's password and brings a server that has ended up
+// again: users are read at the start only.
+func (e *Engine) SetPassword(ctx context.Context, user, password string) error {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.opts.Passwords = maps.Clone(e.opts.Passwords)
+	if e.opts.Passwords == nil {
+		e.opts.Passwords = map[string]string{}
+	}
+	e.opts.Passwords[user] = password
+	return e.restart(ctx)
+}
 
 func (e *Engine) process() *child.Process {
 	e.mu.Lock()

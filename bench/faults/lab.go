@@ -1,0 +1,487 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/url"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/duiwu/duiwu/ingest"
+	"github.com/duiwu/duiwu/internal/broker"
+	"github.com/duiwu/duiwu/internal/engine"
+)
+
+// lab is the servers that cells share: a real ClickHouse, an Apache Kafka, and
+// two pairs of wires, one for each of two workers. Every cell has a database, a
+// topic and a consumer group of its own.
+type lab struct {
+	dir, duiwu, lib string
+	engine          *engine.Engine
+	broker          *broker.Broker
+	wires           [2]wires
+	cells           int
+}
+
+// wires are the two ways of one worker.
+type wires struct{ kafka, clickhouse *wire }
+
+func newLab(ctx context.Context, dir, duiwu, libchdb, kafkaLib string) (_ *lab, err error) {
+	l := &lab{dir: dir, duiwu: duiwu, lib: libchdb}
+	defer func() {
+		if err != nil {
+			l.close()
+		}
+	}()
+	if l.engine, err = engine.Start(ctx, engine.Options{Lib: libchdb, Dir: filepath.Join(dir, "clickhouse"), Log: logFile(dir, "clickhouse.log")}); err != nil {
+		return nil, err
+	}
+	// A client goes to the address that the broker advertises, so each wire has
+	// a listener of its own.
+	properties := map[string]string{
+		"log.retention.check.interval.ms": "500", "log.segment.delete.delay.ms": "500",
+		"listeners":                      "PLAINTEXT://{addr},CONTROLLER://{controller}",
+		"advertised.listeners":           "PLAINTEXT://{addr}",
+		"listener.security.protocol.map": "PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT",
+	}
+	for i := range l.wires {
+		port, err := freePort()
+		if err != nil {
+			return nil, err
+		}
+		w := &l.wires[i]
+		if w.kafka, err = newWire(fmt.Sprintf("127.0.0.1:%d", port), talkKafka); err != nil {
+			return nil, err
+		}
+		if w.clickhouse, err = newWire(l.engine.HTTPAddr(), talkHTTP); err != nil {
+			return nil, err
+		}
+		name := fmt.Sprintf("WIRE%d", i)
+		properties["listeners"] += fmt.Sprintf(",%s://127.0.0.1:%d", name, port)
+		properties["advertised.listeners"] += fmt.Sprintf(",%s://%s", name, w.kafka.addr())
+		properties["listener.security.protocol.map"] += "," + name + ":PLAINTEXT"
+	}
+	l.broker, err = broker.StartApache(ctx, broker.Options{Dir: filepath.Join(dir, "kafka"), Lib: kafkaLib, Log: logFile(dir, "kafka.log"), Properties: properties})
+	return l, err
+}
+
+func freePort() (int, error) {
+	c, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return 0, fmt.Errorf("cannot find a free port: %w", err)
+	}
+	defer c.Close()
+	return c.Addr().(*net.TCPAddr).Port, nil
+}
+
+func (l *lab) close() {
+	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	defer cancel()
+	for _, w := range l.wires {
+		for _, one := range []*wire{w.kafka, w.clickhouse} {
+			if one != nil {
+				_ = one.l.Close()
+				one.set(mode{cut: true})
+			}
+		}
+	}
+	if l.broker != nil {
+		l.broker.Kill()
+	}
+	if l.engine != nil {
+		_ = l.engine.Stop(ctx) // a lab that ends has nothing to lose
+	}
+}
+
+func (l *lab) kafka() ingest.Broker {
+	return ingest.Broker{Brokers: []string{l.broker.Addr()}, ClientID: "faults"}
+}
+
+// cell is one run of a worker under faults.
+type cell struct {
+	*lab
+	name     string // of the database and the group
+	topic    string
+	database string // DSN, past the wires
+	flags    []string
+	workers  []*worker
+}
+
+const partitions = 2
+
+// cell makes a database and a topic.
+func (l *lab) cell(ctx context.Context) (*cell, error) { return l.cellOf(ctx, partitions) }
+
+// cellOf is cell with other partitions, and flags for the workers.
+func (l *lab) cellOf(ctx context.Context, partitions int, flags ...string) (*cell, error) {
+	l.cells++
+	c := &cell{lab: l, name: fmt.Sprintf("cell%d", l.cells), flags: flags}
+	c.topic = ingest.Topic("duiwu."+c.name, unit)
+	if err := l.up(ctx); err != nil {
+		return nil, err
+	}
+	if _, err := query(ctx, l.engine.DSN(), "CREATE DATABASE "+c.name); err != nil {
+		return nil, err
+	}
+	u, err := url.Parse(l.engine.DSN())
+	if err != nil {
+		return nil, err
+	}
+	u.Path = "/" + c.name
+	c.database = u.String()
+	for _, w := range l.wires {
+		w.kafka.disarm()
+		w.clickhouse.disarm()
+	}
+	return c, again(ctx, time.Minute, func() error {
+		return ingest.CreateTopics(ctx, l.kafka(), partitions, map[string]string{"max.message.bytes": "8388608"}, c.topic)
+	})
+}
+
+// up starts the servers that a fault left dead.
+func (l *lab) up(ctx context.Context) error {
+	select {
+	case <-l.engine.Done():
+		// The engine at hand now and then aborts when a client breaks off within the
+		// body of a request. Nothing is lost by it, and an orchestrator would do this.
+		if end := fmt.Sprint(l.engine.Wait()); !strings.Contains(end, "killed") {
+			fmt.Fprintln(os.Stderr, "ClickHouse ended by itself and is started again:", end)
+		}
+		if err := l.engine.Restart(ctx); err != nil {
+			return err
+		}
+	default:
+	}
+	select {
+	case <-l.broker.Done():
+		return l.broker.Restart(ctx)
+	default:
+		return nil
+	}
+}
+
+// again tries until it works or the time is over.
+func again(ctx context.Context, d time.Duration, try func() error) error {
+	ctx, cancel := context.WithTimeout(ctx, d)
+	defer cancel()
+	for {
+		err := try()
+		if err == nil {
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("not in %s: %w", d, err)
+		case <-time.After(50 * time.Millisecond):
+		}
+	}
+}
+
+// through is the DSN by way of a wire.
+func (c *cell) through(w *wire) string {
+	u, err := url.Parse(c.database)
+	if err != nil {
+		panic("BUG: " + err.Error())
+	}
+	u.Host = w.addr()
+	return u.String()
+}
+
+// as is the DSN of another user by way of a wire.
+func (c *cell) as(user string, w *wire) string {
+	u, err := url.Parse(c.through(w))
+	if err != nil {
+		panic("BUG: " + err.Error())
+	}
+	u.User = url.UserPassword(user, c.engine.Password(user))
+	return u.String()
+}
+
+// duiwuCommand runs a command of the production binary to its end.
+func (c *cell) duiwuCommand(ctx context.Context, dsn string, args ...string) (string, error) {
+	cmd := exec.CommandContext(ctx, c.duiwu, args...)
+	cmd.Env = append(os.Environ(), "DUIWU_CLICKHOUSE="+dsn)
+	out, err := cmd.CombinedOutput()
+	return string(out), err
+}
+
+// migrate makes the tables, past the wires.
+func (c *cell) migrate(ctx context.Context) error {
+	if out, err := c.duiwuCommand(ctx, c.database, "migrate"); err != nil {
+		return fmt.Errorf("cannot migrate: %w: %s", err, out)
+	}
+	return nil
+}
+
+// send produces past the wires.
+func (c *cell) send(ctx context.Context, messages []message) error {
+	p, err := ingest.NewProducer(c.kafka())
+	if err != nil {
+		return err
+	}
+	defer p.Close()
+	return p.Send(ctx, outgoing(c.topic, messages)...)
+}
+
+// worker is the production worker as a child, started again when it dies, as an
+// orchestrator would.
+type worker struct {
+	c    *cell
+	n    int
+	args []string
+	env  []string
+	log  *logbook
+
+	mu      sync.Mutex
+	cmd     *exec.Cmd
+	stopped bool
+	paused  bool
+	done    chan struct{}
+	addr    string
+}
+
+// logbook keeps what a worker said.
+type logbook struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (l *logbook) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.Write(p)
+}
+
+func (l *logbook) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.String()
+}
+
+// Keys that protect nobody: no person in the records exists.
+const (
+	tokenKey = "000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f\n"
+	hashKey  = "404142434445464748494a4b4c4d4e4f\n"
+)
+
+// work starts the next worker of the cell, by way of its wires. What it finds in
+// env wins over its own.
+func (c *cell) work(env ...string) (*worker, error) {
+	n := len(c.workers)
+	keys, hash := filepath.Join(c.dir, "token.keys"), filepath.Join(c.dir, "hash.key")
+	if err := errors.Join(os.WriteFile(keys, []byte(tokenKey), 0o600), os.WriteFile(hash, []byte(hashKey), 0o600)); err != nil {
+		return nil, err
+	}
+	port, err := freePort()
+	if err != nil {
+		return nil, err
+	}
+	w := &worker{c: c, n: n, log: &logbook{}, done: make(chan struct{}), addr: fmt.Sprintf("127.0.0.1:%d", port)}
+	w.args = append([]string{
+		"worker", "--kafka", c.wires[n].kafka.addr(), "--prefix", "duiwu." + c.name, "--group", c.name, "--name", fmt.Sprintf("worker-%d", n),
+		"--token-keys", keys, "--hash-key", hash, "--test-areas", "--receipts", "none", "--clock", "2016-11-30T20:00:00+08:00",
+		"--session", "2s", "--rebalance", "2s", "--watch", "1s", "--database-timeout", "4s",
+		"--cut-rows", "40", "--linger", "50ms", "--listen", w.addr,
+	}, c.flags...)
+	w.env = append(append(os.Environ(), "DUIWU_CLICKHOUSE="+c.through(c.wires[n].clickhouse)), env...)
+	if err := w.spawn(); err != nil {
+		return nil, err
+	}
+	c.workers = append(c.workers, w)
+	go w.watch()
+	return w, nil
+}
+
+func (w *worker) spawn() error {
+	cmd := exec.Command(w.c.duiwu, w.args...)
+	cmd.Env, cmd.Stdout, cmd.Stderr = w.env, w.log, w.log
+	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.stopped {
+		return nil
+	}
+	if err := cmd.Start(); err != nil {
+		return fmt.Errorf("cannot start the worker: %w", err)
+	}
+	w.cmd = cmd
+	return nil
+}
+
+func (w *worker) watch() {
+	defer close(w.done)
+	for {
+		_ = w.cmd.Wait() // why it ended stands in its log
+		w.mu.Lock()
+		stopped := w.stopped
+		w.mu.Unlock()
+		if stopped {
+			return
+		}
+		time.Sleep(300 * time.Millisecond)
+		if err := w.spawn(); err != nil {
+			fmt.Fprintln(w.log, err)
+			return
+		}
+	}
+}
+
+func (w *worker) signal(s syscall.Signal) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	_ = w.cmd.Process.Signal(s) // it may have ended already
+}
+
+// kill is kill -9; the worker is started again.
+func (w *worker) kill() { w.signal(syscall.SIGKILL) }
+
+func (w *worker) stop() {
+	w.mu.Lock()
+	w.stopped = true
+	_ = w.cmd.Process.Signal(syscall.SIGCONT)
+	_ = w.cmd.Process.Signal(syscall.SIGTERM)
+	w.mu.Unlock()
+	select {
+	case <-w.done:
+	case <-time.After(10 * time.Second):
+		w.signal(syscall.SIGKILL)
+		<-w.done
+	}
+}
+
+// ready is what /readyz says, or "" when nobody answers.
+func (w *worker) ready(ctx context.Context) string {
+	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
+	defer cancel()
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+w.addr+"/readyz", nil)
+	if err != nil {
+		return ""
+	}
+	res, err := http.DefaultClient.Do(req)
+	if err != nil {
+		return ""
+	}
+	defer res.Body.Close()
+	b, _ := io.ReadAll(res.Body) // what came is what the operator sees
+	return string(b)
+}
+
+// entry is one line of a worker's log.
+type entry struct {
+	Level, Msg, Error string
+	Time              time.Time
+}
+
+// troubles lists the warnings and errors that a worker logged.
+func (w *worker) troubles() []entry {
+	var out []entry
+	for _, line := range strings.Split(w.log.String(), "\n") {
+		var e entry
+		if json.Unmarshal([]byte(line), &e) == nil && (e.Level == "WARN" || e.Level == "ERROR") && e.Msg != missingTopic {
+			out = append(out, e)
+		}
+	}
+	return out
+}
+
+// A cell has one topic of the 33; the worker says so of the others.
+const missingTopic = "topic does not exist; it is read as soon as it does"
+
+func (c *cell) stop() {
+	for _, w := range c.workers {
+		w.stop()
+	}
+	for _, w := range c.wires {
+		w.kafka.disarm()
+		w.clickhouse.disarm()
+	}
+}
+
+// query runs one statement as the administrator, past the wires, and gives the
+// lines of the answer.
+func query(ctx context.Context, dsn, sql string) ([]string, error) {
+	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
+	defer cancel()
+	u, err := url.Parse(dsn)
+	if err != nil {
+		return nil, err
+	}
+	user := u.User
+	u.RawQuery = url.Values{"database": {strings.Trim(u.Path, "/")}}.Encode()
+	u.User, u.Path = nil, "/"
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, u.String(), strings.NewReader(sql))
+	if err != nil {
+		return nil, err
+	}
+	password, _ := user.Password()
+	req.SetBasicAuth(user.Username(), password)
+	req.Close = true
+	res, err := http.DefaultClient.Do(req)
+	if err != nil {
+		return nil, err
+	}
+	defer res.Body.Close()
+	b, err := io.ReadAll(res.Body)
+	if err != nil {
+		return nil, err
+	}
+	if res.StatusCode != http.StatusOK {
+		return nil, fmt.Errorf("%s: %s", sql, bytes.TrimSpace(b))
+	}
+	if len(b) == 0 {
+		return nil, nil
+	}
+	return strings.Split(strings.TrimSuffix(string(b), "\n"), "\n"), nil
+}
+
+// pause is SIGSTOP: the process is there and does nothing.
+func (w *worker) pause() { w.signal(syscall.SIGSTOP) }
+
+func (w *worker) resume() { w.signal(syscall.SIGCONT) }
+
+// saw lists the different warnings and errors of the cell's workers, as they
+// came, without what differs between two runs.
+func (c *cell) saw() []string {
+	var out []string
+	seen := map[string]bool{}
+	for _, w := range c.workers {
+		for _, e := range w.troubles() {
+			s := strings.ToLower(e.Level) + ": " + e.Msg
+			if e.Error != "" {
+				s += ": " + plain.ReplaceAllString(e.Error, "…")
+			}
+			if !seen[s] {
+				seen[s] = true
+				out = append(out, s)
+			}
+		}
+	}
+	return out
+}
+
+// regexpUUID matches the identity of a table.
+var regexpUUID = regexp.MustCompile(`[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}`)
+
+// plain matches what differs between two runs: addresses, offsets, topics.
+var plain = regexp.MustCompile(`(127\.0\.0\.1:\d+(->127\.0\.0\.1:\d+)?)|(duiwu\.cell\d+\.\d+(/\d+)?(@\d+-\d+)?)|(cell\d+)|\b\d{2,}\b`)
+
+// logFile opens a log in the lab's folder; without it a lab works as well.
+func logFile(dir, name string) io.Writer {
+	f, err := os.Create(filepath.Join(dir, name))
+	if err != nil {
+		return io.Discard
+	}
+	return f
+}

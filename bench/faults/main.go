@@ -1,0 +1,178 @@
+// Command faults breaks the path on purpose and looks at what is left: the
+// production worker between an Apache Kafka and a real ClickHouse, with a proxy
+// in each connection that sees what the worker is doing and strikes at an exact
+// moment. It writes what it saw to docs/reliability.md.
+//
+//	go run ./bench/faults                        # every fault at every moment: about half an hour
+//	go run ./bench/faults --only 'ledger insert' # a part of it, added to what is known
+//	go run ./bench/faults --seed 7 --for 30m     # random faults, one schedule a seed
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"flag"
+	"fmt"
+	"os"
+	"os/exec"
+	"os/signal"
+	"path/filepath"
+	"regexp"
+	"syscall"
+	"time"
+
+	"github.com/duiwu/duiwu/internal/broker"
+	"github.com/duiwu/duiwu/internal/engine"
+	"github.com/duiwu/duiwu/internal/fetch"
+)
+
+func main() {
+	engine.Main()
+	broker.Main()
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	err := run(ctx)
+	stop()
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "faults:", err)
+		os.Exit(1)
+	}
+}
+
+func run(ctx context.Context) error {
+	seed := flag.Uint64("seed", 1, "another seed makes another schedule of random faults")
+	length := flag.Duration("for", 0, "make random faults for so long, in place of the matrix")
+	only := flag.String("only", "", "regular expression over \"moment / fault\": only these, added to what earlier runs saw")
+	report := flag.String("report", "docs/reliability.md", "file to write the tables to")
+	state := flag.String("state", ".soak", "folder for what was seen")
+	flag.Parse()
+	pick, err := regexp.Compile(*only)
+	if err != nil {
+		return fmt.Errorf("--only: %w", err)
+	}
+	if err := os.MkdirAll(*state, 0o700); err != nil {
+		return fmt.Errorf("cannot make the folder: %w", err)
+	}
+	dir, err := os.MkdirTemp("", "faults")
+	if err != nil {
+		return err
+	}
+	defer os.RemoveAll(dir)
+	lib, err := fetch.LibCHDB(ctx)
+	if err != nil {
+		return err
+	}
+	jars, err := fetch.Kafka(ctx)
+	if err != nil {
+		return err
+	}
+	l, err := openLab(ctx, dir, lib, jars)
+	if err != nil {
+		return err
+	}
+	defer l.close()
+	b, err := newBench(ctx, l)
+	if err != nil {
+		return err
+	}
+	if *length > 0 {
+		return b.soak(ctx, *seed, *length, os.Stderr)
+	}
+	seen := &results{path: filepath.Join(*state, "results.json"), report: *report}
+	if *only != "" {
+		if err := seen.load(); err != nil {
+			return err
+		}
+	}
+	bad := 0
+	note := func(r result, err error) error {
+		if err != nil {
+			r.Problems = append(r.Problems, err.Error())
+		}
+		verdict := "ok in " + r.Recovery.Round(100*time.Millisecond).String()
+		if len(r.Problems) > 0 {
+			bad++
+			verdict = "FAILED"
+		}
+		fmt.Fprintf(os.Stderr, "%s / %s: %s\n", r.Moment, r.Fault, verdict)
+		for _, p := range r.Problems {
+			fmt.Fprintln(os.Stderr, "   ", p)
+		}
+		return seen.add(r)
+	}
+	for _, m := range moments {
+		for _, f := range faults {
+			if pick.MatchString(m.says+" / "+f.name) && ctx.Err() == nil {
+				r, err := b.run(ctx, m, f)
+				if err := note(r, err); err != nil {
+					return err
+				}
+			}
+		}
+	}
+	for _, v := range variants {
+		if pick.MatchString(variant0+" / "+v.name) && ctx.Err() == nil {
+			problems, err := b.metamorphic(ctx, v, *seed)
+			if err := note(result{Moment: variant0, Fault: v.name, Problems: problems}, err); err != nil {
+				return err
+			}
+		}
+	}
+	for _, s := range situations {
+		if pick.MatchString(situation0+" / "+s.name) && ctx.Err() == nil {
+			r, err := s.run(ctx, b)
+			r.Moment, r.Fault = situation0, s.name
+			if err := note(r, err); err != nil {
+				return err
+			}
+		}
+	}
+	if ctx.Err() == nil && bad > 0 {
+		return fmt.Errorf("%d faults were not survived", bad)
+	}
+	return ctx.Err()
+}
+
+// openLab builds the production binary and starts the servers.
+func openLab(ctx context.Context, dir, lib, jars string) (*lab, error) {
+	bin := filepath.Join(dir, "duiwu")
+	if out, err := exec.CommandContext(ctx, "go", "build", "-o", bin, "github.com/duiwu/duiwu/cmd/duiwu").CombinedOutput(); err != nil {
+		return nil, fmt.Errorf("cannot build duiwu: %w\n%s", err, out)
+	}
+	return newLab(ctx, dir, bin, lib, jars)
+}
+
+// results are kept as they come, so that a run that is stopped has its part.
+type results struct {
+	path, report string
+	all          []result
+}
+
+func (s *results) load() error {
+	raw, err := os.ReadFile(s.path)
+	if errors.Is(err, os.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	return json.Unmarshal(raw, &s.all)
+}
+
+func (s *results) add(r result) error {
+	kept := s.all[:0]
+	for _, o := range s.all {
+		if o.Moment != r.Moment || o.Fault != r.Fault {
+			kept = append(kept, o)
+		}
+	}
+	s.all = append(kept, r)
+	raw, err := json.MarshalIndent(s.all, "", " ")
+	if err != nil {
+		return err
+	}
+	if err := os.WriteFile(s.path, raw, 0o600); err != nil {
+		return err
+	}
+	return os.WriteFile(s.report, []byte(s.page()), 0o644)
+}

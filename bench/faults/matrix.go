@@ -1,0 +1,311 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/url"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/duiwu/duiwu/ingest"
+)
+
+// moment is a row of the matrix: where in the path the fault strikes, as it is
+// seen on a wire.
+type moment struct {
+	name string // of the exchange; see statement and kafkaMoments
+	side side
+	says string // what the worker is doing, for the table
+	// again: the worker is killed first, since only a second assignment meets this.
+	again bool
+}
+
+// moments are in the order of the path. Between two of them nothing leaves the
+// worker, so decode, check and dedupe lie between the answer to a fetch and the
+// next insert.
+var moments = []moment{
+	{"join", before, "before the group is joined", false},
+	{"sync", after, "during a rebalance, partitions dealt out", false},
+	{"claim insert", before, "before the claim", false},
+	{"claim insert", after, "after the claim, unheard", false},
+	{"ledger read", after, "while the ledger is read", true},
+	{"state rebuild", before, "before the state is rebuilt", true},
+	{"state rebuild", after, "while the state is rebuilt", true},
+	{"fetch", after, "before decode", false},
+	{"dedupe question", before, "in dedupe, question asked", true},
+	{"dedupe question", after, "in dedupe, answer on its way", true},
+	{"data insert", before, "after dedupe, before the data insert", false},
+	{"data insert", within, "within the data insert", false},
+	{"data insert", after, "after the data insert, unheard", false},
+	{"quarantine insert", before, "before the quarantine insert", false},
+	{"quarantine insert", after, "after the quarantine insert, unheard", false},
+	{"receipt part insert", before, "before the receipt insert", false},
+	{"receipt part insert", after, "after the receipt insert, unheard", false},
+	{"fence question", after, "when the fence is asked for", false},
+	{"ledger insert", before, "before the ledger insert", false},
+	{"ledger insert", within, "within the ledger insert", false},
+	{"ledger insert", after, "after the ledger insert, unheard", false},
+	{"offset commit", before, "before the commit", false},
+	{"offset commit", after, "after the commit, unheard", false},
+}
+
+func (m moment) onKafka() bool {
+	for _, n := range kafkaMoments {
+		if m.name == n {
+			return true
+		}
+	}
+	return false
+}
+
+// fault is a column of the matrix. strike is called while the exchange stands
+// still and says whether its bytes go on; heal undoes it and is called after
+// pause.
+type fault struct {
+	name, says string
+	pause      time.Duration
+	strike     func(c *cell, w *wire) (pass bool)
+	heal       func(ctx context.Context, c *cell, w *wire) error
+}
+
+func mend(_ context.Context, _ *cell, w *wire) error { w.set(mode{}); return nil }
+
+var faults = []fault{
+	{"worker", "kill -9 of the worker", 0,
+		func(c *cell, _ *wire) bool { c.workers[0].kill(); return false },
+		func(context.Context, *cell, *wire) error { return nil }},
+	{"clickhouse", "kill -9 of ClickHouse", time.Second,
+		func(c *cell, _ *wire) bool { c.engine.Kill(); <-c.engine.Done(); return false },
+		func(ctx context.Context, c *cell, _ *wire) error { return c.up(ctx) }},
+	{"kafka", "kill -9 of Kafka", time.Second,
+		func(c *cell, w *wire) bool { c.broker.Kill(); <-c.broker.Done(); return w != c.wires[0].kafka },
+		func(ctx context.Context, c *cell, _ *wire) error { return c.up(ctx) }},
+	{"cut", "the network is cut for 2 s", 2 * time.Second,
+		func(_ *cell, w *wire) bool { w.set(mode{cut: true}); return false }, mend},
+	{"half-open", "the network forgets its connections for 2 s and says nothing", 2 * time.Second,
+		func(_ *cell, w *wire) bool { w.set(mode{frozen: true}); return true }, mend},
+	{"slow", "20 kB/s and 200 ms each way for 3 s", 3 * time.Second,
+		func(_ *cell, w *wire) bool { w.set(mode{delay: 200 * time.Millisecond, rate: 20_000}); return true }, mend},
+	{"zombie", "the worker is stopped (SIGSTOP) with its request held, a second one takes over, then both go on", 0,
+		zombie, wake},
+}
+
+// result is one cell of the table.
+type result struct {
+	Moment, Fault string
+	Problems      []string
+	Recovery      time.Duration // from the end of the fault to the end of the log
+	Saw           []string      // what the operator's log said, worst first
+}
+
+// bound is how long a cell may take to recover.
+const bound = 60 * time.Second
+
+// bench holds what an undisturbed run left, which every cell is compared with.
+type bench struct {
+	*lab
+	load *load
+	want tables
+	// undisturbed is the database of the undisturbed run, loose its tables without
+	// positions and outcomes.
+	undisturbed string
+	loose       tables
+}
+
+const keys = 300
+
+// newBench runs the load undisturbed. What was planted decides whether that run
+// was right.
+func newBench(ctx context.Context, l *lab) (*bench, error) {
+	b := &bench{lab: l, load: newLoad(keys, 1)}
+	c, err := b.start(ctx)
+	if err != nil {
+		return nil, err
+	}
+	b.undisturbed = c.name
+	defer c.stop()
+	if err := c.wait(ctx, bound); err != nil {
+		return nil, fmt.Errorf("the undisturbed run does not end: %w", err)
+	}
+	if b.want, err = c.read(ctx, what{positions: true, outcomes: true}); err != nil {
+		return nil, err
+	}
+	problems, err := b.judge(ctx, c)
+	if err == nil && len(problems) > 0 {
+		err = fmt.Errorf("the undisturbed run is wrong: %s", strings.Join(problems, "; "))
+	}
+	return b, err
+}
+
+// start makes a cell with all messages sent and a worker at work.
+func (b *bench) start(ctx context.Context, prepare ...func(*cell) error) (*cell, error) {
+	c, err := b.cell(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if err := c.migrate(ctx); err != nil {
+		return nil, err
+	}
+	if err := again(ctx, bound, func() error { return c.send(ctx, b.load.messages[:1]) }); err != nil {
+		return nil, err
+	}
+	if err := c.send(ctx, b.load.messages[1:]); err != nil {
+		return nil, err
+	}
+	for _, p := range prepare {
+		if err := p(c); err != nil {
+			return nil, err
+		}
+	}
+	_, err = c.work()
+	return c, err
+}
+
+func (b *bench) judge(ctx context.Context, c *cell) ([]string, error) {
+	got, err := c.read(ctx, what{positions: true, outcomes: true})
+	if err != nil {
+		return nil, err
+	}
+	problems := b.want.differ(got)
+	more, err := c.sums(ctx, b.load.received())
+	if err != nil {
+		return nil, err
+	}
+	counted, err := c.outcomes(ctx, b.load.want)
+	return append(append(problems, more...), counted...), err
+}
+
+// run makes one fault at one moment and judges what is left.
+func (b *bench) run(ctx context.Context, m moment, f fault) (r result, err error) {
+	r = result{Moment: m.says, Fault: f.name}
+	var sprung <-chan struct{}
+	w := b.wires[0].clickhouse
+	if m.onKafka() {
+		w = b.wires[0].kafka
+	}
+	c, err := b.start(ctx, func(c *cell) error {
+		set := func() {
+			nth := 1
+			if !m.again && !strings.Contains("join sync claim insert", m.name) {
+				nth = 2
+			}
+			sprung = w.arm(trap{m.name, m.side, nth, func() bool { return f.strike(c, w) }, nil})
+		}
+		if !m.again {
+			set()
+			return nil
+		}
+		armed := make(chan struct{})
+		var inner <-chan struct{}
+		c.wires[0].clickhouse.arm(trap{"ledger insert", after, 3, func() bool {
+			set()
+			inner = sprung
+			close(armed)
+			c.workers[0].kill()
+			return false
+		}, nil})
+		outer := make(chan struct{})
+		go func() {
+			<-armed
+			<-inner
+			close(outer)
+		}()
+		sprung = outer
+		return nil
+	})
+	if err != nil {
+		return r, err
+	}
+	defer c.stop()
+	select {
+	case <-sprung:
+	case <-time.After(bound):
+		return r, fmt.Errorf("the moment never came: %s", c.workers[0].log)
+	case <-ctx.Done():
+		return r, ctx.Err()
+	}
+	time.Sleep(f.pause)
+	if err := f.heal(ctx, c, w); err != nil {
+		return r, fmt.Errorf("cannot undo %s: %w", f.says, err)
+	}
+	healed := time.Now()
+	if err := c.wait(ctx, bound); err != nil {
+		r.Problems = append(r.Problems, err.Error())
+		return r, nil
+	}
+	r.Recovery = time.Since(healed)
+	r.Saw = c.saw()
+	r.Problems, err = b.judge(ctx, c)
+	return r, err
+}
+
+// zombie stops the worker while its request is held, and lets a second one claim
+// the partitions. The held request then reaches the server late.
+func zombie(c *cell, _ *wire) bool {
+	c.workers[0].pause()
+	second, err := c.work()
+	if err != nil {
+		return true // seen as a cell without a second worker: wake says so
+	}
+	_ = again(context.Background(), 30*time.Second, func() error {
+		if strings.Contains(second.log.String(), `"msg":"partition assigned"`) {
+			return nil
+		}
+		return errors.New("no partition yet")
+	})
+	return true
+}
+
+func wake(_ context.Context, c *cell, _ *wire) error {
+	c.workers[0].resume()
+	if len(c.workers) < 2 || !strings.Contains(c.workers[1].log.String(), `"msg":"partition assigned"`) {
+		return errors.New("the second worker got no partition")
+	}
+	return nil
+}
+
+// holds judges a run whose producer may have sent messages twice: the current
+// tables are those of the planted records, and what must hold of any run holds.
+func (b *bench) holds(ctx context.Context, c *cell) ([]string, error) {
+	ends, err := ingest.Ends(ctx, c.kafka(), c.topic)
+	if err != nil {
+		return nil, err
+	}
+	var sent int64
+	for _, n := range ends[c.topic] {
+		sent += n
+	}
+	problems, err := c.sums(ctx, sent) // a message is a record here
+	if err != nil {
+		return nil, err
+	}
+	got, err := c.read(ctx, what{})
+	if err != nil {
+		return nil, err
+	}
+	more, err := b.sameTables(ctx, c, got)
+	return append(problems, more...), err
+}
+
+// sameTables compares tables without positions and outcomes with those of the
+// undisturbed run. A row of the quarantine is what came, so it may be there more
+// often, and its fields are compared as a set.
+func (b *bench) sameTables(ctx context.Context, c *cell, got tables) ([]string, error) {
+	if b.loose == nil {
+		was := *c
+		u, err := url.Parse(c.database)
+		if err != nil {
+			return nil, err
+		}
+		u.Path = "/" + b.undisturbed
+		was.database = u.String()
+		if b.loose, err = was.read(ctx, what{}); err != nil {
+			return nil, err
+		}
+		b.loose["quarantine"] = slices.Compact(b.loose["quarantine"])
+	}
+	got["quarantine"] = slices.Compact(got["quarantine"])
+	return b.loose.differ(got), nil
+}

@@ -1,0 +1,108 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"strings"
+	"time"
+)
+
+// soak makes random faults at random moments for a length of time, round after
+// round: each round is a load in a fresh cell, struck several times while it is
+// produced and read. A round that fails says its seed and its schedule.
+func (b *bench) soak(ctx context.Context, seed uint64, length time.Duration, say io.Writer) error {
+	end := time.Now().Add(length)
+	for n := 0; time.Now().Before(end) && ctx.Err() == nil; n++ {
+		schedule, problems, err := b.round(ctx, seed+uint64(n))
+		if err != nil {
+			problems = append(problems, err.Error())
+		}
+		if ctx.Err() != nil {
+			break
+		}
+		verdict := "ok"
+		if len(problems) > 0 {
+			verdict = "FAILED"
+		}
+		fmt.Fprintf(say, "seed %d: %s: %s\n", seed+uint64(n), verdict, strings.Join(schedule, ", "))
+		if len(problems) > 0 {
+			return fmt.Errorf("seed %d: %s\nschedule: %s", seed+uint64(n), strings.Join(problems, "\n"), strings.Join(schedule, ", "))
+		}
+	}
+	return ctx.Err()
+}
+
+// round is one seed.
+func (b *bench) round(ctx context.Context, seed uint64) (schedule, problems []string, err error) {
+	dice := rand.New(rand.NewPCG(seed, 7))
+	load := newLoad(keys, seed)
+	c, err := b.cell(ctx)
+	if err != nil {
+		return nil, nil, err
+	}
+	defer c.stop()
+	if err := c.migrate(ctx); err != nil {
+		return nil, nil, err
+	}
+	if _, err := c.work(); err != nil {
+		return nil, nil, err
+	}
+	produced := make(chan error, 1)
+	go func() {
+		for m := load.messages; len(m) > 0; {
+			n := min(len(m), 50)
+			// A message that was sent twice is another record that came.
+			if err := again(ctx, 2*time.Minute, func() error { return c.send(ctx, m[:n]) }); err != nil {
+				produced <- err
+				return
+			}
+			m = m[n:]
+		}
+		produced <- nil
+	}()
+	for range 2 + dice.IntN(4) {
+		m, f := moments[dice.IntN(len(moments))], faults[dice.IntN(len(faults))]
+		if f.name == "zombie" && len(c.workers) > 1 {
+			f = faults[0]
+		}
+		nth := 1 + dice.IntN(4)
+		w := b.wires[0].clickhouse
+		if m.onKafka() {
+			w = b.wires[0].kafka
+		}
+		line := fmt.Sprintf("%s at %s (%s) #%d", f.name, m.name, m.side, nth)
+		sprung := w.arm(trap{m.name, m.side, nth, func() bool { return f.strike(c, w) }, nil})
+		select {
+		case <-sprung:
+		case <-ctx.Done():
+			return schedule, nil, ctx.Err()
+		case <-time.After(4 * time.Second):
+			// The path is past this moment, or does not come there: strike where it stands.
+			w.drop()
+			select {
+			case <-sprung: // just now
+			default:
+				if f.name == "zombie" {
+					continue
+				}
+				f.strike(c, w)
+				line = f.name + " between two moments"
+			}
+		}
+		schedule = append(schedule, line)
+		time.Sleep(f.pause)
+		if err := f.heal(ctx, c, w); err != nil {
+			return schedule, nil, err
+		}
+	}
+	if err := <-produced; err != nil {
+		return schedule, nil, err
+	}
+	if err := c.wait(ctx, 2*bound); err != nil {
+		return schedule, []string{err.Error()}, nil
+	}
+	problems, err = b.holds(ctx, c)
+	return schedule, problems, err
+}
