@@ -1,0 +1,5 @@
+import "@testing-library/jest-dom";
+import { initPluginTranslations } from "@grafana/i18n";
+
+// The words of the code are English; the tests of the locales compare them.
+beforeAll(() => initPluginTranslations("duiwu-datasource"));
