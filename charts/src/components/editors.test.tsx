@@ -1,6 +1,6 @@
 import { render, screen, waitFor } from "@testing-library/react";
 import userEvent from "@testing-library/user-event";
-import { config } from "@grafana/runtime";
+import { config, setTemplateSrv } from "@grafana/runtime";
 import type { DuiwuDataSource } from "../datasource";
 import { editor } from "../testdata/editor";
 import type { DuiwuOptions, DuiwuQuery } from "../types";
@@ -11,6 +11,7 @@ import { VariableEditor } from "./VariableEditor";
 
 const ds = { editor: () => Promise.resolve(editor), definitionURL: (id: string) => "/definition/" + id } as unknown as DuiwuDataSource;
 
+beforeAll(() => setTemplateSrv({ getVariables: () => [{ name: "province", type: "query" }] } as never));
 beforeEach(() => { config.bootData = { user: { language: "zh-Hans" } } as typeof config.bootData; });
 
 function open(query: Partial<DuiwuQuery>) {
@@ -95,7 +96,7 @@ test("the annotation editor writes a query of events", async () => {
 test("the variable editor offers provinces, indicators and dimensions", async () => {
   const onChange = jest.fn();
   render(<VariableEditor datasource={ds} query={{ refId: "variable" }} onChange={onChange} onRunQuery={jest.fn()} />);
-  await userEvent.click(await screen.findByRole("combobox", { name: "Values of the variable" }));
+  await userEvent.click(await screen.findByRole("combobox", { name: /Values of the variable/ }));
   await userEvent.click(await screen.findByRole("option", { name: /购买方式/ }));
   expect(onChange).toHaveBeenLastCalledWith({ refId: "variable", values: "purchase_mode" });
 });
