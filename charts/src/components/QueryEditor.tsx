@@ -92,7 +92,7 @@ function IndicatorPart({ query, editor, change, datasource }: PartProps & { data
     <Box marginTop={1}>
       <Stack direction="column" gap={1}>
         <Field noMargin label={t("query.indicator.label", "Indicator")} htmlFor={ids.indicator}>
-          <Combobox id={ids.indicator} width={80} placeholder={t("query.indicator.placeholder", "Search by Chinese or English name")}
+          <Combobox id={ids.indicator} width={80} loading={!editor} placeholder={t("query.indicator.placeholder", "Search by Chinese or English name")}
             options={[...indicators, ...variables()]} value={query.indicator ?? null} onChange={(o) => change({ indicator: o.value })} />
         </Field>
         {i && <Definition indicator={i} url={datasource.definitionURL(i.id)} />}

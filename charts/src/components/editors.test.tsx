@@ -23,7 +23,8 @@ function open(query: Partial<DuiwuQuery>) {
 describe("the query editor", () => {
   test("finds an indicator by its Chinese name and by its English one", async () => {
     const { onChange, onRunQuery, user } = open({ indicator: "I-01", groupBy: ["month"], format: "series" });
-    const box = await screen.findByRole("combobox", { name: "Indicator" });
+    await screen.findByRole("note"); // the catalogue is there
+    const box = screen.getByRole("combobox", { name: "Indicator" });
     for (const [typed, id] of [["购买模式", "I-24"], ["Gini", "I-11"]]) {
       await user.click(box);
       await user.clear(box);
