@@ -82,8 +82,8 @@ func TestWhoKnowsWhom(t *testing.T) {
 	only := []struct{ imported, from, why string }{
 		{"github.com/segmentio/kafka-go", "ingest/ cmd/demo/ internal/broker/ bench/", "only ingest knows Kafka"},
 		{"github.com/twmb/franz-go", "internal/broker/ ingest/", "kfake is the demo's and the tests' broker, never the product's client"},
-		{"github.com/ClickHouse/clickhouse-go", "sink/ charts/ cmd/demo/ internal/engine/ internal/testenv/", "only sink and the charts' query side know ClickHouse"},
-		{"github.com/grafana/", "charts/ cmd/demo/", "only charts knows Grafana"},
+		{"github.com/ClickHouse/clickhouse-go", "sink/ bench/dashboards/ charts/ cmd/demo/ internal/engine/ internal/testenv/", "only sink and the charts' query side know ClickHouse"},
+		{"github.com/grafana/", "charts/ bench/dashboards/ cmd/demo/", "only charts knows Grafana, and what measures its datasource"},
 		{"github.com/chromedp/", "", "only tests drive a browser"},
 		{module + "ingest", "ingest/ cmd/ transform/ sink/ charts/ internal/house/ bench/ internal/feed/", "rooms do not import each other"},
 		{module + "transform", "transform/ cmd/ bench/ internal/house/", "rooms do not import each other"},

@@ -62,17 +62,12 @@ func (k *compiler) batches(l *Leaf) (string, error) {
 		"\n) AS f ON a.feed = f.feed AND a.unit = f.unit AND a.month = f.month\nGROUP BY d, unit, cat", nil
 }
 
-// versions counts the accepted versions reported in the month of each day, or
-// those of them that mend or void another.
-func (k *compiler) versions(l *Leaf) string {
-	// A version whose cut was written twice lies twice until a merge. A unit that
-	// mended nothing still has a row, which says 0.
-	count := "uniqExact(record_id, _version)"
-	if l.Count == "mended" {
-		count = "uniqExactIf((record_id, _version), op IN " + k.list("ops", []string{"C", "V"}) + ")"
-	}
+// versions counts the accepted versions reported in the month of each day (m), and
+// those of them that mend or void another (n), in one pass over the histories.
+func (k *compiler) versions(feeds []string) string {
+	ops := k.list("ops", []string{"C", "V"})
 	var parts []string
-	for _, name := range l.Feeds {
+	for _, name := range feeds {
 		if k.split != "" && !slices.Contains(k.codes(), name) {
 			continue
 		}
@@ -80,9 +75,10 @@ func (k *compiler) versions(l *Leaf) string {
 		if k.split == "feed" {
 			cat = "'" + name + "'"
 		}
-		parts = append(parts, "SELECT toString(reporting_unit) AS unit, "+cat+" AS cat, toDate32(reported_at) AS day, "+count+" AS c FROM "+name+"_history WHERE _part = 0 AND reported_at >= toDateTime(toStartOfMonth(arrayMin({dates:Array(Date32)})), 'Asia/Shanghai') AND reported_at < toDateTime(addDays(arrayMax({dates:Array(Date32)}), 1), 'Asia/Shanghai')"+k.known(" AND ")+" GROUP BY unit, day")
+		// A version whose cut was written twice lies twice until a merge.
+		parts = append(parts, "SELECT toString(reporting_unit) AS unit, "+cat+" AS cat, toDate32(reported_at) AS day, uniqExactIf((record_id, _version), op IN "+ops+") AS mended, uniqExact(record_id, _version) AS c FROM "+name+"_history WHERE _part = 0 AND reported_at >= toDateTime(toStartOfMonth(arrayMin({dates:Array(Date32)})), 'Asia/Shanghai') AND reported_at < toDateTime(addDays(arrayMax({dates:Array(Date32)}), 1), 'Asia/Shanghai')"+k.known(" AND ")+" GROUP BY unit, day")
 	}
-	return "SELECT d, unit, cat, toFloat64(sum(c)) AS v, toUInt64(sum(c)) AS source\nFROM (\n" + indent(strings.Join(parts, "\nUNION ALL\n")) + "\n)\nARRAY JOIN {dates:Array(Date32)} AS d\nWHERE day <= d AND day >= " + window("month_to_date") + "\nGROUP BY d, unit, cat"
+	return "SELECT d, unit, cat, toNullable(toFloat64(sum(mended))) AS n, toNullable(toFloat64(sum(c))) AS m, toUInt64(sum(c)) AS source\nFROM (\n" + indent(strings.Join(parts, "\nUNION ALL\n")) + "\n)\nARRAY JOIN {dates:Array(Date32)} AS d\nWHERE day <= d AND day >= " + window("month_to_date") + "\nGROUP BY d, unit, cat"
 }
 
 // receipts counts what became of the records received: all of them, whenever

@@ -489,6 +489,7 @@ func (c *Catalogue) checkMeasure(m *Measure, in *Indicator, f *file) {
 		need(m.Kind != "median" || m.Top == nil || m.Top.Years != nil, "measure.top.years", "say what each person is measured by")
 	case "ratio", "balance":
 		need(m.Top != nil && m.Bottom != nil, "measure", "a %s has top and bottom", m.Kind)
+		need(m.Top == nil || m.Bottom == nil || (m.Top.Kind == "versions") == (m.Bottom.Kind == "versions"), "measure", "versions that mend others are a share of all versions, and of nothing else")
 		need(m.Kind != "balance" || Folds[m.Fold] != nil, "measure.fold", "fold %q is unknown; use one of %s", m.Fold, strings.Join(foldNames(), ", "))
 	case "mix":
 		need(len(m.Parts) >= 2, "measure.parts", "a mix has two parts or more")

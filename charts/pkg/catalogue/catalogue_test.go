@@ -202,6 +202,9 @@ func TestFiguresByHand(t *testing.T) {
 // indicator by each of its dimensions, on one day and on several, as it stands
 // and as it stood.
 func TestEveryStatementRuns(t *testing.T) {
+	if !testenv.Full() {
+		t.Skip("asks some four hundred statements: run make test")
+	}
 	c := load(t)
 	db := chartstest.New(t, "charts_statements")
 	chartstest.Small(t, db)

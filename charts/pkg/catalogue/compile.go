@@ -268,8 +268,6 @@ func (k *compiler) leaf(l *Leaf) (string, error) {
 		return k.control(l), nil
 	case "batches":
 		return k.batches(l)
-	case "versions":
-		return k.versions(l), nil
 	case "receipts":
 		return k.receipts(l), nil
 	case "reporting_units":
@@ -306,6 +304,9 @@ func (k *compiler) ratio(m *Measure) (string, error) {
 	apart := slices.Contains(m.Whole, k.split)
 	if !apart && m.Top.Kind == "stock_persons" && m.Bottom.Kind == "stock_persons" && m.Bottom.Months == 0 {
 		return k.share(m.Top, m.Bottom)
+	}
+	if m.Top.Kind == "versions" {
+		return k.versions(m.Top.Feeds), nil
 	}
 	kind, on := "INNER", "t.d = b.d AND t.unit = b.unit"
 	if m.Unpaired == "keep" {

@@ -58,13 +58,35 @@ WHERE worker_category IN {categories:Array(String)} AND start_on <= arrayMax(` +
 GROUP BY person`
 }
 
-// join is a subquery with one row per person: person, v (one value per day).
+// join is a subquery with one row per person and values v1, v2 ..., each an array
+// of one value per day.
 type join struct {
 	sql, alias string
-	// sum says that v is a number, not a flag.
-	sum bool
-	// none stands where a person has no row.
-	none string
+	// feed is the snapshot feed that the values are read from; its statement is
+	// built when all of them are known, so that each person's states are found once.
+	feed    string
+	columns []string
+	values  []*value
+}
+
+// value is one array of a join.
+type value struct {
+	join *join
+	// name is the array's column, expr what makes it of the state's column ⟨x⟩ on
+	// the day ⟨d⟩; none stands where a person has no row.
+	name, expr, column, none string
+}
+
+// x is the value's name inside a condition on one day.
+func (v *value) x() string { return "x" + v.join.alias + v.name }
+
+// days is the value's array, as long as the days.
+func (v *value) days() string {
+	array := "arrayResize(" + v.join.alias + "." + v.name + ", length({dates:Array(Date32)})"
+	if v.none != "" {
+		array += ", " + v.none
+	}
+	return array + ")"
 }
 
 // head counts persons for one or two leaves at once.
@@ -73,31 +95,59 @@ type head struct {
 	joins []*join
 }
 
-func (h *head) join(sql, none string) *join {
+// events joins a statement that gives each person v1.
+func (h *head) events(sql string) *value {
 	for _, j := range h.joins {
 		if j.sql == sql {
-			return j
+			return j.values[0]
 		}
 	}
-	j := &join{sql: sql, alias: "f" + strconv.Itoa(len(h.joins)+1), none: none}
+	j := &join{sql: sql, alias: "f" + strconv.Itoa(len(h.joins)+1)}
+	j.values = []*value{{join: j, name: "v1"}}
 	h.joins = append(h.joins, j)
-	return j
+	return j.values[0]
 }
 
-// values is a join's array, as long as the days.
-func (j *join) values() string {
-	if j.none == "0" {
-		return "arrayResize(" + j.alias + ".v, length({dates:Array(Date32)}))"
+// state joins what an expression makes of a snapshot feed's column.
+func (h *head) state(feedName, column, expr, none string) *value {
+	var j *join
+	for _, have := range h.joins {
+		if have.feed == feedName {
+			j = have
+		}
 	}
-	return "arrayResize(" + j.alias + ".v, length({dates:Array(Date32)}), " + j.none + ")"
+	if j == nil {
+		j = &join{feed: feedName, alias: "f" + strconv.Itoa(len(h.joins)+1)}
+		h.joins = append(h.joins, j)
+	}
+	for _, v := range j.values {
+		if v.expr == expr && v.column == column {
+			return v
+		}
+	}
+	if !slices.Contains(j.columns, column) {
+		j.columns = append(j.columns, column)
+	}
+	v := &value{join: j, name: "v" + strconv.Itoa(len(j.values)+1), expr: expr, column: column, none: none}
+	j.values = append(j.values, v)
+	return v
 }
 
-// test is a condition on the value x<alias> of a day.
+// fact joins a condition, or the sum of a field.
+func (h *head) fact(w *With) *value {
+	k := h.k
+	if k.c.Contract.Feed(w.Feed).History == feed.Snapshot {
+		return h.state(w.Feed, k.columnOf(w.Feed, w.Field), "toFloat64("+k.holds(w, "⟨x⟩")+")", "")
+	}
+	return h.events(k.events(w))
+}
+
+// test is a condition on one day.
 func (h *head) test(w *With) string {
-	j := h.join(h.k.fact(w), "0")
-	t := "x" + j.alias + " > 0"
+	v := h.fact(w)
+	t := v.x() + " > 0"
 	if w.Reaches != "" {
-		t = "x" + j.alias + " >= " + h.k.param("reaches", "Float64", number(h.k.c.Target(w.Reaches).Value))
+		t = v.x() + " >= " + h.k.param("reaches", "Float64", number(h.k.c.Target(w.Reaches).Value))
 	}
 	if w.Not {
 		t = "NOT (" + t + ")"
@@ -137,15 +187,18 @@ func (h *head) weight(l *Leaf) string {
 	}
 	value := "1"
 	if l.Sum != nil {
-		value = "x" + h.join(k.fact(l.Sum), "0").alias
+		value = h.fact(l.Sum).x()
 	}
 	if len(cond) == 1 && value == "1" {
 		return "p.here"
 	}
-	used := strings.Join(append(slices.Clone(cond), value), " ")
+	used := strings.Join(append(slices.Clone(cond), value), " ") + " "
 	for _, j := range h.joins {
-		if strings.Contains(used+" ", "x"+j.alias+" ") || strings.Contains(used, "x"+j.alias+")") {
-			arrays, names = append(arrays, j.values()), append(names, "x"+j.alias)
+		for _, v := range j.values {
+			// A name ends where a condition goes on or closes.
+			if strings.Contains(used, v.x()+" ") || strings.Contains(used, v.x()+")") {
+				arrays, names = append(arrays, v.days()), append(names, v.x())
+			}
 		}
 	}
 	return "arrayMap((" + strings.Join(names, ", ") + ") -> if(" + strings.Join(cond, " AND ") + ", toFloat64(" + value + "), 0), " + strings.Join(arrays, ", ") + ")"
@@ -155,6 +208,9 @@ func (h *head) weight(l *Leaf) string {
 func (h *head) from(elsewhere bool) string {
 	s := "FROM (\n" + indent(h.k.persons(elsewhere)) + "\n) AS p"
 	for _, j := range h.joins {
+		if j.feed != "" {
+			j.sql = h.k.states(j)
+		}
 		s += "\nLEFT JOIN (\n" + indent(j.sql) + "\n) AS " + j.alias + " ON p.person = " + j.alias + ".person"
 	}
 	return s
@@ -202,8 +258,7 @@ func (k *compiler) count(leaves []*Leaf) (string, error) {
 		if g == nil || g.Feed == "" {
 			return "", fmt.Errorf("cannot split the persons of %s by %s", k.in.ID, k.split)
 		}
-		j := h.join(k.attribute(g), k.text("none", g.None))
-		cats = j.values()
+		cats = k.attribute(h, g).days()
 	}
 	var counts string
 	if cats == "" {
@@ -279,15 +334,11 @@ func (k *compiler) listed(w *With) []string {
 	return out
 }
 
-// fact gives each person a number per day: 1 when one of his or her records
+// events gives each person a number per day: 1 when one of his or her records
 // meets the condition, or the sum of a field.
-func (k *compiler) fact(w *With) string {
-	s := k.c.Contract.Feed(w.Feed)
+func (k *compiler) events(w *With) string {
 	col := k.columnOf(w.Feed, w.Field)
 	sum := w.Reaches != "" || w.Is == "" && w.AtLeast == "" && !w.Known && len(w.Listed) == 0
-	if s.History == feed.Snapshot {
-		return k.stateOf(w.Feed, col, func(x string) string { return "toFloat64(" + k.holds(w, x) + ")" })
-	}
 	cols := []string{col, k.columnOf(w.Feed, w.Date)}
 	cond := k.holds(w, "x1")
 	if w.UnlessField != "" {
@@ -301,7 +352,7 @@ func (k *compiler) fact(w *With) string {
 			value = "[sum(toFloat64(x1))]"
 		}
 		from := strings.ReplaceAll(window(w.Window), "(d", "({dates:Array(Date32)}[1]")
-		return "SELECT person, " + value + " AS v\nFROM (\n" + indent(rows) + "\n)\nWHERE " + cond + " AND x2 <= {dates:Array(Date32)}[1] AND x2 >= " + from + "\nGROUP BY person"
+		return "SELECT person, " + value + " AS v1\nFROM (\n" + indent(rows) + "\n)\nWHERE " + cond + " AND x2 <= {dates:Array(Date32)}[1] AND x2 >= " + from + "\nGROUP BY person"
 	}
 	in := "tupleElement(x, 1) <= d AND tupleElement(x, 1) >= " + window(w.Window)
 	value := "toFloat64(arrayExists(x -> " + in + ", days))"
@@ -312,32 +363,47 @@ func (k *compiler) fact(w *With) string {
 	if sum {
 		amount = "toFloat64(x1)"
 	}
-	return "SELECT person, arrayMap(d -> " + value + ", {dates:Array(Date32)}) AS v\nFROM (\n  SELECT person, groupArray((x2, " + amount + ")) AS days\n  FROM (\n" + indent(indent(rows)) + "\n  )\n  WHERE " + cond + "\n  GROUP BY person\n)"
+	return "SELECT person, arrayMap(d -> " + value + ", {dates:Array(Date32)}) AS v1\nFROM (\n  SELECT person, groupArray((x2, " + amount + ")) AS days\n  FROM (\n" + indent(indent(rows)) + "\n  )\n  WHERE " + cond + "\n  GROUP BY person\n)"
 }
 
-// stateOf gives each person what a function makes of a column of the snapshot
-// that applies on each day; of two of one day the newer version.
-func (k *compiler) stateOf(name, col string, value func(x string) string) string {
-	person := k.columnOf(name, "id_number")
-	from := k.table(name, person, col)
+// states gives each person the values of a join, made of the snapshot that
+// applies on each day; of two of one day the newer version.
+func (k *compiler) states(j *join) string {
+	person := k.columnOf(j.feed, "id_number")
+	from := k.table(j.feed, append([]string{person}, j.columns...)...)
+	tuple := "tuple(" + strings.Join(j.columns, ", ") + ")"
+	out := []string{"person"}
+	for _, v := range j.values {
+		at := strconv.Itoa(slices.Index(j.columns, v.column) + 1)
+		if k.one {
+			expr := strings.NewReplacer("⟨x⟩", "tupleElement(x, "+at+")", "⟨d⟩", "{dates:Array(Date32)}[1]").Replace(v.expr)
+			out = append(out, "["+expr+"] AS "+v.name)
+			continue
+		}
+		expr := strings.NewReplacer("⟨x⟩", "tupleElement(x, "+at+")", "⟨d⟩", "d").Replace(v.expr)
+		out = append(out, "arrayMap((d, x) -> "+expr+", {dates:Array(Date32)}, states) AS "+v.name)
+	}
 	if k.one {
-		return "SELECT person, [" + strings.ReplaceAll(value("tupleElement(x, 1)"), "⟨d⟩", "{dates:Array(Date32)}[1]") + "] AS v\nFROM (\n  SELECT " + person + " AS person, argMax(tuple(" + col + "), (effective_from, _version)) AS x\n  FROM " + from +
+		return "SELECT " + strings.Join(out, ",\n  ") + "\nFROM (\n  SELECT " + person + " AS person, argMax(" + tuple + ", (effective_from, _version)) AS x\n  FROM " + from +
 			"\n  WHERE effective_from <= {dates:Array(Date32)}[1]\n  GROUP BY person\n)"
 	}
-	return "SELECT person, arrayMap(d -> " + strings.ReplaceAll(value("tupleElement(arrayFirst(x -> tupleElement(tupleElement(x, 1), 1) <= d, xs), 2)"), "⟨d⟩", "d") + ", {dates:Array(Date32)}) AS v\nFROM (\n  SELECT " + person + " AS person, arrayReverseSort(x -> tupleElement(x, 1), groupArray(((effective_from, _version), " + col + "))) AS xs\n  FROM " + from +
-		"\n  WHERE effective_from <= arrayMax({dates:Array(Date32)})\n  GROUP BY person\n)"
+	return "SELECT " + strings.Join(out, ",\n  ") + "\nFROM (\n  SELECT person, arrayMap(d -> tupleElement(arrayFirst(x -> tupleElement(tupleElement(x, 1), 1) <= d, xs), 2), {dates:Array(Date32)}) AS states\n  FROM (\n    SELECT " + person +
+		" AS person, arrayReverseSort(x -> tupleElement(x, 1), groupArray(((effective_from, _version), " + tuple + "))) AS xs\n    FROM " + from +
+		"\n    WHERE effective_from <= arrayMax({dates:Array(Date32)})\n    GROUP BY person\n  )\n)"
 }
 
-// attribute gives each person the code of a group per day.
-func (k *compiler) attribute(g *Group) string {
+// attribute joins each person's code of a group.
+func (k *compiler) attribute(h *head, g *Group) *value {
 	col := k.columnOf(g.Feed, g.Field)
 	none := k.text("none", g.None)
 	switch g.By {
 	case "highest":
 		// The highest level of the certificates that stand on the day.
 		rows := k.newest(g.Feed, col, k.columnOf(g.Feed, g.Date), k.columnOf(g.Feed, g.UnlessField))
-		return "SELECT person, arrayMap(d -> arrayReduce('max', arrayPushBack(arrayMap(x -> tupleElement(x, 2), arrayFilter(x -> tupleElement(x, 1) <= d, xs)), " + none + ")), {dates:Array(Date32)}) AS v\nFROM (\n  SELECT person, groupArray((x2, toString(x1))) AS xs\n  FROM (\n" +
-			indent(indent(rows)) + "\n  )\n  WHERE toString(x3) != " + k.text("none_if", g.Unless) + "\n  GROUP BY person\n)"
+		v := h.events("SELECT person, arrayMap(d -> arrayReduce('max', arrayPushBack(arrayMap(x -> tupleElement(x, 2), arrayFilter(x -> tupleElement(x, 1) <= d, xs)), " + none + ")), {dates:Array(Date32)}) AS v1\nFROM (\n  SELECT person, groupArray((x2, toString(x1))) AS xs\n  FROM (\n" +
+			indent(indent(rows)) + "\n  )\n  WHERE toString(x3) != " + k.text("none_if", g.Unless) + "\n  GROUP BY person\n)")
+		v.none = none
+		return v
 	case "years":
 		codes, from := make([]string, 0, len(g.Codes)), make([]float64, 0, len(g.Codes))
 		for _, c := range g.Codes {
@@ -346,13 +412,11 @@ func (k *compiler) attribute(g *Group) string {
 		bands := func(years string) string {
 			return "arrayElement(" + k.list("bands", codes) + ", greatest(1, arrayLastIndex(f -> f <= " + years + ", " + k.param("band_from", "Array(Float64)", numbers(from)) + ")))"
 		}
-		return k.stateOf(g.Feed, col, func(x string) string {
-			years := "age('year', assumeNotNull(" + x + "), ⟨d⟩)"
-			if strings.HasSuffix(col, "_year") {
-				years = "(toYear(⟨d⟩) - assumeNotNull(" + x + "))"
-			}
-			return "if(isNull(" + x + "), " + none + ", " + bands(years) + ")"
-		})
+		years := "age('year', assumeNotNull(⟨x⟩), ⟨d⟩)"
+		if strings.HasSuffix(col, "_year") {
+			years = "(toYear(⟨d⟩) - assumeNotNull(⟨x⟩))"
+		}
+		return h.state(g.Feed, col, "if(isNull(⟨x⟩), "+none+", "+bands(years)+")", none)
 	}
 	// The code itself, or the group that holds it.
 	values, codes := []string{}, []string{}
@@ -374,9 +438,7 @@ func (k *compiler) attribute(g *Group) string {
 		}
 		values, codes = append(values, e.Code), append(codes, code)
 	}
-	return k.stateOf(g.Feed, col, func(x string) string {
-		return "transform(toString(" + x + "), " + k.list("values", values) + ", " + k.list("values_as", codes) + ", " + none + ")"
-	})
+	return h.state(g.Feed, col, "transform(toString(⟨x⟩), "+k.list("values", values)+", "+k.list("values_as", codes)+", "+none+")", none)
 }
 
 // byTier splits a condition on attendance by the tier of the session, which the
@@ -399,11 +461,10 @@ func byDay(columns, dates, flags string) string {
 // and for the nation: no fold of medians gives that of all.
 func (k *compiler) median(m *Measure) (string, error) {
 	k.own = " OR unit = ''"
-	col := k.columnOf(m.Top.Years.Feed, m.Top.Years.Field)
-	years := k.stateOf(m.Top.Years.Feed, col, func(x string) string {
-		return "if(isNull(" + x + "), -1, dateDiff('day', assumeNotNull(" + x + "), ⟨d⟩) / 365.25)"
-	})
-	return "SELECT d, if(grouping(unit_of) = 1, '', unit_of) AS unit, '' AS cat, toNullable(quantileExactInclusive(0.5)(y)) AS n, CAST(NULL, 'Nullable(Float64)') AS m, count() AS source\nFROM (\n  SELECT d, unit_of, y\n  FROM (\n    SELECT p.unit AS unit_of, p.here AS here, f1.v AS v\n    FROM (\n" +
+	h := &head{k: k}
+	h.state(m.Top.Years.Feed, k.columnOf(m.Top.Years.Feed, m.Top.Years.Field), "if(isNull(⟨x⟩), -1, dateDiff('day', assumeNotNull(⟨x⟩), ⟨d⟩) / 365.25)", "")
+	years := k.states(h.joins[0])
+	return "SELECT d, if(grouping(unit_of) = 1, '', unit_of) AS unit, '' AS cat, toNullable(quantileExactInclusive(0.5)(y)) AS n, CAST(NULL, 'Nullable(Float64)') AS m, count() AS source\nFROM (\n  SELECT d, unit_of, y\n  FROM (\n    SELECT p.unit AS unit_of, p.here AS here, f1.v1 AS v\n    FROM (\n" +
 		indent(indent(indent(k.persons(false)))) + "\n    ) AS p\n    INNER JOIN (\n" + indent(indent(indent(years))) + "\n    ) AS f1 ON p.person = f1.person\n    WHERE p.unit IN {units:Array(String)}\n  )\n  ARRAY JOIN {dates:Array(Date32)} AS d, here AS h, v AS y\n  WHERE h > 0 AND y >= 0\n)\nGROUP BY GROUPING SETS ((d, unit_of), (d))", nil
 }
 

@@ -170,6 +170,15 @@ func options(c Config) (*clickhouse.Options, error) {
 // Dispose closes the connections; Grafana calls it when settings change.
 func (d *Datasource) Dispose() { _ = d.conn.Close() }
 
+// Indicators lists the ids of the catalogue, sorted.
+func (d *Datasource) Indicators() []string {
+	out := make([]string, len(d.catalogue.Indicators))
+	for i, in := range d.catalogue.Indicators {
+		out[i] = in.ID
+	}
+	return out
+}
+
 // Today is the day on which every relative date rests.
 func (d *Datasource) Today() time.Time {
 	if !d.today.IsZero() {

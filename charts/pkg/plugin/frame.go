@@ -50,8 +50,11 @@ type Provenance struct {
 	SuppressBelow int       `json:"suppressBelow"`
 	// States say why a cell is not an ordinary value, by "day|unit|code".
 	States map[string]string `json:"states"`
-	TookMS float64           `json:"tookMs"`
-	Empty  bool              `json:"empty"`
+	// TookMS is how long the answer took, WaitedMS how much of it was spent
+	// waiting for the database or for another who asked the same.
+	TookMS   float64 `json:"tookMs"`
+	WaitedMS float64 `json:"waitedMs"`
+	Empty    bool    `json:"empty"`
 }
 
 // frames writes a result as one long frame: text fields for what it is grouped
@@ -314,7 +317,7 @@ func (d *Datasource) provenance(p *plan, r *result, states map[string]string) *P
 		Indicator: p.in, Targets: []TargetView{}, Feeds: p.in.Feeds(), AsOf: p.asOf.Format(time.DateOnly), KnownOn: p.KnownOn, ComputedAt: r.computed,
 		Ledger: r.arrivals.ledger, SourceRows: r.source, UnitsIncluded: []string{}, UnitsMissing: r.missing, Units: len(r.units),
 		Provisional: p.in.Approval != "approved", Suppressed: r.hidden, SuppressBelow: d.config.SuppressBelow, States: states,
-		TookMS: float64(r.took.Microseconds()) / 1000, Empty: r.arrivals.rows == 0,
+		TookMS: float64(r.took.Microseconds()) / 1000, WaitedMS: float64(r.queried.Microseconds()) / 1000, Empty: r.arrivals.rows == 0,
 	}
 	reported, arrived := r.arrivals.asOf(v.Feeds)
 	if !reported.IsZero() {

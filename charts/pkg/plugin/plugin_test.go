@@ -379,3 +379,46 @@ func TestCancelledQueryEnds(t *testing.T) {
 		t.Fatal("the query outlived its caller")
 	}
 }
+
+// What is known of a month changes as records arrive, and an earlier day's
+// knowledge can be asked for again.
+func TestAsKnownOnADay(t *testing.T) {
+	db := chartstest.New(t, "charts_plugin_known")
+	spell := func(id int, version int, end any, arrived string) chartstest.Row {
+		return chartstest.Row{"record_id": fmt.Sprint("e", id), "reporting_unit": "310000", "id_number_token": chartstest.Person(id), "start_on": "2015-01-01", "end_on": end,
+			"worker_category": "01", "effective_from": "2015-01-01", "_version": version, "_arrived_at": arrived}
+	}
+	db.Insert(t, "employment",
+		spell(1, 1, nil, "2016-03-01 09:00:00.000"),
+		spell(2, 1, nil, "2016-03-01 09:00:00.000"),
+		spell(3, 1, nil, "2016-06-01 23:59:59.999"), // reported late
+		spell(2, 2, "2016-02-15", "2016-08-01 09:00:00.000"),
+		chartstest.Row{"record_id": "e1", "reporting_unit": "310000", "_version": 3, "_is_deleted": 1, "_arrived_at": "2016-10-01 09:00:00.000"},
+	)
+	d := open(t, Config{URL: db.DSN(), Today: today, SuppressBelow: -1})
+	f := func(known, want string) {
+		t.Helper()
+		frame := ask(t, d, fmt.Sprintf(`{"indicator":"I-01","asOf":"2016-02-29","knownOn":%q}`, known))
+		require.Equal(t, want+"\n", table(frame), "as known on %s", known)
+		require.Equal(t, known, provenance(frame).KnownOn)
+	}
+	f("2016-02-29", "- -") // nothing had come
+	f("2016-03-01", "2 2")
+	f("2016-05-31", "2 2")
+	f("2016-06-01", "3 3")
+	f("2016-08-01", "2 2") // one had left in February, as August brought
+	f("2016-10-01", "1 1") // and one never was
+	f("", "1 1")
+}
+
+func TestAnAnswerTooLargeSaysSo(t *testing.T) {
+	d := small(t, "charts_plugin_limits")
+	d.limits.rows = 3
+	f := ask(t, d, `{"indicator":"I-01","groupBy":["province"],"lang":"en"}`)
+	require.Equal(t, 3, f.Rows())
+	require.Contains(t, f.Meta.Notices[0].Text, "29 rows at its end are not shown")
+	d.limits = limits{rows: 1000, bytes: 500}
+	f = ask(t, d, `{"indicator":"I-01","groupBy":["province"]}`)
+	require.Less(t, f.Rows(), 12)
+	require.Contains(t, f.Meta.Notices[0].Text, "结果过大")
+}

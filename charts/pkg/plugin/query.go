@@ -317,6 +317,7 @@ func (d *Datasource) run(ctx context.Context, p *plan) (*result, error) {
 	if err != nil {
 		return nil, err
 	}
+	waited := time.Since(start)
 	days := slices.Clone(p.shown)
 	for _, t := range []time.Time{p.prev, p.yr} {
 		if !t.IsZero() && !slices.ContainsFunc(days, t.Equal) {
@@ -340,7 +341,7 @@ func (d *Datasource) run(ctx context.Context, p *plan) (*result, error) {
 	r.sql = st.SQL + comment(st.Params)
 	asked := time.Now()
 	parts, err := d.answers.get(ctx, r.sql, func(ctx context.Context) (map[place]part, error) { return d.read(ctx, st) })
-	r.queried = time.Since(asked)
+	r.queried = waited + time.Since(asked)
 	if err != nil {
 		return nil, fmt.Errorf("cannot compute %s: %w", p.in.ID, err)
 	}

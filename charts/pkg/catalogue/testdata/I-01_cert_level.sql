@@ -13,7 +13,7 @@ FROM (
         SELECT d, unit, code AS cat, ns_of AS n, ms_of AS m, heads_of AS heads FROM (
           SELECT d, unit, cat AS code, sum(n) AS ns_of, sum(m) AS ms_of, sum(heads) AS heads_of
           FROM (
-            SELECT p.unit AS unit, arrayResize(f1.v, length({dates:Array(Date32)}), {none:String}) AS cats, p.here AS ns, p.here AS ms, p.here AS hs
+            SELECT p.unit AS unit, arrayResize(f1.v1, length({dates:Array(Date32)}), {none:String}) AS cats, p.here AS ns, p.here AS ms, p.here AS hs
             FROM (
               SELECT person, tupleElement(s, 2) AS unit, tupleElement(s, 4) AS category, tupleElement(s, 5) AS county,
                 arrayMap(d -> toUInt64(tupleElement(s, 6) <= d AND tupleElement(s, 7) > d
@@ -27,7 +27,7 @@ FROM (
               ARRAY JOIN spells AS s
             ) AS p
             LEFT JOIN (
-              SELECT person, arrayMap(d -> arrayReduce('max', arrayPushBack(arrayMap(x -> tupleElement(x, 2), arrayFilter(x -> tupleElement(x, 1) <= d, xs)), {none:String})), {dates:Array(Date32)}) AS v
+              SELECT person, arrayMap(d -> arrayReduce('max', arrayPushBack(arrayMap(x -> tupleElement(x, 2), arrayFilter(x -> tupleElement(x, 1) <= d, xs)), {none:String})), {dates:Array(Date32)}) AS v1
               FROM (
                 SELECT person, groupArray((x2, toString(x1))) AS xs
                 FROM (

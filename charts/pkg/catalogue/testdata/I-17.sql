@@ -10,7 +10,7 @@ FROM (
     LEFT JOIN (
       SELECT d, unit, cat, n, m, heads
       FROM (
-        SELECT p.unit AS unit, '' AS cat, sumForEach(arrayMap((h, xf1) -> if(h > 0, toFloat64(xf1), 0), p.here, arrayResize(f1.v, length({dates:Array(Date32)})))) AS ns, sumForEach(p.here) AS ms, sumForEach(p.here) AS hs
+        SELECT p.unit AS unit, '' AS cat, sumForEach(arrayMap((h, xf1v1) -> if(h > 0, toFloat64(xf1v1), 0), p.here, arrayResize(f1.v1, length({dates:Array(Date32)})))) AS ns, sumForEach(p.here) AS ms, sumForEach(p.here) AS hs
         FROM (
           SELECT person, tupleElement(s, 2) AS unit, tupleElement(s, 4) AS category, tupleElement(s, 5) AS county,
             arrayMap(d -> toUInt64(tupleElement(s, 6) <= d AND tupleElement(s, 7) > d
@@ -24,7 +24,7 @@ FROM (
           ARRAY JOIN spells AS s
         ) AS p
         LEFT JOIN (
-          SELECT person, arrayMap(d -> arraySum(x -> if(tupleElement(x, 1) <= d AND tupleElement(x, 1) >= toDate32(toStartOfYear(d)), tupleElement(x, 2), 0), days), {dates:Array(Date32)}) AS v
+          SELECT person, arrayMap(d -> arraySum(x -> if(tupleElement(x, 1) <= d AND tupleElement(x, 1) >= toDate32(toStartOfYear(d)), tupleElement(x, 2), 0), days), {dates:Array(Date32)}) AS v1
           FROM (
             SELECT person, groupArray((x2, toFloat64(x1))) AS days
             FROM (

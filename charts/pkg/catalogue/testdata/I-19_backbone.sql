@@ -14,7 +14,7 @@ FROM (
         LEFT JOIN (
           SELECT d, unit, cat, n, m, heads
           FROM (
-            SELECT p.unit AS unit, '' AS cat, sumForEach(arrayMap((h, xf1, xf2) -> if(h > 0 AND ((xf1 > 0) OR (xf2 > 0)), toFloat64(1), 0), p.here, arrayResize(f1.v, length({dates:Array(Date32)})), arrayResize(f2.v, length({dates:Array(Date32)})))) AS ns, sumForEach(p.here) AS ms, sumForEach(p.here) AS hs
+            SELECT p.unit AS unit, '' AS cat, sumForEach(arrayMap((h, xf1v1, xf2v1) -> if(h > 0 AND ((xf1v1 > 0) OR (xf2v1 > 0)), toFloat64(1), 0), p.here, arrayResize(f1.v1, length({dates:Array(Date32)})), arrayResize(f2.v1, length({dates:Array(Date32)})))) AS ns, sumForEach(p.here) AS ms, sumForEach(p.here) AS hs
             FROM (
               SELECT person, tupleElement(s, 2) AS unit, tupleElement(s, 4) AS category, tupleElement(s, 5) AS county,
                 arrayMap(d -> toUInt64(tupleElement(s, 6) <= d AND tupleElement(s, 7) > d
@@ -28,16 +28,20 @@ FROM (
               ARRAY JOIN spells AS s
             ) AS p
             LEFT JOIN (
-              SELECT person, arrayMap(d -> toFloat64(ifNull(toString(tupleElement(arrayFirst(x -> tupleElement(tupleElement(x, 1), 1) <= d, xs), 2)), '') = {with_is:String}), {dates:Array(Date32)}) AS v
+              SELECT person,
+                arrayMap((d, x) -> toFloat64(ifNull(toString(tupleElement(x, 1)), '') = {with_is:String}), {dates:Array(Date32)}, states) AS v1
               FROM (
-                SELECT id_number_token AS person, arrayReverseSort(x -> tupleElement(x, 1), groupArray(((effective_from, _version), is_trainer))) AS xs
-                FROM worker FINAL
-                WHERE effective_from <= arrayMax({dates:Array(Date32)})
-                GROUP BY person
+                SELECT person, arrayMap(d -> tupleElement(arrayFirst(x -> tupleElement(tupleElement(x, 1), 1) <= d, xs), 2), {dates:Array(Date32)}) AS states
+                FROM (
+                  SELECT id_number_token AS person, arrayReverseSort(x -> tupleElement(x, 1), groupArray(((effective_from, _version), tuple(is_trainer)))) AS xs
+                  FROM worker FINAL
+                  WHERE effective_from <= arrayMax({dates:Array(Date32)})
+                  GROUP BY person
+                )
               )
             ) AS f1 ON p.person = f1.person
             LEFT JOIN (
-              SELECT person, arrayMap(d -> toFloat64(arrayExists(x -> tupleElement(x, 1) <= d AND tupleElement(x, 1) >= addDays(addMonths(d, -24), 1), days)), {dates:Array(Date32)}) AS v
+              SELECT person, arrayMap(d -> toFloat64(arrayExists(x -> tupleElement(x, 1) <= d AND tupleElement(x, 1) >= addDays(addMonths(d, -24), 1), days)), {dates:Array(Date32)}) AS v1
               FROM (
                 SELECT person, groupArray((x2, toFloat64(1))) AS days
                 FROM (
@@ -70,7 +74,7 @@ FROM (
         LEFT JOIN (
           SELECT d, unit, cat, n, m, heads
           FROM (
-            SELECT p.unit AS unit, '' AS cat, sumForEach(arrayMap((h, xf1) -> if(h > 0 AND xf1 > 0, toFloat64(1), 0), p.here, arrayResize(f1.v, length({dates:Array(Date32)})))) AS ns, sumForEach(p.here) AS ms, sumForEach(p.here) AS hs
+            SELECT p.unit AS unit, '' AS cat, sumForEach(arrayMap((h, xf1v1) -> if(h > 0 AND xf1v1 > 0, toFloat64(1), 0), p.here, arrayResize(f1.v1, length({dates:Array(Date32)})))) AS ns, sumForEach(p.here) AS ms, sumForEach(p.here) AS hs
             FROM (
               SELECT person, tupleElement(s, 2) AS unit, tupleElement(s, 4) AS category, tupleElement(s, 5) AS county,
                 arrayMap(d -> toUInt64(tupleElement(s, 6) <= d AND tupleElement(s, 7) > d
@@ -84,12 +88,16 @@ FROM (
               ARRAY JOIN spells AS s
             ) AS p
             LEFT JOIN (
-              SELECT person, arrayMap(d -> toFloat64(ifNull(toString(tupleElement(arrayFirst(x -> tupleElement(tupleElement(x, 1), 1) <= d, xs), 2)), '') = {with_is_2:String}), {dates:Array(Date32)}) AS v
+              SELECT person,
+                arrayMap((d, x) -> toFloat64(ifNull(toString(tupleElement(x, 1)), '') = {with_is_2:String}), {dates:Array(Date32)}, states) AS v1
               FROM (
-                SELECT id_number_token AS person, arrayReverseSort(x -> tupleElement(x, 1), groupArray(((effective_from, _version), position_level))) AS xs
-                FROM worker FINAL
-                WHERE effective_from <= arrayMax({dates:Array(Date32)})
-                GROUP BY person
+                SELECT person, arrayMap(d -> tupleElement(arrayFirst(x -> tupleElement(tupleElement(x, 1), 1) <= d, xs), 2), {dates:Array(Date32)}) AS states
+                FROM (
+                  SELECT id_number_token AS person, arrayReverseSort(x -> tupleElement(x, 1), groupArray(((effective_from, _version), tuple(position_level)))) AS xs
+                  FROM worker FINAL
+                  WHERE effective_from <= arrayMax({dates:Array(Date32)})
+                  GROUP BY person
+                )
               )
             ) AS f1 ON p.person = f1.person
             GROUP BY unit, cat

@@ -11,7 +11,7 @@ FROM (
       SELECT d, unit, code AS cat, ns_of AS n, ms_of AS m, heads_of AS heads FROM (
         SELECT d, unit, cat AS code, sum(n) AS ns_of, sum(m) AS ms_of, sum(heads) AS heads_of
         FROM (
-          SELECT p.unit AS unit, arrayResize(f2.v, length({dates:Array(Date32)}), {none:String}) AS cats, arrayMap((h, xf1) -> if(h > 0 AND xf1 > 0, toFloat64(1), 0), p.here, arrayResize(f1.v, length({dates:Array(Date32)}))) AS ns, p.here AS ms, p.here AS hs
+          SELECT p.unit AS unit, arrayResize(f2.v1, length({dates:Array(Date32)}), {none:String}) AS cats, arrayMap((h, xf1v1) -> if(h > 0 AND xf1v1 > 0, toFloat64(1), 0), p.here, arrayResize(f1.v1, length({dates:Array(Date32)}))) AS ns, p.here AS ms, p.here AS hs
           FROM (
             SELECT person, tupleElement(s, 2) AS unit, tupleElement(s, 4) AS category, tupleElement(s, 5) AS county,
               arrayMap(d -> toUInt64(tupleElement(s, 6) <= d AND tupleElement(s, 7) > d
@@ -25,7 +25,7 @@ FROM (
             ARRAY JOIN spells AS s
           ) AS p
           LEFT JOIN (
-            SELECT person, arrayMap(d -> toFloat64(arrayExists(x -> tupleElement(x, 1) <= d AND tupleElement(x, 1) >= toDate32('1900-01-01'), days)), {dates:Array(Date32)}) AS v
+            SELECT person, arrayMap(d -> toFloat64(arrayExists(x -> tupleElement(x, 1) <= d AND tupleElement(x, 1) >= toDate32('1900-01-01'), days)), {dates:Array(Date32)}) AS v1
             FROM (
               SELECT person, groupArray((x2, toFloat64(1))) AS days
               FROM (
@@ -37,12 +37,16 @@ FROM (
             )
           ) AS f1 ON p.person = f1.person
           LEFT JOIN (
-            SELECT person, arrayMap(d -> transform(toString(tupleElement(arrayFirst(x -> tupleElement(tupleElement(x, 1), 1) <= d, xs), 2)), {values:Array(String)}, {values_as:Array(String)}, {none:String}), {dates:Array(Date32)}) AS v
+            SELECT person,
+              arrayMap((d, x) -> transform(toString(tupleElement(x, 1)), {values:Array(String)}, {values_as:Array(String)}, {none:String}), {dates:Array(Date32)}, states) AS v1
             FROM (
-              SELECT id_number_token AS person, arrayReverseSort(x -> tupleElement(x, 1), groupArray(((effective_from, _version), sex))) AS xs
-              FROM worker FINAL
-              WHERE effective_from <= arrayMax({dates:Array(Date32)})
-              GROUP BY person
+              SELECT person, arrayMap(d -> tupleElement(arrayFirst(x -> tupleElement(tupleElement(x, 1), 1) <= d, xs), 2), {dates:Array(Date32)}) AS states
+              FROM (
+                SELECT id_number_token AS person, arrayReverseSort(x -> tupleElement(x, 1), groupArray(((effective_from, _version), tuple(sex)))) AS xs
+                FROM worker FINAL
+                WHERE effective_from <= arrayMax({dates:Array(Date32)})
+                GROUP BY person
+              )
             )
           ) AS f2 ON p.person = f2.person
         )

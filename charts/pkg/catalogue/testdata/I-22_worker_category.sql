@@ -10,7 +10,7 @@ FROM (
     LEFT JOIN (
       SELECT d, unit, cat, n, m, heads
       FROM (
-        SELECT p.unit AS unit, p.category AS cat, sumForEach(arrayMap((h, xf1) -> if(h > 0 AND xf1 > 0, toFloat64(1), 0), p.here, arrayResize(f1.v, length({dates:Array(Date32)})))) AS ns, sumForEach(arrayMap((h, xf2) -> if(h > 0 AND xf2 > 0, toFloat64(1), 0), p.here, arrayResize(f2.v, length({dates:Array(Date32)})))) AS ms, sumForEach(p.here) AS hs
+        SELECT p.unit AS unit, p.category AS cat, sumForEach(arrayMap((h, xf1v1) -> if(h > 0 AND xf1v1 > 0, toFloat64(1), 0), p.here, arrayResize(f1.v1, length({dates:Array(Date32)})))) AS ns, sumForEach(arrayMap((h, xf1v2) -> if(h > 0 AND xf1v2 > 0, toFloat64(1), 0), p.here, arrayResize(f1.v2, length({dates:Array(Date32)})))) AS ms, sumForEach(p.here) AS hs
         FROM (
           SELECT person, tupleElement(s, 2) AS unit, tupleElement(s, 4) AS category, tupleElement(s, 5) AS county,
             arrayMap(d -> toUInt64(tupleElement(s, 6) <= d AND tupleElement(s, 7) > d
@@ -24,23 +24,19 @@ FROM (
           ARRAY JOIN spells AS s
         ) AS p
         LEFT JOIN (
-          SELECT person, arrayMap(d -> toFloat64(has({with_codes:Array(String)}, toString(tupleElement(arrayFirst(x -> tupleElement(tupleElement(x, 1), 1) <= d, xs), 2)))), {dates:Array(Date32)}) AS v
+          SELECT person,
+            arrayMap((d, x) -> toFloat64(has({with_codes:Array(String)}, toString(tupleElement(x, 1)))), {dates:Array(Date32)}, states) AS v1,
+            arrayMap((d, x) -> toFloat64(has({with_codes_2:Array(String)}, toString(tupleElement(x, 1)))), {dates:Array(Date32)}, states) AS v2
           FROM (
-            SELECT id_number_token AS person, arrayReverseSort(x -> tupleElement(x, 1), groupArray(((effective_from, _version), education_code))) AS xs
-            FROM worker FINAL
-            WHERE effective_from <= arrayMax({dates:Array(Date32)})
-            GROUP BY person
+            SELECT person, arrayMap(d -> tupleElement(arrayFirst(x -> tupleElement(tupleElement(x, 1), 1) <= d, xs), 2), {dates:Array(Date32)}) AS states
+            FROM (
+              SELECT id_number_token AS person, arrayReverseSort(x -> tupleElement(x, 1), groupArray(((effective_from, _version), tuple(education_code)))) AS xs
+              FROM worker FINAL
+              WHERE effective_from <= arrayMax({dates:Array(Date32)})
+              GROUP BY person
+            )
           )
         ) AS f1 ON p.person = f1.person
-        LEFT JOIN (
-          SELECT person, arrayMap(d -> toFloat64(has({with_codes_2:Array(String)}, toString(tupleElement(arrayFirst(x -> tupleElement(tupleElement(x, 1), 1) <= d, xs), 2)))), {dates:Array(Date32)}) AS v
-          FROM (
-            SELECT id_number_token AS person, arrayReverseSort(x -> tupleElement(x, 1), groupArray(((effective_from, _version), education_code))) AS xs
-            FROM worker FINAL
-            WHERE effective_from <= arrayMax({dates:Array(Date32)})
-            GROUP BY person
-          )
-        ) AS f2 ON p.person = f2.person
         GROUP BY unit, cat
       )
       ARRAY JOIN {dates:Array(Date32)} AS d, ns AS n, ms AS m, hs AS heads

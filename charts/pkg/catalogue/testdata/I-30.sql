@@ -4,7 +4,7 @@ FROM (
   FROM (
     SELECT d, unit_of, y
     FROM (
-      SELECT p.unit AS unit_of, p.here AS here, f1.v AS v
+      SELECT p.unit AS unit_of, p.here AS here, f1.v1 AS v
       FROM (
         SELECT person, tupleElement(s, 2) AS unit, tupleElement(s, 4) AS category, tupleElement(s, 5) AS county,
           arrayMap(d -> toUInt64(tupleElement(s, 6) <= d AND tupleElement(s, 7) > d
@@ -18,12 +18,16 @@ FROM (
         ARRAY JOIN spells AS s
       ) AS p
       INNER JOIN (
-        SELECT person, arrayMap(d -> if(isNull(tupleElement(arrayFirst(x -> tupleElement(tupleElement(x, 1), 1) <= d, xs), 2)), -1, dateDiff('day', assumeNotNull(tupleElement(arrayFirst(x -> tupleElement(tupleElement(x, 1), 1) <= d, xs), 2)), d) / 365.25), {dates:Array(Date32)}) AS v
+        SELECT person,
+          arrayMap((d, x) -> if(isNull(tupleElement(x, 1)), -1, dateDiff('day', assumeNotNull(tupleElement(x, 1)), d) / 365.25), {dates:Array(Date32)}, states) AS v1
         FROM (
-          SELECT id_number_token AS person, arrayReverseSort(x -> tupleElement(x, 1), groupArray(((effective_from, _version), entry_on))) AS xs
-          FROM worker FINAL
-          WHERE effective_from <= arrayMax({dates:Array(Date32)})
-          GROUP BY person
+          SELECT person, arrayMap(d -> tupleElement(arrayFirst(x -> tupleElement(tupleElement(x, 1), 1) <= d, xs), 2), {dates:Array(Date32)}) AS states
+          FROM (
+            SELECT id_number_token AS person, arrayReverseSort(x -> tupleElement(x, 1), groupArray(((effective_from, _version), tuple(entry_on)))) AS xs
+            FROM worker FINAL
+            WHERE effective_from <= arrayMax({dates:Array(Date32)})
+            GROUP BY person
+          )
         )
       ) AS f1 ON p.person = f1.person
       WHERE p.unit IN {units:Array(String)}

@@ -1,76 +1,38 @@
 SELECT d, unit, cat, n, m, source
 FROM (
-  SELECT t.d AS d, t.unit AS unit, t.cat AS cat, toNullable(t.v) AS n, toNullable(b.v) AS m, t.source + ifNull(b.source, 0) AS source
+  SELECT d, unit, cat, toNullable(toFloat64(sum(mended))) AS n, toNullable(toFloat64(sum(c))) AS m, toUInt64(sum(c)) AS source
   FROM (
-    SELECT d, unit, cat, toFloat64(sum(c)) AS v, toUInt64(sum(c)) AS source
-    FROM (
-      SELECT toString(reporting_unit) AS unit, 'attendance' AS cat, toDate32(reported_at) AS day, uniqExactIf((record_id, _version), op IN {ops:Array(String)}) AS c FROM attendance_history WHERE _part = 0 AND reported_at >= toDateTime(toStartOfMonth(arrayMin({dates:Array(Date32)})), 'Asia/Shanghai') AND reported_at < toDateTime(addDays(arrayMax({dates:Array(Date32)}), 1), 'Asia/Shanghai') GROUP BY unit, day
-      UNION ALL
-      SELECT toString(reporting_unit) AS unit, 'context' AS cat, toDate32(reported_at) AS day, uniqExactIf((record_id, _version), op IN {ops:Array(String)}) AS c FROM context_history WHERE _part = 0 AND reported_at >= toDateTime(toStartOfMonth(arrayMin({dates:Array(Date32)})), 'Asia/Shanghai') AND reported_at < toDateTime(addDays(arrayMax({dates:Array(Date32)}), 1), 'Asia/Shanghai') GROUP BY unit, day
-      UNION ALL
-      SELECT toString(reporting_unit) AS unit, 'demo_site' AS cat, toDate32(reported_at) AS day, uniqExactIf((record_id, _version), op IN {ops:Array(String)}) AS c FROM demo_site_history WHERE _part = 0 AND reported_at >= toDateTime(toStartOfMonth(arrayMin({dates:Array(Date32)})), 'Asia/Shanghai') AND reported_at < toDateTime(addDays(arrayMax({dates:Array(Date32)}), 1), 'Asia/Shanghai') GROUP BY unit, day
-      UNION ALL
-      SELECT toString(reporting_unit) AS unit, 'employment' AS cat, toDate32(reported_at) AS day, uniqExactIf((record_id, _version), op IN {ops:Array(String)}) AS c FROM employment_history WHERE _part = 0 AND reported_at >= toDateTime(toStartOfMonth(arrayMin({dates:Array(Date32)})), 'Asia/Shanghai') AND reported_at < toDateTime(addDays(arrayMax({dates:Array(Date32)}), 1), 'Asia/Shanghai') GROUP BY unit, day
-      UNION ALL
-      SELECT toString(reporting_unit) AS unit, 'evaluation' AS cat, toDate32(reported_at) AS day, uniqExactIf((record_id, _version), op IN {ops:Array(String)}) AS c FROM evaluation_history WHERE _part = 0 AND reported_at >= toDateTime(toStartOfMonth(arrayMin({dates:Array(Date32)})), 'Asia/Shanghai') AND reported_at < toDateTime(addDays(arrayMax({dates:Array(Date32)}), 1), 'Asia/Shanghai') GROUP BY unit, day
-      UNION ALL
-      SELECT toString(reporting_unit) AS unit, 'org' AS cat, toDate32(reported_at) AS day, uniqExactIf((record_id, _version), op IN {ops:Array(String)}) AS c FROM org_history WHERE _part = 0 AND reported_at >= toDateTime(toStartOfMonth(arrayMin({dates:Array(Date32)})), 'Asia/Shanghai') AND reported_at < toDateTime(addDays(arrayMax({dates:Array(Date32)}), 1), 'Asia/Shanghai') GROUP BY unit, day
-      UNION ALL
-      SELECT toString(reporting_unit) AS unit, 'pay_standard' AS cat, toDate32(reported_at) AS day, uniqExactIf((record_id, _version), op IN {ops:Array(String)}) AS c FROM pay_standard_history WHERE _part = 0 AND reported_at >= toDateTime(toStartOfMonth(arrayMin({dates:Array(Date32)})), 'Asia/Shanghai') AND reported_at < toDateTime(addDays(arrayMax({dates:Array(Date32)}), 1), 'Asia/Shanghai') GROUP BY unit, day
-      UNION ALL
-      SELECT toString(reporting_unit) AS unit, 'policy_doc' AS cat, toDate32(reported_at) AS day, uniqExactIf((record_id, _version), op IN {ops:Array(String)}) AS c FROM policy_doc_history WHERE _part = 0 AND reported_at >= toDateTime(toStartOfMonth(arrayMin({dates:Array(Date32)})), 'Asia/Shanghai') AND reported_at < toDateTime(addDays(arrayMax({dates:Array(Date32)}), 1), 'Asia/Shanghai') GROUP BY unit, day
-      UNION ALL
-      SELECT toString(reporting_unit) AS unit, 'post' AS cat, toDate32(reported_at) AS day, uniqExactIf((record_id, _version), op IN {ops:Array(String)}) AS c FROM post_history WHERE _part = 0 AND reported_at >= toDateTime(toStartOfMonth(arrayMin({dates:Array(Date32)})), 'Asia/Shanghai') AND reported_at < toDateTime(addDays(arrayMax({dates:Array(Date32)}), 1), 'Asia/Shanghai') GROUP BY unit, day
-      UNION ALL
-      SELECT toString(reporting_unit) AS unit, 'project' AS cat, toDate32(reported_at) AS day, uniqExactIf((record_id, _version), op IN {ops:Array(String)}) AS c FROM project_history WHERE _part = 0 AND reported_at >= toDateTime(toStartOfMonth(arrayMin({dates:Array(Date32)})), 'Asia/Shanghai') AND reported_at < toDateTime(addDays(arrayMax({dates:Array(Date32)}), 1), 'Asia/Shanghai') GROUP BY unit, day
-      UNION ALL
-      SELECT toString(reporting_unit) AS unit, 'qualification' AS cat, toDate32(reported_at) AS day, uniqExactIf((record_id, _version), op IN {ops:Array(String)}) AS c FROM qualification_history WHERE _part = 0 AND reported_at >= toDateTime(toStartOfMonth(arrayMin({dates:Array(Date32)})), 'Asia/Shanghai') AND reported_at < toDateTime(addDays(arrayMax({dates:Array(Date32)}), 1), 'Asia/Shanghai') GROUP BY unit, day
-      UNION ALL
-      SELECT toString(reporting_unit) AS unit, 'station' AS cat, toDate32(reported_at) AS day, uniqExactIf((record_id, _version), op IN {ops:Array(String)}) AS c FROM station_history WHERE _part = 0 AND reported_at >= toDateTime(toStartOfMonth(arrayMin({dates:Array(Date32)})), 'Asia/Shanghai') AND reported_at < toDateTime(addDays(arrayMax({dates:Array(Date32)}), 1), 'Asia/Shanghai') GROUP BY unit, day
-      UNION ALL
-      SELECT toString(reporting_unit) AS unit, 'training' AS cat, toDate32(reported_at) AS day, uniqExactIf((record_id, _version), op IN {ops:Array(String)}) AS c FROM training_history WHERE _part = 0 AND reported_at >= toDateTime(toStartOfMonth(arrayMin({dates:Array(Date32)})), 'Asia/Shanghai') AND reported_at < toDateTime(addDays(arrayMax({dates:Array(Date32)}), 1), 'Asia/Shanghai') GROUP BY unit, day
-      UNION ALL
-      SELECT toString(reporting_unit) AS unit, 'worker' AS cat, toDate32(reported_at) AS day, uniqExactIf((record_id, _version), op IN {ops:Array(String)}) AS c FROM worker_history WHERE _part = 0 AND reported_at >= toDateTime(toStartOfMonth(arrayMin({dates:Array(Date32)})), 'Asia/Shanghai') AND reported_at < toDateTime(addDays(arrayMax({dates:Array(Date32)}), 1), 'Asia/Shanghai') GROUP BY unit, day
-    )
-    ARRAY JOIN {dates:Array(Date32)} AS d
-    WHERE day <= d AND day >= toDate32(toStartOfMonth(d))
-    GROUP BY d, unit, cat
-  ) AS t
-  INNER JOIN (
-    SELECT d, unit, cat, toFloat64(sum(c)) AS v, toUInt64(sum(c)) AS source
-    FROM (
-      SELECT toString(reporting_unit) AS unit, 'attendance' AS cat, toDate32(reported_at) AS day, uniqExact(record_id, _version) AS c FROM attendance_history WHERE _part = 0 AND reported_at >= toDateTime(toStartOfMonth(arrayMin({dates:Array(Date32)})), 'Asia/Shanghai') AND reported_at < toDateTime(addDays(arrayMax({dates:Array(Date32)}), 1), 'Asia/Shanghai') GROUP BY unit, day
-      UNION ALL
-      SELECT toString(reporting_unit) AS unit, 'context' AS cat, toDate32(reported_at) AS day, uniqExact(record_id, _version) AS c FROM context_history WHERE _part = 0 AND reported_at >= toDateTime(toStartOfMonth(arrayMin({dates:Array(Date32)})), 'Asia/Shanghai') AND reported_at < toDateTime(addDays(arrayMax({dates:Array(Date32)}), 1), 'Asia/Shanghai') GROUP BY unit, day
-      UNION ALL
-      SELECT toString(reporting_unit) AS unit, 'demo_site' AS cat, toDate32(reported_at) AS day, uniqExact(record_id, _version) AS c FROM demo_site_history WHERE _part = 0 AND reported_at >= toDateTime(toStartOfMonth(arrayMin({dates:Array(Date32)})), 'Asia/Shanghai') AND reported_at < toDateTime(addDays(arrayMax({dates:Array(Date32)}), 1), 'Asia/Shanghai') GROUP BY unit, day
-      UNION ALL
-      SELECT toString(reporting_unit) AS unit, 'employment' AS cat, toDate32(reported_at) AS day, uniqExact(record_id, _version) AS c FROM employment_history WHERE _part = 0 AND reported_at >= toDateTime(toStartOfMonth(arrayMin({dates:Array(Date32)})), 'Asia/Shanghai') AND reported_at < toDateTime(addDays(arrayMax({dates:Array(Date32)}), 1), 'Asia/Shanghai') GROUP BY unit, day
-      UNION ALL
-      SELECT toString(reporting_unit) AS unit, 'evaluation' AS cat, toDate32(reported_at) AS day, uniqExact(record_id, _version) AS c FROM evaluation_history WHERE _part = 0 AND reported_at >= toDateTime(toStartOfMonth(arrayMin({dates:Array(Date32)})), 'Asia/Shanghai') AND reported_at < toDateTime(addDays(arrayMax({dates:Array(Date32)}), 1), 'Asia/Shanghai') GROUP BY unit, day
-      UNION ALL
-      SELECT toString(reporting_unit) AS unit, 'org' AS cat, toDate32(reported_at) AS day, uniqExact(record_id, _version) AS c FROM org_history WHERE _part = 0 AND reported_at >= toDateTime(toStartOfMonth(arrayMin({dates:Array(Date32)})), 'Asia/Shanghai') AND reported_at < toDateTime(addDays(arrayMax({dates:Array(Date32)}), 1), 'Asia/Shanghai') GROUP BY unit, day
-      UNION ALL
-      SELECT toString(reporting_unit) AS unit, 'pay_standard' AS cat, toDate32(reported_at) AS day, uniqExact(record_id, _version) AS c FROM pay_standard_history WHERE _part = 0 AND reported_at >= toDateTime(toStartOfMonth(arrayMin({dates:Array(Date32)})), 'Asia/Shanghai') AND reported_at < toDateTime(addDays(arrayMax({dates:Array(Date32)}), 1), 'Asia/Shanghai') GROUP BY unit, day
-      UNION ALL
-      SELECT toString(reporting_unit) AS unit, 'policy_doc' AS cat, toDate32(reported_at) AS day, uniqExact(record_id, _version) AS c FROM policy_doc_history WHERE _part = 0 AND reported_at >= toDateTime(toStartOfMonth(arrayMin({dates:Array(Date32)})), 'Asia/Shanghai') AND reported_at < toDateTime(addDays(arrayMax({dates:Array(Date32)}), 1), 'Asia/Shanghai') GROUP BY unit, day
-      UNION ALL
-      SELECT toString(reporting_unit) AS unit, 'post' AS cat, toDate32(reported_at) AS day, uniqExact(record_id, _version) AS c FROM post_history WHERE _part = 0 AND reported_at >= toDateTime(toStartOfMonth(arrayMin({dates:Array(Date32)})), 'Asia/Shanghai') AND reported_at < toDateTime(addDays(arrayMax({dates:Array(Date32)}), 1), 'Asia/Shanghai') GROUP BY unit, day
-      UNION ALL
-      SELECT toString(reporting_unit) AS unit, 'project' AS cat, toDate32(reported_at) AS day, uniqExact(record_id, _version) AS c FROM project_history WHERE _part = 0 AND reported_at >= toDateTime(toStartOfMonth(arrayMin({dates:Array(Date32)})), 'Asia/Shanghai') AND reported_at < toDateTime(addDays(arrayMax({dates:Array(Date32)}), 1), 'Asia/Shanghai') GROUP BY unit, day
-      UNION ALL
-      SELECT toString(reporting_unit) AS unit, 'qualification' AS cat, toDate32(reported_at) AS day, uniqExact(record_id, _version) AS c FROM qualification_history WHERE _part = 0 AND reported_at >= toDateTime(toStartOfMonth(arrayMin({dates:Array(Date32)})), 'Asia/Shanghai') AND reported_at < toDateTime(addDays(arrayMax({dates:Array(Date32)}), 1), 'Asia/Shanghai') GROUP BY unit, day
-      UNION ALL
-      SELECT toString(reporting_unit) AS unit, 'station' AS cat, toDate32(reported_at) AS day, uniqExact(record_id, _version) AS c FROM station_history WHERE _part = 0 AND reported_at >= toDateTime(toStartOfMonth(arrayMin({dates:Array(Date32)})), 'Asia/Shanghai') AND reported_at < toDateTime(addDays(arrayMax({dates:Array(Date32)}), 1), 'Asia/Shanghai') GROUP BY unit, day
-      UNION ALL
-      SELECT toString(reporting_unit) AS unit, 'training' AS cat, toDate32(reported_at) AS day, uniqExact(record_id, _version) AS c FROM training_history WHERE _part = 0 AND reported_at >= toDateTime(toStartOfMonth(arrayMin({dates:Array(Date32)})), 'Asia/Shanghai') AND reported_at < toDateTime(addDays(arrayMax({dates:Array(Date32)}), 1), 'Asia/Shanghai') GROUP BY unit, day
-      UNION ALL
-      SELECT toString(reporting_unit) AS unit, 'worker' AS cat, toDate32(reported_at) AS day, uniqExact(record_id, _version) AS c FROM worker_history WHERE _part = 0 AND reported_at >= toDateTime(toStartOfMonth(arrayMin({dates:Array(Date32)})), 'Asia/Shanghai') AND reported_at < toDateTime(addDays(arrayMax({dates:Array(Date32)}), 1), 'Asia/Shanghai') GROUP BY unit, day
-    )
-    ARRAY JOIN {dates:Array(Date32)} AS d
-    WHERE day <= d AND day >= toDate32(toStartOfMonth(d))
-    GROUP BY d, unit, cat
-  ) AS b ON t.d = b.d AND t.unit = b.unit AND t.cat = b.cat
+    SELECT toString(reporting_unit) AS unit, 'attendance' AS cat, toDate32(reported_at) AS day, uniqExactIf((record_id, _version), op IN {ops:Array(String)}) AS mended, uniqExact(record_id, _version) AS c FROM attendance_history WHERE _part = 0 AND reported_at >= toDateTime(toStartOfMonth(arrayMin({dates:Array(Date32)})), 'Asia/Shanghai') AND reported_at < toDateTime(addDays(arrayMax({dates:Array(Date32)}), 1), 'Asia/Shanghai') GROUP BY unit, day
+    UNION ALL
+    SELECT toString(reporting_unit) AS unit, 'context' AS cat, toDate32(reported_at) AS day, uniqExactIf((record_id, _version), op IN {ops:Array(String)}) AS mended, uniqExact(record_id, _version) AS c FROM context_history WHERE _part = 0 AND reported_at >= toDateTime(toStartOfMonth(arrayMin({dates:Array(Date32)})), 'Asia/Shanghai') AND reported_at < toDateTime(addDays(arrayMax({dates:Array(Date32)}), 1), 'Asia/Shanghai') GROUP BY unit, day
+    UNION ALL
+    SELECT toString(reporting_unit) AS unit, 'demo_site' AS cat, toDate32(reported_at) AS day, uniqExactIf((record_id, _version), op IN {ops:Array(String)}) AS mended, uniqExact(record_id, _version) AS c FROM demo_site_history WHERE _part = 0 AND reported_at >= toDateTime(toStartOfMonth(arrayMin({dates:Array(Date32)})), 'Asia/Shanghai') AND reported_at < toDateTime(addDays(arrayMax({dates:Array(Date32)}), 1), 'Asia/Shanghai') GROUP BY unit, day
+    UNION ALL
+    SELECT toString(reporting_unit) AS unit, 'employment' AS cat, toDate32(reported_at) AS day, uniqExactIf((record_id, _version), op IN {ops:Array(String)}) AS mended, uniqExact(record_id, _version) AS c FROM employment_history WHERE _part = 0 AND reported_at >= toDateTime(toStartOfMonth(arrayMin({dates:Array(Date32)})), 'Asia/Shanghai') AND reported_at < toDateTime(addDays(arrayMax({dates:Array(Date32)}), 1), 'Asia/Shanghai') GROUP BY unit, day
+    UNION ALL
+    SELECT toString(reporting_unit) AS unit, 'evaluation' AS cat, toDate32(reported_at) AS day, uniqExactIf((record_id, _version), op IN {ops:Array(String)}) AS mended, uniqExact(record_id, _version) AS c FROM evaluation_history WHERE _part = 0 AND reported_at >= toDateTime(toStartOfMonth(arrayMin({dates:Array(Date32)})), 'Asia/Shanghai') AND reported_at < toDateTime(addDays(arrayMax({dates:Array(Date32)}), 1), 'Asia/Shanghai') GROUP BY unit, day
+    UNION ALL
+    SELECT toString(reporting_unit) AS unit, 'org' AS cat, toDate32(reported_at) AS day, uniqExactIf((record_id, _version), op IN {ops:Array(String)}) AS mended, uniqExact(record_id, _version) AS c FROM org_history WHERE _part = 0 AND reported_at >= toDateTime(toStartOfMonth(arrayMin({dates:Array(Date32)})), 'Asia/Shanghai') AND reported_at < toDateTime(addDays(arrayMax({dates:Array(Date32)}), 1), 'Asia/Shanghai') GROUP BY unit, day
+    UNION ALL
+    SELECT toString(reporting_unit) AS unit, 'pay_standard' AS cat, toDate32(reported_at) AS day, uniqExactIf((record_id, _version), op IN {ops:Array(String)}) AS mended, uniqExact(record_id, _version) AS c FROM pay_standard_history WHERE _part = 0 AND reported_at >= toDateTime(toStartOfMonth(arrayMin({dates:Array(Date32)})), 'Asia/Shanghai') AND reported_at < toDateTime(addDays(arrayMax({dates:Array(Date32)}), 1), 'Asia/Shanghai') GROUP BY unit, day
+    UNION ALL
+    SELECT toString(reporting_unit) AS unit, 'policy_doc' AS cat, toDate32(reported_at) AS day, uniqExactIf((record_id, _version), op IN {ops:Array(String)}) AS mended, uniqExact(record_id, _version) AS c FROM policy_doc_history WHERE _part = 0 AND reported_at >= toDateTime(toStartOfMonth(arrayMin({dates:Array(Date32)})), 'Asia/Shanghai') AND reported_at < toDateTime(addDays(arrayMax({dates:Array(Date32)}), 1), 'Asia/Shanghai') GROUP BY unit, day
+    UNION ALL
+    SELECT toString(reporting_unit) AS unit, 'post' AS cat, toDate32(reported_at) AS day, uniqExactIf((record_id, _version), op IN {ops:Array(String)}) AS mended, uniqExact(record_id, _version) AS c FROM post_history WHERE _part = 0 AND reported_at >= toDateTime(toStartOfMonth(arrayMin({dates:Array(Date32)})), 'Asia/Shanghai') AND reported_at < toDateTime(addDays(arrayMax({dates:Array(Date32)}), 1), 'Asia/Shanghai') GROUP BY unit, day
+    UNION ALL
+    SELECT toString(reporting_unit) AS unit, 'project' AS cat, toDate32(reported_at) AS day, uniqExactIf((record_id, _version), op IN {ops:Array(String)}) AS mended, uniqExact(record_id, _version) AS c FROM project_history WHERE _part = 0 AND reported_at >= toDateTime(toStartOfMonth(arrayMin({dates:Array(Date32)})), 'Asia/Shanghai') AND reported_at < toDateTime(addDays(arrayMax({dates:Array(Date32)}), 1), 'Asia/Shanghai') GROUP BY unit, day
+    UNION ALL
+    SELECT toString(reporting_unit) AS unit, 'qualification' AS cat, toDate32(reported_at) AS day, uniqExactIf((record_id, _version), op IN {ops:Array(String)}) AS mended, uniqExact(record_id, _version) AS c FROM qualification_history WHERE _part = 0 AND reported_at >= toDateTime(toStartOfMonth(arrayMin({dates:Array(Date32)})), 'Asia/Shanghai') AND reported_at < toDateTime(addDays(arrayMax({dates:Array(Date32)}), 1), 'Asia/Shanghai') GROUP BY unit, day
+    UNION ALL
+    SELECT toString(reporting_unit) AS unit, 'station' AS cat, toDate32(reported_at) AS day, uniqExactIf((record_id, _version), op IN {ops:Array(String)}) AS mended, uniqExact(record_id, _version) AS c FROM station_history WHERE _part = 0 AND reported_at >= toDateTime(toStartOfMonth(arrayMin({dates:Array(Date32)})), 'Asia/Shanghai') AND reported_at < toDateTime(addDays(arrayMax({dates:Array(Date32)}), 1), 'Asia/Shanghai') GROUP BY unit, day
+    UNION ALL
+    SELECT toString(reporting_unit) AS unit, 'training' AS cat, toDate32(reported_at) AS day, uniqExactIf((record_id, _version), op IN {ops:Array(String)}) AS mended, uniqExact(record_id, _version) AS c FROM training_history WHERE _part = 0 AND reported_at >= toDateTime(toStartOfMonth(arrayMin({dates:Array(Date32)})), 'Asia/Shanghai') AND reported_at < toDateTime(addDays(arrayMax({dates:Array(Date32)}), 1), 'Asia/Shanghai') GROUP BY unit, day
+    UNION ALL
+    SELECT toString(reporting_unit) AS unit, 'worker' AS cat, toDate32(reported_at) AS day, uniqExactIf((record_id, _version), op IN {ops:Array(String)}) AS mended, uniqExact(record_id, _version) AS c FROM worker_history WHERE _part = 0 AND reported_at >= toDateTime(toStartOfMonth(arrayMin({dates:Array(Date32)})), 'Asia/Shanghai') AND reported_at < toDateTime(addDays(arrayMax({dates:Array(Date32)}), 1), 'Asia/Shanghai') GROUP BY unit, day
+  )
+  ARRAY JOIN {dates:Array(Date32)} AS d
+  WHERE day <= d AND day >= toDate32(toStartOfMonth(d))
+  GROUP BY d, unit, cat
 )
 WHERE unit IN {units:Array(String)}
 ORDER BY d, unit, cat

@@ -1,0 +1,98 @@
+package plugin
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/require"
+)
+
+func TestAnswersAreSharedForAMoment(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		a := newAnswers()
+		var asked atomic.Int32
+		one := map[place]part{{unit: "310000"}: {n: 1}}
+		slow := func(context.Context) (map[place]part, error) {
+			asked.Add(1)
+			time.Sleep(time.Second)
+			return one, nil
+		}
+		var wg sync.WaitGroup
+		for range 8 {
+			wg.Go(func() {
+				got, err := a.get(t.Context(), "q", slow)
+				require.NoError(t, err)
+				require.Equal(t, one, got)
+			})
+		}
+		wg.Wait()
+		require.EqualValues(t, 1, asked.Load(), "eight at one time are one question")
+		_, _ = a.get(t.Context(), "q", slow)
+		require.EqualValues(t, 1, asked.Load(), "and a moment later it is still answered")
+		_, _ = a.get(t.Context(), "another scope", slow)
+		require.EqualValues(t, 2, asked.Load(), "another key is another question")
+		time.Sleep(fresh)
+		_, _ = a.get(t.Context(), "q", slow)
+		require.EqualValues(t, 3, asked.Load(), "an old answer is not shown again")
+	})
+}
+
+func TestAnErrorIsNotRemembered(t *testing.T) {
+	a := newAnswers()
+	fault := errors.New("the server is down")
+	_, err := a.get(t.Context(), "q", func(context.Context) (map[place]part, error) { return nil, fault })
+	require.ErrorIs(t, err, fault)
+	_, err = a.get(t.Context(), "q", func(context.Context) (map[place]part, error) { return nil, nil })
+	require.NoError(t, err)
+}
+
+// One who goes away must not take the answer from those who wait with him, and a
+// question for which nobody waits must not run on.
+func TestWhoGoesAwayLeavesTheQuestionToTheOthers(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		a := newAnswers()
+		ended := make(chan error, 1)
+		ask := func(ctx context.Context) (map[place]part, error) {
+			select {
+			case <-ctx.Done():
+				ended <- ctx.Err()
+				return nil, ctx.Err()
+			case <-time.After(time.Minute):
+				ended <- nil
+				return map[place]part{}, nil
+			}
+		}
+		first, leave := context.WithCancel(t.Context())
+		errs := make(chan error, 2)
+		go func() { _, err := a.get(first, "q", ask); errs <- err }()
+		synctest.Wait()
+		go func() { _, err := a.get(t.Context(), "q", ask); errs <- err }()
+		synctest.Wait()
+		leave()
+		require.ErrorIs(t, <-errs, context.Canceled)
+		require.NoError(t, <-errs)
+		require.NoError(t, <-ended)
+
+		alone, leave := context.WithCancel(t.Context())
+		go func() { _, err := a.get(alone, "other", ask); errs <- err }()
+		synctest.Wait()
+		leave()
+		require.ErrorIs(t, <-errs, context.Canceled)
+		require.ErrorIs(t, <-ended, context.Canceled)
+	})
+}
+
+func TestTheMemoryOfAnswersIsBounded(t *testing.T) {
+	a := newAnswers()
+	for i := range 3 * mostAnswers {
+		_, err := a.get(t.Context(), fmt.Sprint(i), func(context.Context) (map[place]part, error) { return nil, nil })
+		require.NoError(t, err)
+	}
+	require.LessOrEqual(t, len(a.kept), mostAnswers)
+}
