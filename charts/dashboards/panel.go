@@ -123,6 +123,15 @@ func (p panel) column(name string) panel     { p.query.Column = name; return p }
 func (p panel) tall(h uint32) panel          { p.h = h; return p }
 func (p panel) says(zh, en string) panel     { p.note = text(zh, en); return p }
 
+// growth says whether the panel shows by how many percent a figure has changed
+// over the range. Of a share, or of a sum that begins anew each January, such a
+// number would mislead.
+func (p panel) growth(cat *catalogue.Catalogue) bool {
+	in := cat.Indicator(p.query.Indicator)
+	return p.kind == "stat" && p.query.Format == "series" && in != nil && in.ID != "I-07" &&
+		(in.Format.Kind == "integer" || in.Format.Kind == "decimal") && len(in.YearToDate()) == 0
+}
+
 // describe is what the «i» of a panel says.
 func (p panel) describe(lang string, cat *catalogue.Catalogue) string {
 	var out []string
@@ -152,7 +161,7 @@ func (p panel) describe(lang string, cat *catalogue.Catalogue) string {
 		}
 		add("数据的限制：", "Limits of the data: ", pick(lang, in.State))
 	}
-	if p.kind == "stat" && p.query.Format == "series" {
+	if p.growth(cat) {
 		add("百分比：", "Percentage: ", pick(lang, text("最新值与所选时间段第一个月相比。", "the newest value against the first month of the range.")))
 	}
 	if n := pick(lang, p.note); n != "" {
@@ -230,7 +239,7 @@ func (p panel) build(id uint32, lang string, cat *catalogue.Catalogue) (cog.Buil
 		b := dress(stat.NewPanelBuilder(), p, id, lang, cat).
 			ReduceOptions(common.NewReduceDataOptionsBuilder().Calcs([]string{"lastNotNull"}).Values(false).Fields("")).
 			GraphMode(graph).ColorMode(color).TextMode(common.BigValueTextModeAuto).Orientation(common.VizOrientationAuto).
-			ShowPercentChange(p.query.Format == "series").NoValue(none)
+			ShowPercentChange(p.growth(cat)).NoValue(none)
 		return b, nil
 	case "trend":
 		b := dress(timeseries.NewPanelBuilder(), p, id, lang, cat).
@@ -254,7 +263,7 @@ func (p panel) build(id uint32, lang string, cat *catalogue.Catalogue) (cog.Buil
 			b.ColorScheme(fixed(blue))
 		}
 		if len(p.query.GroupBy) > 0 && p.query.GroupBy[0] == "province" {
-			b.XField(unitTitle).XTickLabelRotation(-45).OverrideByName(unitTitle, drill(lang))
+			b.XField(unitTitle).XTickLabelRotation(-45).XTickLabelMaxLength(16).OverrideByName(unitTitle, drill(lang))
 		}
 		return b, nil
 	case "table":

@@ -225,7 +225,7 @@ func (d *Datasource) wide(p *plan, f *data.Frame) *data.Frame {
 				names = append(names, x.Config.DisplayNameFromDS)
 			}
 			n := data.NewField(x.Name, labels, make([]*float64, max(1, len(days))))
-			n.Config = copyConfig(x.Config)
+			n.Config = copyConfig(p.written(x, f).Config)
 			n.Config.DisplayNameFromDS = strings.Join(names, " · ")
 			out.Fields = append(out.Fields, n)
 			for _, m := range rows {
@@ -260,10 +260,23 @@ func (p *plan) table(f *data.Frame) *data.Frame {
 	order := p.order(f.Rows(), func(i int) *float64 { return p.column(f).At(i).(*float64) })
 	for _, x := range f.Fields {
 		if slices.Contains(keep, x.Name) {
-			out.Fields = append(out.Fields, pickRows(x, order))
+			out.Fields = append(out.Fields, pickRows(p.written(x, f), order))
 		}
 	}
 	return out
+}
+
+// written gives what a figure is compared with the decimals of the figure.
+func (p *plan) written(x *data.Field, f *data.Frame) *data.Field {
+	if !slices.Contains(p.Compare, x.Name) || x.Name == withRank {
+		return x
+	}
+	n := *x
+	n.Config = copyConfig(x.Config)
+	if c := p.column(f).Config; c != nil {
+		n.Config.Decimals = c.Decimals
+	}
+	return &n
 }
 
 // order lists rows by their figure; what has none stands last either way.

@@ -119,7 +119,7 @@ function stat(p: Panel, f: Frame, empty: string): HTMLElement {
     out.append(box);
     if (p.options?.graphMode === "area" && times && shown.length === 1) {
       const g = h("div", { class: "mini", "aria-hidden": "true" });
-      queueMicrotask(() => series(g, times, shown, { small: true }));
+      requestAnimationFrame(() => series(g, times, shown, { small: true }));
       out.append(g);
     }
   }
@@ -136,7 +136,7 @@ function table(p: Panel, f: Frame, empty: string): HTMLElement {
   const figures = shown.filter(numeric);
   const most = new Map(figures.map((x) => [x, Math.max(...(x.values as (number | null)[]).map((v) => Math.abs(v ?? 0)))]));
   // A cross table reads as a picture: its cells are shaded by one scale.
-  const cross = figures.length > 3 && !!f.meta;
+  const cross = p.targets?.[0].format === "pivot" && figures.length > 3;
   const top = Math.max(1e-9, ...figures.map((x) => most.get(x) ?? 0));
   return h("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": p.title }, h("table", { class: cross ? "cross" : "" },
     h("thead", {}, h("tr", {}, shown.map((x) => h("th", { scope: "col", class: numeric(x) ? "num" : "" }, x.title + (numeric(x) && unitOf(x) && !cross ? `（${unitOf(x)}）` : ""))))),
@@ -181,13 +181,13 @@ function body(p: Panel, f: Frame | string): HTMLElement {
     case "table": return table(p, f, empty);
     case "state-timeline": return heat(p, f);
     case "timeseries":
-      queueMicrotask(() => series(el, find(f, "time")!.values as number[], f.fields.filter((x) => x.name !== "time"), { legend }));
+      requestAnimationFrame(() => series(el, find(f, "time")!.values as number[], f.fields.filter((x) => x.name !== "time"), { legend }));
       return el;
     case "barchart":
-      queueMicrotask(() => bars(el, f, { horizontal: p.options?.orientation === "horizontal", stacked: p.options?.stacking === "normal", legend, link: provinceLink }));
+      requestAnimationFrame(() => bars(el, f, { horizontal: p.options?.orientation === "horizontal", stacked: p.options?.stacking === "normal", legend, link: provinceLink }));
       return el;
     case "xychart":
-      queueMicrotask(() => curve(el, f));
+      requestAnimationFrame(() => curve(el, f));
       return el;
   }
   throw new Error(`the viewer draws no ${p.type}`);

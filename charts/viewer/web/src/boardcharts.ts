@@ -41,12 +41,14 @@ export function series(el: HTMLElement, times: number[], fields: Field[], opts: 
     const target = fields.length === 1 ? fields[0].target : undefined;
     const all = fields.flatMap((f) => f.values).filter((v): v is number => typeof v === "number");
     const lo = Math.min(...all), hi = Math.max(...all), pad = (hi - lo) * 0.2 || Math.abs(hi) * 0.05 || 1;
+    // As many places as tell one line of the grid from the next.
+    const places = Math.max(0, Math.min(4, Math.ceil(-Math.log10((hi - lo + 2 * pad) / 4))));
     c.setOption({
       ...base, ...(opts.small ? { grid: { left: 2, right: 2, top: 4, bottom: 2 } } : {}),
       aria: { enabled: true, label: { description: describe(fields, (i) => x[i].slice(0, 7)) } },
       tooltip: opts.small ? undefined : { ...tip, trigger: "axis", valueFormatter: (v: unknown) => (typeof v === "number" ? full(v, fields[0]) : "—") },
       xAxis: { ...axis, type: "category", data: x.map(month), boundaryGap: false, show: !opts.small, axisLabel: { ...axis.axisLabel, hideOverlap: true, alignMinLabel: "left", alignMaxLabel: "right" } },
-      yAxis: { ...value, type: "value", show: !opts.small, min: lo >= 0 ? Math.max(0, lo - pad) : lo - pad, max: hi + pad, splitNumber: 4, axisLabel: { ...value.axisLabel, showMinLabel: false, showMaxLabel: false, formatter: (v: number) => number(v, { ...fields[0], decimals: undefined }) } },
+      yAxis: { ...value, type: "value", show: !opts.small, min: lo >= 0 ? Math.max(0, lo - pad) : lo - pad, max: hi + pad, splitNumber: 4, axisLabel: { ...value.axisLabel, showMinLabel: false, showMaxLabel: false, formatter: (v: number) => number(v, { ...fields[0], decimals: places }) } },
       series: fields.map((f, i) => ({
         name: f.title, type: "line", data: f.values as number[], showSymbol: false, symbolSize: 0.5 * u, connectNulls: false,
         lineStyle: { width: opts.small ? 2 : 2.4, type: f.labels.compare ? "dashed" : "solid" }, areaStyle: opts.small ? { opacity: 0.12 } : undefined,
@@ -61,10 +63,11 @@ export function bars(el: HTMLElement, f: Frame, opts: { horizontal: boolean; sta
   const text = (n: string) => f.fields.find((x) => x.name === n)?.values as string[] | undefined;
   const labels = text("unit_name") ?? (f.fields.find((x) => typeof x.values[0] === "string")?.values as string[]) ?? [];
   const units = text("unit");
+  const rotated = !opts.horizontal && labels.length > 14;
   const fields = f.fields.filter((x) => x.name !== "time" && x.name !== "contracts" && x.values.some((v) => typeof v === "number"));
   keepChart(el, (c) => {
     const { u, base, tip, axis, value, label } = frame(opts.legend);
-    const names = { ...axis, type: "category" as const, data: labels, inverse: opts.horizontal, axisLabel: { ...axis.axisLabel, interval: 0, rotate: !opts.horizontal && labels.length > 14 ? 50 : 0, ...(opts.horizontal || labels.length > 14 ? {} : { width: Math.max(4 * u, el.clientWidth / (labels.length + 1)), overflow: "break" as const }) } };
+    const names = { ...axis, type: "category" as const, data: labels, inverse: opts.horizontal, axisLabel: { ...axis.axisLabel, interval: 0, rotate: rotated ? 50 : 0, ...(opts.horizontal ? {} : rotated ? { width: 8 * u, overflow: "truncate" as const } : { width: Math.max(4 * u, el.clientWidth / (labels.length + 1)), overflow: "break" as const }) } };
     const amounts = { ...value, type: "value" as const, splitNumber: 4, axisLabel: { ...value.axisLabel, hideOverlap: true, formatter: (v: number) => number(v, { ...fields[0], decimals: undefined }) } };
     c.setOption({
       ...base, aria: { enabled: true, label: { description: describe(fields, (i) => labels[i]) } },
