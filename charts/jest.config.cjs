@@ -1,6 +1,8 @@
 /** Tests of the editors, with Grafana's own components in jsdom. */
 module.exports = {
   testEnvironment: "jsdom",
+  // Grafana's components are large, and a runner may be slow.
+  testTimeout: 120_000,
   roots: ["<rootDir>/src"],
   transform: { "\\.m?[jt]sx?$": "<rootDir>/jest.transform.cjs" },
   // Some packages ship modules only; esbuild turns all of them into what jest reads.
