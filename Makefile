@@ -10,7 +10,7 @@ $(error go is not on PATH: install Go 1.26 or newer)
 endif
 endif
 
-.PHONY: help fetch demo test fuzz soak clean clean-cache
+.PHONY: help fetch demo plugin test fuzz soak clean clean-cache
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 14
@@ -18,11 +18,15 @@ help: ## this list
 fetch: ## get all that tests and the demo need into .cache (once)
 	@go run ./internal/fetch/cmd libchdb kafka chromium >&2
 	@if [ -e charts/viewer/web/package-lock.json ]; then go run ./internal/fetch/cmd viewer >&2; fi
+	@go run ./internal/fetch/cmd plugin >&2
 
 demo: ## the whole path on this machine; flags go in ARGS="..."
 	@go run ./internal/fetch/cmd libchdb viewer >&2
 	@mkdir -p bin && go build -o bin/demo ./cmd/demo >&2
 	@exec bin/demo $(ARGS)
+
+plugin: ## the Grafana plugin as a zip for linux amd64 and arm64, into bin/
+	@mkdir -p bin && go run ./charts/pack -out bin
 
 test: fetch ## everything: format, vet, all tests on real servers, every fuzz target for some seconds
 	@bad=$$(git ls-files -z --cached --others --exclude-standard '*.go' | xargs -0 gofmt -l); \

@@ -17,6 +17,7 @@ import (
 
 	"github.com/grafana/grafana-plugin-sdk-go/backend"
 
+	"github.com/duiwu/duiwu/charts/dashboards"
 	"github.com/duiwu/duiwu/charts/pkg/plugin"
 )
 
@@ -28,9 +29,6 @@ type Options struct {
 
 // maxBody bounds a request; a page asks some twenty queries of 200 bytes.
 const maxBody = 1 << 20
-
-// pages are the dashboards that the front end draws.
-var pages = map[string]bool{"D01": true, "D11": true}
 
 type server struct {
 	ds     *plugin.Datasource
@@ -51,6 +49,7 @@ func Handler(ds *plugin.Datasource, assets fs.FS, opts Options) http.Handler {
 		http.Redirect(w, r, "/d/D01", http.StatusFound)
 	})
 	mux.HandleFunc("GET /d/{page}", s.page)
+	mux.HandleFunc("GET /api/dashboards/{lang}/{page}", s.dashboard)
 	mux.HandleFunc("GET /assets/", s.asset)
 	mux.HandleFunc("GET /favicon.ico", func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusNoContent) })
 	mux.HandleFunc("POST /api/ds/query", s.query)
@@ -72,11 +71,23 @@ func secure(next http.Handler) http.Handler {
 }
 
 func (s *server) page(w http.ResponseWriter, r *http.Request) {
-	if !pages[r.PathValue("page")] {
+	if _, err := fs.Stat(dashboards.FS, dashboards.File(r.PathValue("page"), "zh")); err != nil {
 		http.NotFound(w, r)
 		return
 	}
 	s.file(w, r, "index.html", "no-cache")
+}
+
+// dashboard gives the file that Grafana is given.
+func (s *server) dashboard(w http.ResponseWriter, r *http.Request) {
+	b, err := fs.ReadFile(dashboards.FS, dashboards.File(r.PathValue("page"), r.PathValue("lang")))
+	if err != nil {
+		http.NotFound(w, r)
+		return
+	}
+	w.Header().Set("Content-Type", "application/json; charset=utf-8")
+	w.Header().Set("Cache-Control", "no-cache")
+	_, _ = w.Write(b) // the reader has gone; nobody is left to tell
 }
 
 func (s *server) asset(w http.ResponseWriter, r *http.Request) {

@@ -37,8 +37,12 @@ type Config struct {
 	// SuppressBelow hides counts of persons from 1 to one below it; 5 when 0,
 	// negative to hide nothing.
 	SuppressBelow int `json:"suppressBelow"`
-	// Password comes from the secure settings and is never sent back.
+	// TLSSkipVerify trusts whatever certificate the server shows.
+	TLSSkipVerify bool `json:"tlsSkipVerify"`
+	// Password and CACert (in PEM form) come from the secure settings and are never
+	// sent back.
 	Password string `json:"-"`
+	CACert   string `json:"-"`
 }
 
 // maxConcurrent bounds the statements that one request runs at a time.
@@ -82,6 +86,7 @@ func New(_ context.Context, s backend.DataSourceInstanceSettings) (instancemgmt.
 		c.User = s.User
 	}
 	c.Password = s.DecryptedSecureJSONData["password"]
+	c.CACert = s.DecryptedSecureJSONData["tlsCACert"]
 	d, err := Open(c)
 	if err != nil {
 		return nil, backend.DownstreamError(err)
@@ -121,6 +126,9 @@ func Open(c Config) (*Datasource, error) {
 	mux.HandleFunc("GET /catalogue", d.serveCatalogue)
 	mux.HandleFunc("GET /dimensions", d.serveDimensions)
 	mux.HandleFunc("GET /values", d.serveValues)
+	mux.HandleFunc("GET /editor", d.serveEditor)
+	mux.HandleFunc("GET /options", d.serveOptions)
+	mux.HandleFunc("GET /definition", d.serveDefinition)
 	mux.HandleFunc("GET /status", d.serveStatus)
 	mux.HandleFunc("GET /quality", d.serveQuality)
 	d.CallResourceHandler = httpadapter.New(mux)
@@ -137,7 +145,7 @@ func options(c Config) (*clickhouse.Options, error) {
 	default:
 		return nil, fmt.Errorf("cannot use the server's address: scheme %q is not http or https", u.Scheme)
 	}
-	o, err := clickhouse.ParseDSN(c.URL)
+	o, err := clickhouse.ParseDSN(encrypted(u))
 	if err != nil {
 		// The parser's message may repeat the password.
 		return nil, fmt.Errorf("cannot use the server's address: it is not a ClickHouse address")
@@ -150,6 +158,9 @@ func options(c Config) (*clickhouse.Options, error) {
 	}
 	if c.Password != "" {
 		o.Auth.Password = c.Password
+	}
+	if err := c.secure(o); err != nil {
+		return nil, err
 	}
 	o.DialTimeout = 5 * time.Second
 	o.MaxOpenConns, o.MaxIdleConns = 2*maxConcurrent, maxConcurrent

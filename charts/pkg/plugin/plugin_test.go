@@ -9,9 +9,6 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/url"
-	"os"
-	"regexp"
-	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -381,24 +378,6 @@ func TestCancelledQueryEnds(t *testing.T) {
 	case <-time.After(10 * time.Second):
 		t.Fatal("the query outlived its caller")
 	}
-}
-
-func TestPluginJSON(t *testing.T) {
-	b, err := os.ReadFile("../../src/plugin.json")
-	require.NoError(t, err)
-	var p struct {
-		ID         string
-		Type       string
-		Backend    bool
-		Executable string
-		Languages  []string
-	}
-	require.NoError(t, json.Unmarshal(b, &p))
-	require.Regexp(t, regexp.MustCompile(`^[0-9a-z]+-([0-9a-z]+-)?datasource$`), p.ID)
-	require.Equal(t, "datasource", p.Type)
-	require.True(t, p.Backend)
-	require.True(t, strings.HasPrefix(p.Executable, "gpx_"))
-	require.True(t, slices.Contains(p.Languages, "zh-Hans") && slices.Contains(p.Languages, "en-US"))
 }
 
 // What is known of a month changes as records arrive, and an earlier day's

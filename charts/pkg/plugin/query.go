@@ -44,6 +44,7 @@ type Model struct {
 	Compare []string `json:"compare"`
 	// Lang is zh or en, for the names of columns.
 	Lang string `json:"lang"`
+	Shape
 
 	// Grafana adds these to every query.
 	RefID         string          `json:"refId"`
@@ -74,7 +75,7 @@ const (
 // QueryData answers the queries of a request, each with its own error.
 func (d *Datasource) QueryData(ctx context.Context, req *backend.QueryDataRequest) (*backend.QueryDataResponse, error) {
 	return concurrent.QueryData(ctx, req, func(ctx context.Context, q concurrent.Query) backend.DataResponse {
-		return d.answer(ctx, q.DataQuery)
+		return d.answer(ctx, q.DataQuery, alerting(req.Headers))
 	}, maxConcurrent)
 }
 
@@ -83,13 +84,10 @@ type userError struct{ error }
 
 func badQuery(format string, args ...any) error { return userError{fmt.Errorf(format, args...)} }
 
-func (d *Datasource) answer(ctx context.Context, q backend.DataQuery) backend.DataResponse {
-	p, err := d.plan(q)
+func (d *Datasource) answer(ctx context.Context, q backend.DataQuery, alert bool) backend.DataResponse {
+	frames, err := d.ask(ctx, q, alert)
 	if err == nil {
-		var res *result
-		if res, err = d.run(ctx, p); err == nil {
-			return backend.DataResponse{Frames: d.frames(p, res), Status: backend.StatusOK}
-		}
+		return backend.DataResponse{Frames: frames, Status: backend.StatusOK}
 	}
 	var ue userError
 	if errors.As(err, &ue) {
@@ -198,6 +196,11 @@ func (d *Datasource) plan(q backend.DataQuery) (*plan, error) {
 			return nil, badQuery("asOf %q is not a day such as 2016-11-11", p.AsOf)
 		}
 		p.asOf = earlier(t, today)
+	} else if to := q.TimeRange.To; !to.IsZero() {
+		// A dashboard that looks at a past year shows that year's figures in every
+		// panel, not in its lines only.
+		y, m, day := to.In(feed.Shanghai).Date()
+		p.asOf = earlier(time.Date(y, m, day, 0, 0, 0, 0, time.UTC), today)
 	}
 	if p.KnownOn != "" {
 		t, err := time.ParseInLocation(time.DateOnly, p.KnownOn, feed.Shanghai)
@@ -230,9 +233,10 @@ func (d *Datasource) plan(q backend.DataQuery) (*plan, error) {
 func (p *plan) series(q backend.DataQuery) error {
 	to := p.asOf
 	from := time.Date(to.Year(), to.Month()-11, 1, 0, 0, 0, 0, time.UTC)
-	if !q.TimeRange.From.IsZero() && p.From == "" && p.AsOf == "" && !q.TimeRange.To.IsZero() {
-		to = earlier(q.TimeRange.To.In(feed.Shanghai), to)
-		from = q.TimeRange.From.In(feed.Shanghai)
+	// A range after a today that was set for a demonstration asks for nothing that
+	// can be; the twelve months up to that day are the nearest.
+	if r := q.TimeRange; !r.From.IsZero() && p.From == "" && p.AsOf == "" && !r.To.IsZero() && !r.From.After(to) {
+		from = r.From.In(feed.Shanghai)
 	}
 	for _, e := range []struct {
 		text string

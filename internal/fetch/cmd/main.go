@@ -1,5 +1,5 @@
 // Command cmd fills the cache: go run ./internal/fetch/cmd thing...
-// where a thing is libchdb, kafka, chromium or viewer. It writes nothing to
+// where a thing is libchdb, kafka, chromium, viewer or plugin. It writes nothing to
 // stdout.
 package main
 
@@ -35,8 +35,10 @@ func get(ctx context.Context, thing string) error {
 		_, _, err = fetch.Chromium(ctx)
 	case "viewer":
 		_, err = fetch.Viewer(ctx)
+	case "plugin":
+		_, err = fetch.PluginModules(ctx)
 	default:
-		err = fmt.Errorf("unknown thing %q: want libchdb, kafka, chromium or viewer", thing)
+		err = fmt.Errorf("unknown thing %q: want libchdb, kafka, chromium, viewer or plugin", thing)
 	}
 	return err
 }

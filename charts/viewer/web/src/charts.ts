@@ -18,6 +18,22 @@ const rem = () => parseFloat(getComputedStyle(document.documentElement).fontSize
 
 export interface Line { name: string; answer: Answer; rows: Row[]; color: string; dashed?: boolean }
 
+/** Draws a chart into an element, and again when the element changes its size. */
+export function keepChart(el: HTMLElement, paint: (c: echarts.ECharts) => void) {
+  if (!el.isConnected || !el.clientHeight) return;
+  el.classList.add("chart");
+  const c = echarts.getInstanceByDom(el) ?? echarts.init(el, undefined, { renderer: "svg" });
+  live.add(c);
+  paint(c);
+  let width = el.clientWidth;
+  new ResizeObserver(() => {
+    if (!el.isConnected || el.clientWidth === width) return;
+    width = el.clientWidth;
+    c.resize();
+    paint(c);
+  }).observe(el);
+}
+
 /** Draws months as lines; the newest month, which is not over, is drawn hollow. */
 export function lines(el: HTMLElement, series: Line[], opts: { axis?: boolean; target?: { value: number; name: string } | null } = {}) {
   const m = series[0].answer.meta;

@@ -2,6 +2,7 @@
 // datasource, and draws. A wall shows it for days, so it draws again each minute.
 import "./app.css";
 import { health, QueryError, resource, type Unit } from "./api";
+import { board } from "./board";
 import { dropCharts } from "./charts";
 import { national } from "./d01";
 import { province } from "./d11";
@@ -18,6 +19,10 @@ document.documentElement.dataset.theme = theme;
 
 const app = document.getElementById("app")!;
 const page = location.pathname.split("/").pop();
+
+// The first page and the profile are drawn by hand, for a wall; the others as the
+// dashboard's file says.
+const draws = (c: Context) => (page === "D01" ? national(c) : page === "D11" ? province(c) : board(c, page!));
 
 /** What a reader can do when there is nothing to draw. */
 function trouble(title: string, text: string, hint: string) {
@@ -38,7 +43,7 @@ async function draw() {
         L("请确认 duiwu worker 正在运行，并用 duiwu balance 查看收到了什么。", "Make sure that duiwu worker runs, and see with duiwu balance what has been received."));
       return;
     }
-    const body = await (page === "D11" ? province : national)({ units, today: status.today });
+    const body = await draws({ units, today: status.today });
     dropCharts();
     app.replaceChildren(body);
     document.body.dataset.ready = page;

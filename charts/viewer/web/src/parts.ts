@@ -1,5 +1,6 @@
 // What both pages are built from.
 import type { Answer, Provenance, Row, Unit } from "./api";
+import { menu } from "./board";
 import { lines } from "./charts";
 import { h } from "./dom";
 import { date, figure, moment, short, signed } from "./format";
@@ -119,9 +120,7 @@ export function head(page: "D01" | "D11", kicker: string, title: Node | string, 
   const other = lang === "zh" ? "en" : "zh", dark = theme === "dark" ? "light" : "dark";
   return h("header", { class: "page-head" },
     h("div", { class: "titles" }, h("p", { class: "kicker" }, kicker), h("h1", {}, title)),
-    h("nav", {}, ...extra,
-      h("a", { href: href("D01"), "aria-current": page === "D01" ? "page" : null }, L("全国总览", "Nation")),
-      h("a", { href: href("D11"), "aria-current": page === "D11" ? "page" : null }, L("省份画像", "Province")),
+    h("nav", {}, ...extra, menu(page),
       h("a", { href: href(page, { lang: other }), lang: other === "zh" ? "zh-Hans" : "en" }, other === "zh" ? "中文" : "English"),
       h("a", { href: href(page, { theme: dark }) }, dark === "dark" ? L("深色", "Dark") : L("浅色", "Light")),
       h("time", { datetime: today }, date(today))));

@@ -1,0 +1,295 @@
+package dashboards
+
+// The words of this file are what the national office reads: each title asks
+// what its panel answers. What a panel counts stands in the catalogue.
+
+var (
+	previous = "previous_month"
+	year     = "last_year"
+	target   = "target"
+	nation   = "national_mean"
+	rank     = "rank"
+)
+
+// Pages lists the dashboards in their order.
+func Pages() []Page {
+	return []Page{d01(), d02(), d03(), d04(), d05(), d06(), d07(), d08(), d09(), d10(), d11(), d12(), operator()}
+}
+
+func d01() Page {
+	return Page{ID: "D01", Name: text("全国总览", "National overview"), Question: text("队伍今天处在什么位置？", "Where does the force stand today?"), marks: true, rows: []row{
+		{panels: []panel{
+			figure(6, "I-01", "队伍有多大？", "How large is the force?"),
+			figure(6, "I-02", "规模目标完成了多少？", "How much of the size target is reached?"),
+			figure(6, "I-03", "一名社工要面对多少人？", "How many does one worker face?"),
+			figure(6, "I-06", "还缺多少人？", "How many are missing?"),
+			trend(12, "I-01", "队伍在增长吗？", "Is the force growing?"),
+			trend(12, "I-07", "每月进多少人、出多少人？", "How many join and leave each month?", "movement"),
+			ranked(24, "I-10", "哪里人手多，哪里人手少？", "Where are hands, where are none?"),
+		}},
+		{title: text("社会化：组织与购买", "Socialised: organisations and purchase"), panels: []panel{
+			figure(6, "I-14", "有多少家社会组织在做？", "How many organisations are at work?"),
+			figure(6, "I-15", "多少县有社会组织？", "How many counties have one?"),
+			parts(12, "I-24", "purchase_mode", "买项目还是买岗位？", "Are projects bought, or posts?").column("numerator").tall(5),
+		}},
+		{title: text("专业化：教育与培训", "Specialised: education and training"), panels: []panel{
+			figure(8, "I-16", "今年人人参训了吗？", "Was everybody trained this year?"),
+			figure(8, "I-20", "多少人持证？", "How many are certified?"),
+			figure(8, "I-22", "多少人本科及以上？", "How many have a degree?"),
+		}},
+		{title: text("职业化：保障与流动", "Vocational: protection and turnover"), panels: []panel{
+			figure(8, "I-29", "一年里走了多少人？", "How many left within a year?"),
+			figure(8, "I-32", "社会保险都参加了吗？", "Is everybody insured?"),
+			figure(8, "I-31", "薪酬标准落到县了吗？", "Do counties have a pay standard?"),
+		}},
+		{title: text("这些数字可信吗", "May these figures be trusted"), panels: []panel{
+			figure(8, "I-33", "各地按时报了吗？", "Did all report in time?"),
+			now(8, "I-40", "数据有多新？", "How fresh is the data?"),
+			list(8, "late", "还差谁的数据？", "Whose data is missing?").tall(5),
+		}},
+	}}
+}
+
+func d02() Page {
+	return Page{ID: "D02", Name: text("规模与配备", "Size and staffing"), Question: text("谁缺人？", "Who is short of people?"), marks: true, rows: []row{
+		{panels: []panel{
+			figure(6, "I-01", "队伍有多大？", "How large is the force?"),
+			figure(6, "I-03", "每名社工对应多少现有吸毒人员？", "How many registered users per worker?"),
+			figure(6, "I-04", "每名社工对应多少社区戒毒康复人员？", "How many persons in rehabilitation per worker?"),
+			figure(6, "I-06", "按配备标准还缺多少人？", "How many are missing by the ratio?"),
+			trend(12, "I-01", "哪一类社工在增长？", "Which category is growing?", "worker_category"),
+			trend(12, "I-03", "负担在减轻吗？", "Is the load easing?").compare(target).says("虚线为配备目标。", "The dashed line is the staffing target."),
+			ranked(24, "I-06", "哪些省份缺口最大？", "Which provinces lack most?"),
+			provinces(12, "I-03", "各省每名社工面对多少人？", "How many does a worker face, by province?", previous, year, target, rank),
+			provinces(12, "I-08", "乡镇街道都有人管了吗？", "Is every township covered?", year, target, rank),
+			ranked(12, "I-05", "社工占专职人员的多少？", "What share of full-time staff are social workers?"),
+			parts(12, "I-01", "age_band", "队伍有多年轻？", "How young is the force?"),
+		}},
+	}}
+}
+
+func d03() Page {
+	both := func(p panel) panel { return p.codes("${need}") }
+	return Page{ID: "D03", Name: text("省际均衡", "Balance between provinces"), Question: text("发展是否更加均衡？", "Is development getting more even?"), marks: true,
+		variables: []variable{{name: "need", label: text("需求口径", "need"), dimension: "need", current: "users"}},
+		rows: []row{
+			{panels: []panel{
+				both(trend(8, "I-11", "基尼系数在下降吗？", "Is the Gini coefficient falling?", "need")),
+				both(trend(8, "I-12", "泰尔指数在下降吗？", "Is the Theil index falling?", "need")),
+				both(trend(8, "I-13", "变异系数在下降吗？", "Is the coefficient of variation falling?", "need")),
+				ranked(24, "I-10", "每千名现有吸毒人员有多少社工？", "How many workers per 1,000 registered users?"),
+				{kind: "lorenz", title: text("最缺人的省份占了多少需求、多少社工？", "What share of need and of workers have the worst staffed provinces?"), w: 12, h: 11,
+					note:  text("曲线离对角线越远，分布越不均衡；隐去的省份不在曲线上。", "The farther from the diagonal, the less even; hidden provinces are left out."),
+					query: Query{Indicator: "I-10", GroupBy: province, Format: "lorenz"}},
+				trend(12, "I-12", "差异来自区域之间，还是区域内部？", "Does the difference lie between regions or within them?", "theil_part").tall(11),
+				parts(12, "I-11", "region", "东、中、西部内部各有多不均衡？", "How uneven is each region within itself?"),
+				trend(12, "I-13", "最多与最少相差几倍？", "How many times apart are the ends?", "spread"),
+				provinces(24, "I-09", "按常住人口看，谁多谁少？", "By residents, who has many, who has few?", year, nation, rank),
+			}},
+		}}
+}
+
+func d04() Page {
+	return Page{ID: "D04", Name: text("社会组织培育", "Social organisations"), Question: text("社会组织在成长、在覆盖各县吗？", "Are organisations growing and covering counties?"), marks: true, rows: []row{
+		{panels: []panel{
+			figure(8, "I-14", "有多少家社会组织在做？", "How many organisations are at work?"),
+			figure(8, "I-15", "多少县有社会组织？", "How many counties have one?"),
+			figure(8, "I-27", "今年买服务花了多少钱？", "How much was spent on services this year?"),
+			trend(12, "I-14", "哪一类组织在增加？", "Which type is growing?", "org_type"),
+			trend(12, "I-15", "覆盖在扩大吗？", "Is coverage widening?"),
+			ranked(12, "I-14", "哪些省份组织多？", "Which provinces have many?"),
+			ranked(12, "I-15", "哪些省份还有空白县？", "Which provinces still have counties without one?"),
+			provinceParts(24, "I-14", "org_type", "各省是哪一类组织在做？", "Which types work where?"),
+			provinces(24, "I-15", "各省县级覆盖率与去年相比", "County coverage of each province against last year", year, nation, rank),
+		}},
+	}}
+}
+
+func d05() Page {
+	return Page{ID: "D05", Name: text("政府购买服务", "Government purchase"), Question: text("服务怎么买、花多少钱？", "How is service bought, and for how much?"), marks: true, rows: []row{
+		{panels: []panel{
+			figure(6, "I-27", "今年花了多少钱？", "How much was spent this year?"),
+			figure(6, "I-24", "其中买项目占多少？", "What share went to projects?"),
+			figure(6, "I-28", "买来的岗位空了多少？", "How many purchased posts are vacant?"),
+			figure(6, "I-25", "到期合同由第三方评了吗？", "Were ended contracts judged by third parties?"),
+			parts(12, "I-24", "purchase_mode", "买项目与买岗位各多少？", "How much for projects, how much for posts?").column("numerator"),
+			trend(12, "I-24", "购买方式在变吗？", "Is the mode of purchase changing?", "purchase_mode"),
+			provinceParts(24, "I-24", "purchase_mode", "各省怎么买？", "How does each province buy?").column("numerator"),
+			matrix(12, "I-27", "spending", "各省总额、每名社工、每万人口各投入多少？", "How much in total, per worker, per 10,000 residents?"),
+			provinces(12, "I-28", "哪里的岗位招不到人？", "Where do posts stay empty?", year, nation, rank),
+			listBars(12, "project_funds", "钱从哪里来？", "Where does the money come from?"),
+			listBars(12, "project_methods", "用什么方式采购？", "How is it procured?"),
+			list(24, "contracts_ending", "哪些合同 90 天内到期？", "Which contracts end within 90 days?"),
+		}},
+	}}
+}
+
+func d06() Page {
+	return Page{ID: "D06", Name: text("教育培训", "Training"), Question: text("人人都参训、层级对吗？", "Is everybody trained, at the right tier?"), marks: true, rows: []row{
+		{panels: []panel{
+			figure(8, "I-16", "今年人人参训了吗？", "Was everybody trained this year?"),
+			figure(8, "I-17", "人均多少学时？", "How many hours per worker?"),
+			figure(8, "I-19", "师资骨干有多少？", "How many trainers and backbone?"),
+			trend(12, "I-16", "各层级训了多少人？", "How many were trained at each tier?", "training_tier").says("国家、省级训师资，市级训骨干，县级轮训全员。", "Nation and province train trainers, the city backbone, the county everybody in turn."),
+			trend(12, "I-17", "学时在增加吗？", "Are hours growing?"),
+			heat(24, "I-16", "各省今年的轮训进度", "How far is each province's round of training?"),
+			provinces(12, "I-16", "哪些省份还没训到？", "Which provinces are behind?", year, target, rank),
+			provinces(12, "I-17", "各省人均学时", "Hours per worker by province", year, nation, rank),
+			provinceParts(24, "I-19", "backbone", "师资骨干在哪里？", "Where are trainers and backbone?"),
+			list(24, "sessions", "今年办了哪些班？", "Which sessions were held this year?"),
+		}},
+	}}
+}
+
+func d07() Page {
+	return Page{ID: "D07", Name: text("资格与学历", "Qualification and education"), Question: text("队伍有多专业？", "How professional is the force?"), marks: true, rows: []row{
+		{panels: []panel{
+			figure(5, "I-20", "多少人持证？", "How many are certified?"),
+			figure(5, "I-21", "持证者中多少是中高级？", "How many of them intermediate or senior?"),
+			figure(5, "I-18", "继续教育达标了吗？", "Is continuing education met?"),
+			figure(5, "I-22", "多少人本科及以上？", "How many have a degree?"),
+			figure(4, "I-23", "社会工作类专业占多少？", "How many studied social work?"),
+			parts(12, "I-01", "cert_level", "从无证到高级，各级有多少人？", "From none to senior: how many at each level?"),
+			parts(12, "I-01", "education_level", "学历结构怎样？", "How is education distributed?"),
+			trend(12, "I-20", "持证率在上升吗？", "Is the certified share rising?"),
+			trend(12, "I-20", "各年龄段持证多少？", "How many are certified at each age?", "age_band"),
+			provinces(12, "I-20", "各省持证率", "Certified share by province", year, nation, rank),
+			provinces(12, "I-21", "各省中高级占比", "Intermediate and senior share by province", year, nation, rank),
+			provinces(12, "I-18", "各省继续教育达标率", "Continuing education by province", year, nation, rank),
+			provinces(12, "I-22", "各省本科及以上占比", "Degrees by province", year, nation, rank),
+		}},
+	}}
+}
+
+func d08() Page {
+	return Page{ID: "D08", Name: text("职业保障与流动", "Pay, protection, turnover"), Question: text("人留得住吗？", "Can people stay?"), marks: true, rows: []row{
+		{panels: []panel{
+			figure(6, "I-29", "一年里走了多少人？", "How many left within a year?"),
+			figure(6, "I-30", "人均在岗多久？", "How long do people stay?"),
+			figure(6, "I-31", "多少县有薪酬标准？", "How many counties have a pay standard?"),
+			figure(6, "I-32", "社会保险都参加了吗？", "Is everybody insured?"),
+			trend(12, "I-29", "为什么走？", "Why do they leave?", "leave_group"),
+			parts(12, "I-30", "tenure_band", "在岗年限怎样分布？", "How is tenure distributed?"),
+			trend(12, "I-07", "跨省流动有多少？", "How many move between provinces?", "movement").codes("moved_in", "moved_out"),
+			ranked(12, "I-29", "哪些省份留不住人？", "Which provinces cannot keep people?"),
+			matrix(12, "I-07", "movement", "各省本月进出多少人？", "Who joined, left and moved this month, by province?"),
+			provinces(12, "I-32", "各省参保率", "Insurance by province", year, nation, rank),
+			provinces(12, "I-31", "各省薪酬标准覆盖", "Pay standards by province", year, nation, rank),
+			provinces(12, "I-42", "各省政策保障是否齐全？", "Is each province's set of policies complete?", year, nation, rank),
+		}},
+	}}
+}
+
+func d09() Page {
+	return Page{ID: "D09", Name: text("考核评估", "Evaluation"), Question: text("服务有没有效、由谁评？", "Does service work, and who judges?"), marks: true, rows: []row{
+		{panels: []panel{
+			figure(12, "I-25", "到期合同由第三方评了吗？", "Were ended contracts judged by third parties?"),
+			figure(12, "I-26", "评为优秀的占多少？", "What share is excellent?"),
+			trend(12, "I-25", "第三方评估在推开吗？", "Is third-party evaluation spreading?"),
+			parts(12, "I-26", "evaluation_grade", "评估结果怎样分布？", "How are results distributed?"),
+			parts(12, "I-26", "evaluation_subject", "评人、评项目、评机构，优秀率一样吗？", "Are persons, projects and organisations judged alike?"),
+			parts(12, "I-26", "evaluator_type", "谁评得松、谁评得严？", "Who judges mildly, who strictly?"),
+			ranked(12, "I-25", "哪些省份的合同没有第三方评估？", "Where are contracts never judged by third parties?"),
+			matrix(12, "I-26", "evaluation_grade", "各省评估结果", "Results by province"),
+		}},
+	}}
+}
+
+func d10() Page {
+	return Page{ID: "D10", Name: text("示范创建", "Demonstration sites"), Question: text("好地方的经验在推广吗？", "What spreads from good places?"), marks: true, rows: []row{
+		{panels: []panel{
+			now(8, "I-41", "示范点三年内复核了吗？", "Were sites reviewed within three years?", year),
+			parts(16, "I-41", "demo_level", "各层级有多少示范点？", "How many sites at each level?").column("denominator").tall(5),
+			trend(12, "I-41", "复核在跟上吗？", "Do reviews keep up?", "demo_level"),
+			ranked(12, "I-41", "哪些省份复核得勤？", "Which provinces review often?"),
+			provinceParts(24, "I-41", "demo_level", "示范点分布在哪里？", "Where are the sites?").column("denominator"),
+			list(24, "sites", "哪些示范点最久没有复核？", "Which sites were not reviewed for longest?").tall(14),
+		}},
+	}}
+}
+
+func d11() Page {
+	of := func(p panel) panel { return p.units("${province}") }
+	mine := func(w uint32, id, zh, en string) panel {
+		return of(now(w, id, zh, en, nation, target))
+	}
+	alone := func(w uint32, id, zh, en string) panel { return of(now(w, id, zh, en, nation)) }
+	return Page{ID: "D11", Name: text("省份画像", "Province profile"), Question: text("一页看清一个省", "One province in one page"), marks: true,
+		variables: []variable{
+			{name: "province", label: text("省份", "province"), of: "province", current: "310000"},
+			{name: "indicator", label: text("指标", "indicator"), of: "indicator", current: "I-10"},
+		},
+		rows: []row{
+			{panels: []panel{
+				ranked(16, "${indicator}", "在各省中排在哪里？", "Where does it stand among the provinces?"),
+				of(trend(8, "${indicator}", "走势怎样？", "What is the trend?")).compare(nation),
+			}},
+			{title: text("规模", "Size"), panels: []panel{
+				of(figure(6, "I-01", "队伍有多大？", "How large is the force?")),
+				mine(6, "I-03", "一名社工面对多少人？", "How many does one worker face?"),
+				of(figure(6, "I-06", "还缺多少人？", "How many are missing?")),
+				mine(6, "I-08", "乡镇街道覆盖多少？", "How many townships are covered?"),
+			}},
+			{title: text("社会化", "Socialised"), panels: []panel{
+				of(figure(6, "I-14", "有多少家组织？", "How many organisations?")),
+				alone(6, "I-15", "多少县有组织？", "How many counties have one?"),
+				of(figure(6, "I-27", "今年投入多少？", "How much was spent this year?")),
+				mine(6, "I-25", "第三方评估覆盖多少？", "How much is judged by third parties?"),
+			}},
+			{title: text("专业化", "Specialised"), panels: []panel{
+				mine(6, "I-16", "今年训了多少人？", "How many were trained this year?"),
+				alone(6, "I-20", "多少人持证？", "How many are certified?"),
+				alone(6, "I-21", "中高级占多少？", "How many intermediate or senior?"),
+				alone(6, "I-22", "多少人本科及以上？", "How many have a degree?"),
+			}},
+			{title: text("职业化", "Vocational"), panels: []panel{
+				alone(6, "I-29", "一年里走了多少人？", "How many left within a year?"),
+				of(now(6, "I-30", "在岗多久？", "How long do people stay?")),
+				alone(6, "I-32", "参保多少？", "How many are insured?"),
+				alone(6, "I-42", "政策齐全吗？", "Are the policies complete?"),
+			}},
+			{title: text("数据质量", "Data quality"), panels: []panel{
+				mine(6, "I-33", "按时报了吗？", "Reported in time?"),
+				of(now(6, "I-40", "数据有多新？", "How fresh is the data?")),
+				alone(6, "I-34", "记录通过多少？", "How many records are accepted?"),
+				of(list(6, "late", "还差什么？", "What is missing?").tall(5)),
+			}},
+		}}
+}
+
+func d12() Page {
+	return Page{ID: "D12", Name: text("数据质量与报送", "Data quality and reporting"), Question: text("这些数字可信吗？", "May I trust the numbers?"), marks: true, rows: []row{
+		{panels: []panel{
+			figure(6, "I-33", "按时报了吗？", "Was it reported in time?"),
+			now(6, "I-34", "记录一次通过多少？", "How many records pass at first?"),
+			now(6, "I-35", "身份号码有效多少？", "How many identity numbers are valid?", target),
+			now(6, "I-36", "必填项填全了吗？", "Are required values present?"),
+			figure(6, "I-37", "同一人两地上报多少？", "How many are reported twice?"),
+			figure(6, "I-38", "与机构总数对得上吗？", "Does it match the organisations' totals?"),
+			figure(6, "I-39", "更正多少？", "How much is corrected?"),
+			now(6, "I-40", "数据有多新？", "How fresh is the data?"),
+			heat(24, "I-33", "哪个省哪个月没有按时报？", "Which province was late in which month?"),
+			list(12, "late", "谁的哪一期还没到？", "Whose month is missing?"),
+			list(12, "rules", "记录因为什么被拒收？", "Why are records rejected?"),
+			parts(12, "I-34", "feed", "哪类数据最难通过？", "Which feed passes least?"),
+			provinces(12, "I-34", "哪些省份通过率低？", "Which provinces pass least?", nation, rank).tall(9),
+			matrix(24, "I-37", "other_unit", "哪两个省在重复报同一批人？", "Which pairs of provinces report the same people?"),
+			heat(24, "I-39", "历史月份被改动了多少？", "How much were past months revised?"),
+		}},
+	}}
+}
+
+func operator() Page {
+	return Page{ID: "OPS", Name: text("流水线运行", "Running the pipeline"), Question: text("数据在流动吗，账平吗？", "Does data flow, and does it balance?"), marks: true, rows: []row{
+		{panels: []panel{
+			now(8, "I-40", "最近一批数据距今多久？", "How long ago was the last batch?"),
+			now(8, "I-34", "记录通过多少？", "How many records are accepted?"),
+			figure(8, "I-33", "按时到达多少？", "How much arrives in time?"),
+			list(24, "balance", "收到的每条记录都有去向吗？", "Has every record received a name for its end?").says("收到 = 入库 + 重复 + 拒收。「不平衡」不为零是程序的错误，请运行 duiwu doctor。", "received = stored + duplicate + rejected. An unexplained count that is not zero is a bug of the program; run duiwu doctor.").tall(12),
+			list(12, "rules", "记录因为什么被拒收？", "Why are records rejected?"),
+			list(12, "partitions", "每个通道写到哪里、停了多久？", "Where does each topic stand, and since when?"),
+			list(24, "arrivals", "哪个单位的哪类数据最久没有更新？", "Whose data was not updated for longest?").tall(14),
+			parts(24, "I-40", "feed", "哪类数据最旧？", "Which feed is oldest?"),
+		}},
+	}}
+}

@@ -1,0 +1,287 @@
+package dashboards
+
+import (
+	"fmt"
+	"strings"
+
+	"github.com/grafana/grafana-foundation-sdk/go/barchart"
+	"github.com/grafana/grafana-foundation-sdk/go/cog"
+	"github.com/grafana/grafana-foundation-sdk/go/cog/variants"
+	"github.com/grafana/grafana-foundation-sdk/go/common"
+	"github.com/grafana/grafana-foundation-sdk/go/dashboard"
+	"github.com/grafana/grafana-foundation-sdk/go/stat"
+	"github.com/grafana/grafana-foundation-sdk/go/statetimeline"
+	"github.com/grafana/grafana-foundation-sdk/go/table"
+	textpanel "github.com/grafana/grafana-foundation-sdk/go/text"
+	"github.com/grafana/grafana-foundation-sdk/go/timeseries"
+	"github.com/grafana/grafana-foundation-sdk/go/xychart"
+
+	"github.com/duiwu/duiwu/charts/pkg/catalogue"
+)
+
+// panel is a question and the query that answers it.
+type panel struct {
+	kind  string // stat, trend, bars, table, heat, lorenz or text
+	title catalogue.Text
+	// note is said after the definition.
+	note    catalogue.Text
+	query   Query
+	w, h    uint32
+	stacked bool
+	// body is the text of a text panel.
+	body catalogue.Text
+}
+
+var (
+	month    = []string{"month"}
+	province = []string{"province"}
+)
+
+func by(groups ...string) []string { return groups }
+
+// figure shows an indicator's newest value over its last twelve months.
+func figure(w uint32, id, zh, en string) panel {
+	return panel{kind: "stat", title: text(zh, en), w: w, h: 5, query: Query{Indicator: id, GroupBy: month, Format: "series"}}
+}
+
+// now shows an indicator that is known for now only, or one beside what it is
+// compared with.
+func now(w uint32, id, zh, en string, compare ...string) panel {
+	return panel{kind: "stat", title: text(zh, en), w: w, h: 5, query: Query{Indicator: id, Format: "numeric", Compare: compare}}
+}
+
+// trend draws months as lines: of the nation, or of each code of a dimension.
+func trend(w uint32, id, zh, en string, dimension ...string) panel {
+	q := Query{Indicator: id, GroupBy: append(by("month"), dimension...), Format: "series"}
+	return panel{kind: "trend", title: text(zh, en), w: w, h: 9, query: q}
+}
+
+// ranked draws the provinces in order.
+func ranked(w uint32, id, zh, en string) panel {
+	return panel{kind: "bars", title: text(zh, en), w: w, h: 9, query: Query{Indicator: id, GroupBy: province, Format: "table", Sort: "desc"}}
+}
+
+// parts draws the codes of a dimension.
+func parts(w uint32, id, dimension, zh, en string) panel {
+	return panel{kind: "bars", title: text(zh, en), w: w, h: 9, query: Query{Indicator: id, GroupBy: by(dimension), Format: "table"}}
+}
+
+// provinceParts stacks the codes of a dimension for each province.
+func provinceParts(w uint32, id, dimension, zh, en string) panel {
+	return panel{kind: "bars", stacked: true, title: text(zh, en), w: w, h: 9, query: Query{Indicator: id, GroupBy: by("province", dimension), Format: "pivot", Sort: "desc"}}
+}
+
+// provinces lists the provinces with what they are compared with.
+func provinces(w uint32, id, zh, en string, compare ...string) panel {
+	return panel{kind: "table", title: text(zh, en), w: w, h: 12, query: Query{Indicator: id, GroupBy: province, Format: "table", Sort: "desc", Compare: compare}}
+}
+
+// matrix lists provinces against the codes of a dimension or against months.
+func matrix(w uint32, id, with, zh, en string) panel {
+	return panel{kind: "table", title: text(zh, en), w: w, h: 12, query: Query{Indicator: id, GroupBy: by("province", with), Format: "pivot"}}
+}
+
+// heat colours each province's months.
+func heat(w uint32, id, zh, en string) panel {
+	return panel{kind: "heat", title: text(zh, en), w: w, h: 18, query: Query{Indicator: id, GroupBy: by("province", "month"), Format: "series"}}
+}
+
+// list shows records.
+func list(w uint32, id, zh, en string) panel {
+	return panel{kind: "table", title: text(zh, en), w: w, h: 10, query: Query{QueryType: "list", List: id}}
+}
+
+// listBars draws a short list as bars.
+func listBars(w uint32, id, zh, en string) panel {
+	p := list(w, id, zh, en)
+	p.kind, p.h = "bars", 9
+	return p
+}
+
+func words(w, h uint32, zh, en string) panel {
+	return panel{kind: "text", w: w, h: h, body: text(zh, en)}
+}
+
+func (p panel) units(variables ...string) panel {
+	p.query.Filter = &Filter{Units: variables}
+	if len(p.query.GroupBy) == 0 || p.query.GroupBy[0] == "month" {
+		p.query.GroupBy = append(by("province"), p.query.GroupBy...)
+	}
+	return p
+}
+
+func (p panel) codes(codes ...string) panel {
+	if p.query.Filter == nil {
+		p.query.Filter = &Filter{}
+	}
+	p.query.Filter.Codes = codes
+	return p
+}
+
+func (p panel) compare(with ...string) panel { p.query.Compare = with; return p }
+func (p panel) column(name string) panel     { p.query.Column = name; return p }
+func (p panel) tall(h uint32) panel          { p.h = h; return p }
+func (p panel) says(zh, en string) panel     { p.note = text(zh, en); return p }
+
+// growth says whether the panel shows by how many percent a figure has changed
+// over the range. Of a share, or of a sum that begins anew each January, such a
+// number would mislead.
+func (p panel) growth(cat *catalogue.Catalogue) bool {
+	in := cat.Indicator(p.query.Indicator)
+	return p.kind == "stat" && p.query.Format == "series" && in != nil && in.ID != "I-07" &&
+		(in.Format.Kind == "integer" || in.Format.Kind == "decimal") && len(in.YearToDate()) == 0
+}
+
+// describe is what the «i» of a panel says.
+func (p panel) describe(lang string, cat *catalogue.Catalogue) string {
+	var out []string
+	add := func(zh, en string, v string) {
+		if v != "" {
+			out = append(out, "**"+pick(lang, text(zh, en))+"** "+v)
+		}
+	}
+	if in := cat.Indicator(p.query.Indicator); in != nil {
+		add(in.ID+" "+in.Zh+"：", in.ID+" "+in.En+": ", pick(lang, in.Definition))
+		add("单位：", "Unit: ", pick(lang, in.Unit))
+		var targets []string
+		for _, id := range in.Targets {
+			t := cat.Target(id)
+			if t == nil {
+				continue
+			}
+			s := fmt.Sprintf("%s %g (%s)", t.ID, t.Value, t.Unit)
+			if !t.Verified() {
+				s += pick(lang, text("，未经核实", ", unverified"))
+			}
+			targets = append(targets, s)
+		}
+		add("目标：", "Target: ", strings.Join(targets, "; "))
+		if len(targets) == 0 {
+			add("目标：", "Target: ", pick(lang, text("没有设定", "none is set")))
+		}
+		add("数据的限制：", "Limits of the data: ", pick(lang, in.State))
+	}
+	if p.growth(cat) {
+		add("百分比：", "Percentage: ", pick(lang, text("最新值与所选时间段第一个月相比。", "the newest value against the first month of the range.")))
+	}
+	if n := pick(lang, p.note); n != "" {
+		out = append(out, n)
+	}
+	return strings.Join(out, "\n\n")
+}
+
+// common is what the builders of all kinds of panels share.
+type builder[B any] interface {
+	cog.Builder[dashboard.Panel]
+	Id(uint32) B
+	Title(string) B
+	Description(string) B
+	Datasource(common.DataSourceRef) B
+	Height(uint32) B
+	Span(uint32) B
+	WithTarget(cog.Builder[variants.Dataquery]) B
+	Links([]cog.Builder[dashboard.DashboardLink]) B
+}
+
+func dress[B builder[B]](b B, p panel, id uint32, lang string, cat *catalogue.Catalogue) B {
+	q := p.query
+	q.RefID, q.Lang, q.Datasource = "A", lang, &source
+	b.Id(id).Title(pick(lang, p.title)).Description(p.describe(lang, cat)).Datasource(source).Height(p.h).Span(p.w).WithTarget(q)
+	if q.Indicator != "" && !strings.HasPrefix(q.Indicator, "$") {
+		link := dashboard.NewDashboardLinkBuilder(pick(lang, text("完整定义", "whole definition"))).Type(dashboard.DashboardLinkTypeLink).
+			Url("/api/datasources/uid/${ds}/resources/definition?indicator=" + q.Indicator + "&lang=" + lang).TargetBlank(true)
+		b.Links([]cog.Builder[dashboard.DashboardLink]{link})
+	}
+	return b
+}
+
+// Colours that stay apart for colour-blind readers and in print.
+const (
+	blue = "#1f6fb2"
+)
+
+func fixed(color string) cog.Builder[dashboard.FieldColor] {
+	return dashboard.NewFieldColorBuilder().Mode(dashboard.FieldColorModeIdFixed).FixedColor(color)
+}
+
+func palette() cog.Builder[dashboard.FieldColor] {
+	return dashboard.NewFieldColorBuilder().Mode(dashboard.FieldColorModeIdPaletteClassic)
+}
+
+func legend(show bool) cog.Builder[common.VizLegendOptions] {
+	return common.NewVizLegendOptionsBuilder().ShowLegend(show).DisplayMode(common.LegendDisplayModeList).Placement(common.LegendPlacementBottom).Calcs([]string{})
+}
+
+// hidden keeps a column for the links alone.
+func hidden() []dashboard.DynamicConfigValue {
+	return []dashboard.DynamicConfigValue{{Id: "custom.hidden", Value: true}, {Id: "custom.hideFrom.viz", Value: true}}
+}
+
+// drill leads from a province's name to its profile.
+func drill(lang string) []dashboard.DynamicConfigValue {
+	link := map[string]any{"title": pick(lang, text("打开省份画像", "open the province's profile")), "url": "/d/" + UID("D11", lang) + "?var-province=${__data.fields.unit}&${__url_time_range}"}
+	return []dashboard.DynamicConfigValue{{Id: "links", Value: []any{link}}}
+}
+
+func (p panel) build(id uint32, lang string, cat *catalogue.Catalogue) (cog.Builder[dashboard.Panel], error) {
+	none := pick(lang, text("尚无数值", "no value yet"))
+	split := len(p.query.GroupBy) > 1
+	codeTitle, unitTitle := pick(lang, text("单位代码", "unit code")), pick(lang, text("报送单位", "reporting unit"))
+	switch p.kind {
+	case "stat":
+		color, graph := common.BigValueColorModeNone, common.BigValueGraphModeArea
+		if p.query.Format == "numeric" {
+			graph = common.BigValueGraphModeNone
+		}
+		if in := cat.Indicator(p.query.Indicator); in != nil && len(in.Targets) > 0 && in.ID != "I-18" && len(p.query.Compare) == 0 {
+			color = common.BigValueColorModeValue // the backend's thresholds draw the target
+		}
+		b := dress(stat.NewPanelBuilder(), p, id, lang, cat).
+			ReduceOptions(common.NewReduceDataOptionsBuilder().Calcs([]string{"lastNotNull"}).Values(false).Fields("")).
+			GraphMode(graph).ColorMode(color).TextMode(common.BigValueTextModeAuto).Orientation(common.VizOrientationAuto).
+			ShowPercentChange(p.growth(cat)).NoValue(none)
+		return b, nil
+	case "trend":
+		b := dress(timeseries.NewPanelBuilder(), p, id, lang, cat).
+			LineWidth(2).FillOpacity(0).ShowPoints(common.VisibilityModeAuto).NoValue(none).
+			SpanNulls(common.BoolOrFloat64{Bool: ptr(false)}).
+			Legend(legend(split || len(p.query.Compare) > 0)).
+			Tooltip(common.NewVizTooltipOptionsBuilder().Mode(common.TooltipDisplayModeMulti).Sort(common.SortOrderDescending)).
+			ThresholdsStyle(common.NewGraphThresholdsStyleConfigBuilder().Mode(common.GraphThresholdsStyleModeDashed)).
+			ColorScheme(palette())
+		return b, nil
+	case "bars":
+		b := dress(barchart.NewPanelBuilder(), p, id, lang, cat).
+			Orientation(common.VizOrientationVertical).FillOpacity(85).NoValue(none).XTickLabelSpacing(0).
+			Legend(legend(p.stacked)).ShowValue(common.VisibilityModeAuto)
+		switch {
+		case p.query.QueryType == "list":
+			b.ColorScheme(fixed(blue)).Orientation(common.VizOrientationHorizontal)
+		case p.stacked:
+			b.Stacking(common.StackingModeNormal).ColorScheme(palette()).ShowValue(common.VisibilityModeNever)
+		default:
+			b.ColorScheme(fixed(blue))
+		}
+		if len(p.query.GroupBy) > 0 && p.query.GroupBy[0] == "province" {
+			b.XField(unitTitle).XTickLabelRotation(-45).XTickLabelMaxLength(16).OverrideByName(unitTitle, drill(lang))
+		}
+		return b, nil
+	case "table":
+		b := dress(table.NewPanelBuilder(), p, id, lang, cat).NoValue("—").CellHeight(common.TableCellHeightSm).
+			OverrideByName(codeTitle, hidden()).OverrideByName(unitTitle, drill(lang))
+		return b, nil
+	case "heat":
+		b := dress(statetimeline.NewPanelBuilder(), p, id, lang, cat).
+			MergeValues(false).ShowValue(common.VisibilityModeNever).RowHeight(0.9).LineWidth(0).FillOpacity(90).NoValue(none).
+			Legend(legend(false)).ColorScheme(dashboard.NewFieldColorBuilder().Mode(dashboard.FieldColorModeIdContinuousBlues))
+		return b, nil
+	case "lorenz":
+		b := dress(xychart.NewPanelBuilder(), p, id, lang, cat).
+			Mapping(xychart.SeriesMappingAuto).Show(xychart.XYShowModeLines).LineWidth(2).Legend(legend(true)).
+			Min(0).Max(100).ColorScheme(palette())
+		return b, nil
+	case "text":
+		return textpanel.NewPanelBuilder().Id(id).Transparent(true).Height(p.h).Span(p.w).Mode(textpanel.TextModeMarkdown).Content(pick(lang, p.body)), nil
+	}
+	return nil, fmt.Errorf("unknown kind %q", p.kind)
+}

@@ -1,0 +1,54 @@
+import { type ChangeEvent, type FormEvent, useId } from "react";
+import type { DataSourcePluginOptionsEditorProps } from "@grafana/data";
+import { t } from "@grafana/i18n";
+import { FieldSet, Field, Input, SecretInput, SecretTextArea, Switch } from "@grafana/ui";
+import type { DuiwuOptions, DuiwuSecrets } from "../types";
+
+type Props = DataSourcePluginOptionsEditorProps<DuiwuOptions, DuiwuSecrets>;
+
+/** Where the database is and who asks. Grafana saves, and tests by CheckHealth. */
+export function ConfigEditor({ options, onOptionsChange }: Props) {
+  const { jsonData, secureJsonFields, secureJsonData } = options;
+  const ids = { url: useId(), database: useId(), user: useId(), password: useId(), ca: useId(), skip: useId(), today: useId(), suppress: useId() };
+  const json = (part: Partial<DuiwuOptions>) => onOptionsChange({ ...options, jsonData: { ...jsonData, ...part } });
+  const text = (key: "database" | "user" | "today") => (e: ChangeEvent<HTMLInputElement>) => json({ [key]: e.target.value });
+  const secret = (key: keyof DuiwuSecrets) => (e: FormEvent<HTMLInputElement | HTMLTextAreaElement>) => onOptionsChange({ ...options, secureJsonData: { ...secureJsonData, [key]: e.currentTarget.value } });
+  const reset = (key: keyof DuiwuSecrets) => () => onOptionsChange({ ...options, secureJsonFields: { ...secureJsonFields, [key]: false }, secureJsonData: { ...secureJsonData, [key]: "" } });
+  const url = options.url ?? "";
+  const wrong = url !== "" && !/^(https?|clickhouse|tcp):\/\/[^/]+/.test(url);
+  return (
+    <>
+      <FieldSet label={t("config.server", "ClickHouse server")}>
+        <Field label={t("config.url.label", "URL")} required htmlFor={ids.url} description={t("config.url.help", "The HTTP address, such as http://clickhouse:8123, or https:// with TLS.")}
+          invalid={wrong} error={t("config.url.error", "Write it as http://host:8123 or https://host:8443.")}>
+          <Input id={ids.url} width={60} value={url} placeholder="http://clickhouse:8123" onChange={(e) => onOptionsChange({ ...options, url: e.currentTarget.value })} />
+        </Field>
+        <Field label={t("config.database.label", "Database")} htmlFor={ids.database}>
+          <Input id={ids.database} width={40} value={jsonData.database ?? ""} placeholder="duiwu" onChange={text("database")} />
+        </Field>
+        <Field label={t("config.user.label", "User")} htmlFor={ids.user} description={t("config.user.help", "A user who may read and nothing else.")}>
+          <Input id={ids.user} width={40} value={jsonData.user ?? ""} autoComplete="off" onChange={text("user")} />
+        </Field>
+        <Field label={t("config.password.label", "Password")} htmlFor={ids.password}>
+          <SecretInput id={ids.password} width={40} isConfigured={!!secureJsonFields?.password} value={secureJsonData?.password ?? ""} autoComplete="new-password" onChange={secret("password")} onReset={reset("password")} />
+        </Field>
+      </FieldSet>
+      <FieldSet label={t("config.tls", "TLS")}>
+        <Field label={t("config.ca.label", "CA certificate")} htmlFor={ids.ca} description={t("config.ca.help", "In PEM form, where the server's certificate is not from a public authority.")}>
+          <SecretTextArea id={ids.ca} cols={60} rows={4} isConfigured={!!secureJsonFields?.tlsCACert} value={secureJsonData?.tlsCACert ?? ""} placeholder="-----BEGIN CERTIFICATE-----" onChange={secret("tlsCACert")} onReset={reset("tlsCACert")} />
+        </Field>
+        <Field label={t("config.skip.label", "Do not check the server's certificate")} htmlFor={ids.skip} description={t("config.skip.help", "For trials only: whoever stands between can read the password.")}>
+          <Switch id={ids.skip} value={!!jsonData.tlsSkipVerify} onChange={(e) => json({ tlsSkipVerify: e.currentTarget.checked })} />
+        </Field>
+      </FieldSet>
+      <FieldSet label={t("config.figures", "Figures")}>
+        <Field label={t("config.suppress.label", "Hide counts of persons below")} htmlFor={ids.suppress} description={t("config.suppress.help", "5 when empty. Counts from 1 up to it are not shown, nor what would give them away.")}>
+          <Input id={ids.suppress} width={12} type="number" min={1} value={jsonData.suppressBelow ?? ""} placeholder="5" onChange={(e) => json({ suppressBelow: e.currentTarget.value === "" ? undefined : Number(e.currentTarget.value) })} />
+        </Field>
+        <Field label={t("config.today.label", "Today")} htmlFor={ids.today} description={t("config.today.help", "For demonstrations: the day on which every relative date rests. Leave it empty.")}>
+          <Input id={ids.today} width={24} type="date" value={jsonData.today ?? ""} onChange={text("today")} />
+        </Field>
+      </FieldSet>
+    </>
+  );
+}

@@ -1,0 +1,83 @@
+import type { DataSourceJsonData } from "@grafana/data";
+import type { DataQuery } from "@grafana/schema";
+
+export const compares = ["previous_month", "last_year", "target", "national_mean", "rank"] as const;
+export const formats = ["series", "numeric", "table", "pivot", "lorenz"] as const;
+export type Compare = (typeof compares)[number];
+export type Format = (typeof formats)[number];
+export type Lang = "zh" | "en";
+
+/**
+ * A query as it is saved in a dashboard. It is the JSON that plugin.Model in
+ * charts/pkg/plugin reads; testdata/queries.json is read by the tests of both.
+ */
+export interface DuiwuQuery extends DataQuery {
+  /** Absent for an indicator. */
+  queryType?: "list" | "events";
+  indicator?: string;
+  groupBy?: string[];
+  filter?: { units?: string[]; codes?: string[] };
+  /** A day; empty means the end of the dashboard's range. */
+  asOf?: string;
+  /** A day: records that arrived later do not count. */
+  knownOn?: string;
+  /** Months; empty means the dashboard's range. */
+  from?: string;
+  to?: string;
+  compare?: Compare[];
+  lang?: Lang;
+  format?: Format;
+  column?: "value" | "numerator" | "denominator";
+  sort?: "asc" | "desc";
+  list?: string;
+  events?: "policies" | "incidents";
+}
+
+/** What a variable lists: province, indicator, or a dimension. */
+export interface DuiwuVariableQuery extends DataQuery {
+  values?: string;
+  lang?: Lang;
+}
+
+export interface DuiwuOptions extends DataSourceJsonData {
+  database?: string;
+  user?: string;
+  today?: string;
+  suppressBelow?: number;
+  tlsSkipVerify?: boolean;
+}
+
+export interface DuiwuSecrets {
+  password?: string;
+  tlsCACert?: string;
+}
+
+export interface Text { zh: string; en: string }
+export interface Code extends Text { code: string }
+
+export interface Indicator extends Text {
+  id: string;
+  frame: string;
+  version: number;
+  approval: string;
+  definition: Text;
+  numerator: Text;
+  denominator: Text;
+  unit: Text;
+  state: Text;
+  groups: Array<Code & { codes: Code[] }>;
+  nowOnly: boolean;
+  nationOnly: boolean;
+  goals: Array<{ id: string; value: number; unit: string; verified: boolean }>;
+}
+
+export interface List extends Text { id: string; about: Text }
+
+/** The answer of the resource «editor». */
+export interface Editor {
+  today: string;
+  indicators: Indicator[];
+  units: Code[];
+  lists: List[];
+  compare: Code[];
+}

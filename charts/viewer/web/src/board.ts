@@ -1,0 +1,244 @@
+// Draws a dashboard from the JSON that Grafana is given, as far as subset.json
+// says. It asks the queries of the panels as they stand there; nothing about an
+// indicator is said here.
+import type { Provenance, Unit } from "./api";
+import { resource } from "./api";
+import { bars, curve, series } from "./boardcharts";
+import { h } from "./dom";
+import { date, integer } from "./format";
+import { href, L, lang, param, theme } from "./i18n";
+import type { Context } from "./main";
+import { bind, open, unitName } from "./panel";
+import { footer } from "./parts";
+
+export interface Field {
+  name: string; labels: Record<string, string>; values: unknown[];
+  title: string; unit: string; decimals: number | undefined; target: number | undefined;
+}
+export interface Frame { fields: Field[]; meta: Provenance | null; sql: string; notices: string[] }
+
+interface Query { refId: string; indicator?: string; queryType?: string; filter?: { units?: string[]; codes?: string[] }; [key: string]: unknown }
+interface Override { matcher: { options: string }; properties: { id: string; value?: unknown }[] }
+export interface Panel {
+  id: number; type: string; title: string; description?: string; targets?: Query[];
+  gridPos: { x: number; y: number; w: number; h: number }; links?: { title: string; url: string }[];
+  options?: { [key: string]: unknown; legend?: { showLegend: boolean }; content?: string };
+  fieldConfig?: { defaults: { noValue?: string; color?: { mode: string } }; overrides: Override[] };
+}
+interface Variable {
+  name: string; label: string; type: string; query: string | { values: string };
+  current?: { value: string }; options?: { text: string; value: string }[];
+}
+interface Dashboard { uid: string; title: string; description: string; panels: Panel[]; templating: { list: Variable[] } }
+
+export const names: [string, string, string][] = [
+  ["D01", "全国总览", "National overview"], ["D02", "规模与配备", "Size and staffing"], ["D03", "省际均衡", "Balance between provinces"],
+  ["D04", "社会组织培育", "Social organisations"], ["D05", "政府购买服务", "Government purchase"], ["D06", "教育培训", "Training"],
+  ["D07", "资格与学历", "Qualification and education"], ["D08", "职业保障与流动", "Pay, protection, turnover"], ["D09", "考核评估", "Evaluation"],
+  ["D10", "示范创建", "Demonstration sites"], ["D11", "省份画像", "Province profile"], ["D12", "数据质量与报送", "Data quality"], ["OPS", "流水线运行", "The pipeline"],
+];
+
+/** A menu of all dashboards. */
+export function menu(page: string): HTMLElement {
+  const s = h("select", { "aria-label": L("看板", "dashboard"), onchange: (e: Event) => { location.href = href((e.target as HTMLSelectElement).value); } },
+    names.map(([id, zh, en]) => h("option", { value: id, selected: id === page }, `${id} ${L(zh, en)}`)));
+  return s;
+}
+
+/** A number as its field says, without the unit. */
+export function number(v: number, f: Field): string {
+  if (f.unit === "currencyCNY") {
+    const [n, unit] = lang === "zh" ? (Math.abs(v) >= 1e8 ? [1e8, "亿"] : Math.abs(v) >= 1e4 ? [1e4, "万"] : [1, ""]) : (Math.abs(v) >= 1e9 ? [1e9, " bn"] : Math.abs(v) >= 1e6 ? [1e6, " m"] : [1, ""]);
+    return new Intl.NumberFormat(lang === "zh" ? "zh-CN" : "en-GB", { maximumFractionDigits: n === 1 ? 0 : 1 }).format(v / (n as number)) + unit;
+  }
+  const most = f.decimals ?? (Number.isInteger(v) || Math.abs(v) >= 100 ? 0 : 2);
+  return new Intl.NumberFormat(lang === "zh" ? "zh-CN" : "en-GB", { minimumFractionDigits: f.decimals ?? 0, maximumFractionDigits: most }).format(v);
+}
+
+/** A unit in words. */
+export function unitOf(f: Field): string {
+  if (f.unit.startsWith("suffix:")) return f.unit.slice(7).trim();
+  return { percent: "%", currencyCNY: L("元", "yuan"), h: L("小时", "hours"), d: L("天", "days"), s: L("秒", "s") }[f.unit] ?? "";
+}
+
+export const full = (v: number, f: Field) => number(v, f) + (unitOf(f) === "%" ? "%" : unitOf(f) ? " " + unitOf(f) : "");
+
+const day = (ms: number) => new Date(ms).toISOString().slice(0, 10);
+
+async function ask(queries: Query[]): Promise<Map<string, Frame | string>> {
+  const res = await fetch("/api/ds/query", { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify({ queries }) });
+  const out = new Map<string, Frame | string>();
+  if (!res.ok) throw new TypeError(await res.text());
+  type Wire = { error?: string; frames?: { schema: { fields: { name: string; labels?: Record<string, string>; config?: { displayNameFromDS?: string; unit?: string; decimals?: number; thresholds?: { steps: { value: number | null }[] } } }[]; meta?: { custom?: Provenance; executedQueryString?: string; notices?: { text: string }[] } }; data: { values: unknown[][] } }[] };
+  const body = (await res.json()) as { results: Record<string, Wire> };
+  for (const q of queries) {
+    const r = body.results[q.refId];
+    const f = r?.frames?.[0];
+    if (!r || r.error || !f) { out.set(q.refId, r?.error ?? "no answer"); continue; }
+    out.set(q.refId, {
+      meta: f.schema.meta?.custom ?? null, sql: f.schema.meta?.executedQueryString ?? "", notices: (f.schema.meta?.notices ?? []).map((n) => n.text),
+      fields: f.schema.fields.map((x, i) => ({
+        name: x.name, labels: x.labels ?? {}, values: f.data.values[i] ?? [], title: x.config?.displayNameFromDS ?? x.name, unit: x.config?.unit ?? "",
+        decimals: x.config?.decimals, target: x.config?.thresholds?.steps.map((s) => s.value).filter((v): v is number => v !== null && v >= 0)[0],
+      })),
+    });
+  }
+  return out;
+}
+
+/** The state of a cell: why it holds no ordinary figure. */
+export function state(m: Provenance | null, at: number | undefined, unit: string, code: string): string {
+  return m?.states[`${at === undefined ? m.asOf : day(at)}|${unit}|${code}`] ?? "";
+}
+
+/** What a table's cell says when it holds no number. */
+export const hole = (s: string, m: Provenance | null) => (s === "suppressed" && m?.format.kind === "integer" ? `<${m.suppressBelow}` : "—");
+
+const numeric = (f: Field) => f.name !== "time" && f.values.some((v) => typeof v === "number");
+const find = (f: Frame, name: string) => f.fields.find((x) => x.name === name);
+
+const provinceLink = (unit: string) => href("D11", { unit });
+
+function stat(p: Panel, f: Frame, empty: string): HTMLElement {
+  const times = find(f, "time")?.values as number[] | undefined;
+  const shown = f.fields.filter((x) => x.name !== "time");
+  const out = h("div", { class: "stats n" + Math.min(3, shown.length) });
+  for (const x of shown) {
+    const at = x.values.findLastIndex((v) => v !== null && v !== undefined);
+    const last = at < 0 ? null : (x.values[at] as number);
+    const first = x.values.find((v) => v !== null) as number | null | undefined;
+    const unit = x.labels.unit ?? "", code = x.labels.code ?? "";
+    const s = state(f.meta, times?.[times.length - 1], unit, code);
+    const late = x.target !== undefined && last !== null && p.options?.colorMode === "value" && f.meta ? (f.meta.direction === "down" ? last > x.target : last < x.target) : false;
+    const box = h("div", { class: "stat" + (late ? " worse" : ""), role: "group" },
+      shown.length > 1 ? h("p", { class: "label" }, x.labels.compare ? x.title.split(" · ").pop()! : x.title) : null,
+      h("p", { class: "big" }, h("span", { class: "digits" }, last === null ? (s ? hole(s, f.meta) : empty) : number(last, x)), h("span", { class: "unit" }, last === null ? "" : unitOf(x))),
+      p.options?.showPercentChange && last !== null && first && times && times.length > 1
+        ? h("p", { class: "delta" }, L("较期初 ", "since the start "), h("b", {}, `${last >= first ? "+" : "−"}${number(Math.abs((100 * (last - first)) / first), { ...x, unit: "percent", decimals: 1 })}%`)) : null);
+    if (f.meta && !x.labels.compare) bind(box, { rows: [], meta: f.meta, sql: f.sql }, { unit, code, codeName: x.labels.code_name ?? "", value: last, numerator: null, denominator: null, state: (last === null ? s || "none" : s === "late" ? s : "") as "" });
+    out.append(box);
+    if (p.options?.graphMode === "area" && times && shown.length === 1) {
+      const g = h("div", { class: "mini", "aria-hidden": "true" });
+      requestAnimationFrame(() => series(g, times, shown, { small: true }));
+      out.append(g);
+    }
+  }
+  return out;
+}
+
+function table(p: Panel, f: Frame, empty: string): HTMLElement {
+  const hiddenTitles = new Set(p.fieldConfig?.overrides.filter((o) => o.properties.some((x) => x.id === "custom.hidden")).map((o) => o.matcher.options));
+  const linked = new Set(p.fieldConfig?.overrides.filter((o) => o.properties.some((x) => x.id === "links")).map((o) => o.matcher.options));
+  const n = f.fields[0]?.values.length ?? 0;
+  if (n === 0) return h("p", { class: "none-yet" }, empty);
+  const shown = f.fields.filter((x) => !hiddenTitles.has(x.title));
+  const units = find(f, "unit")?.values as string[] | undefined;
+  const figures = shown.filter(numeric);
+  const most = new Map(figures.map((x) => [x, Math.max(...(x.values as (number | null)[]).map((v) => Math.abs(v ?? 0)))]));
+  // A cross table reads as a picture: its cells are shaded by one scale.
+  const cross = p.targets?.[0].format === "pivot" && figures.length > 3;
+  const top = Math.max(1e-9, ...figures.map((x) => most.get(x) ?? 0));
+  return h("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": p.title }, h("table", { class: cross ? "cross" : "" },
+    h("thead", {}, h("tr", {}, shown.map((x) => h("th", { scope: "col", class: numeric(x) ? "num" : "" }, x.title + (numeric(x) && unitOf(x) && !cross ? `（${unitOf(x)}）` : ""))))),
+    h("tbody", {}, Array.from({ length: n }, (_, i) => h("tr", {}, shown.map((x) => {
+      const v = x.values[i];
+      const unit = units?.[i] ?? "";
+      if (x.name === "time") return h("td", {}, date(day(v as number)));
+      if (!numeric(x) && typeof v === "string") return h("td", { title: v.length > 40 ? v : null }, linked.has(x.title) && unit ? h("a", { class: "drill", href: provinceLink(unit) }, v) : v || "—");
+      const s = f.meta ? state(f.meta, undefined, unit, ["value", "numerator", "denominator"].includes(x.name) ? "" : x.name) : "";
+      if (v === null || v === undefined || typeof v !== "number") return h("td", { class: "num soft" }, f.meta && x.name !== "rank" ? hole(s, f.meta) : "—");
+      const td = h("td", { class: "num" + (s === "late" ? " lately" : "") }, number(v, x));
+      if (cross && v) td.style.setProperty("--share", String(Math.round((60 * Math.abs(v)) / top)) + "%");
+      return td;
+    }))))));
+}
+
+/** Units by months, shaded from the least to the most. */
+function heat(p: Panel, f: Frame): HTMLElement {
+  const times = find(f, "time")!.values as number[];
+  const rows = f.fields.filter((x) => x.name !== "time");
+  const all = rows.flatMap((x) => x.values).filter((v): v is number => typeof v === "number").sort((a, b) => a - b);
+  const cuts = [1, 2, 3, 4].map((i) => all[Math.min(all.length - 1, Math.floor((i * all.length) / 5))]);
+  return h("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": p.title }, h("table", { class: "heat" },
+    h("thead", {}, h("tr", {}, h("th", {}, ""), times.map((t) => h("th", { scope: "col" }, day(t).slice(0, 7))))),
+    h("tbody", {}, rows.map((x) => h("tr", {},
+      h("th", { scope: "row" }, x.labels.unit ? h("a", { class: "drill", href: provinceLink(x.labels.unit) }, x.labels.unit_name ?? unitName(x.labels.unit)) : x.title),
+      times.map((t, i) => {
+        const v = x.values[i] as number | null;
+        return v === null ? h("td", { class: "gap" }, hole(state(f.meta, t, x.labels.unit ?? "", x.labels.code ?? ""), f.meta)) : h("td", { class: "c" + cuts.filter((c) => v > c).length }, number(v, x));
+      }))))));
+}
+
+function body(p: Panel, f: Frame | string): HTMLElement {
+  if (typeof f === "string") return h("p", { class: "none-yet" }, f);
+  const empty = p.fieldConfig?.defaults.noValue ?? "—";
+  const rows = f.fields[0]?.values.length ?? 0;
+  if (rows === 0 || (p.type !== "table" && p.type !== "stat" && !f.fields.some(numeric))) return h("p", { class: "none-yet" }, empty);
+  const legend = !!p.options?.legend?.showLegend;
+  const el = h("div", { class: "plot" });
+  switch (p.type) {
+    case "stat": return stat(p, f, empty);
+    case "table": return table(p, f, empty);
+    case "state-timeline": return heat(p, f);
+    case "timeseries":
+      requestAnimationFrame(() => series(el, find(f, "time")!.values as number[], f.fields.filter((x) => x.name !== "time"), { legend }));
+      return el;
+    case "barchart":
+      requestAnimationFrame(() => bars(el, f, { horizontal: p.options?.orientation === "horizontal", stacked: p.options?.stacking === "normal", legend, link: provinceLink }));
+      return el;
+    case "xychart":
+      requestAnimationFrame(() => curve(el, f));
+      return el;
+  }
+  throw new Error(`the viewer draws no ${p.type}`);
+}
+
+export async function board(ctx: Context, id: string): Promise<HTMLElement> {
+  const res = await fetch(`/api/dashboards/${lang}/${id}`);
+  if (!res.ok) throw new TypeError(res.statusText);
+  const d = (await res.json()) as Dashboard;
+  const values: Record<string, string> = {};
+  const controls: HTMLElement[] = [];
+  for (const v of d.templating.list) {
+    if (v.type === "datasource") continue;
+    const options = v.type === "query"
+      ? (await resource<{ code: string; zh: string; en: string }[]>(`options?values=${(v.query as { values: string }).values}`)).map((o) => ({ text: lang === "zh" ? o.zh : o.en, value: o.code }))
+      : (v.options ?? []);
+    values[v.name] = param("var-" + v.name) ?? v.current?.value ?? options[0]?.value ?? "";
+    controls.push(h("select", { "aria-label": v.label, onchange: (e: Event) => { location.href = href(id, { ["var-" + v.name]: (e.target as HTMLSelectElement).value }); } },
+      options.map((o) => h("option", { value: o.value, selected: o.value === values[v.name] }, o.text))));
+  }
+  const fill = (s: string) => s.replace(/\$\{(\w+)\}/g, (all, name: string) => values[name] ?? all);
+  const queries = d.panels.flatMap((p) => (p.targets ?? []).map((q) => ({ ...(JSON.parse(fill(JSON.stringify(q))) as Query), refId: "p" + p.id })));
+  const answers = await ask(queries);
+  const cards: HTMLElement[] = [];
+  const metas: Provenance[] = [];
+  for (const p of d.panels) {
+    const at = { "grid-column": `${p.gridPos.x + 1} / span ${p.gridPos.w}`, "grid-row": `${p.gridPos.y + 1} / span ${p.gridPos.h}` };
+    if (p.type === "row") { cards.push(h("h2", { class: "row-title", style: at }, p.title)); continue; }
+    if (p.type === "text") { cards.push(h("p", { class: "words", style: at }, p.options?.content ?? "")); continue; }
+    const f = answers.get("p" + p.id) ?? "no answer";
+    const meta = typeof f === "string" ? null : f.meta;
+    if (meta) metas.push(meta);
+    const source = meta && typeof f !== "string"
+      ? h("button", { class: "plain info", "aria-label": L(`${p.title}：这些数字从哪里来`, `${p.title}: where these figures come from`), title: [...f.notices].join("\n"), onclick: () => {
+        const x = f.fields.find((y) => numeric(y));
+        open({ rows: [], meta, sql: f.sql }, { unit: x?.labels.unit ?? "", code: "", codeName: "", value: p.type === "stat" ? ((x?.values.findLast((v) => v !== null) as number) ?? null) : null, numerator: null, denominator: null, state: "" });
+      } }, "ⓘ") : null;
+    cards.push(h("section", { class: "card board-card " + p.type, style: at, "data-panel": String(p.id) },
+      h("header", {}, h("h3", {}, p.title), meta ? h("p", { class: "sub" }, lang === "zh" ? meta.zh : meta.en) : null, source), body(p, f)));
+  }
+  document.title = `${d.title} · ${L("禁毒社会工作者队伍", "Anti-drug social workers")}`;
+  const other = lang === "zh" ? "en" : "zh", dark = theme === "dark" ? "light" : "dark";
+  const keep = Object.fromEntries(Object.entries(values).map(([k, v]) => ["var-" + k, v]));
+  return h("div", { class: "board" },
+    h("header", { class: "page-head" }, h("div", { class: "titles" }, h("p", { class: "kicker" }, d.title), h("h1", {}, d.description)),
+      h("nav", {}, ...controls, menu(id),
+        h("a", { href: href(id, { ...keep, lang: other }), lang: other === "zh" ? "zh-Hans" : "en" }, other === "zh" ? "中文" : "English"),
+        h("a", { href: href(id, { ...keep, theme: dark }) }, dark === "dark" ? L("深色", "Dark") : L("浅色", "Light")),
+        h("time", { datetime: ctx.today }, date(ctx.today)))),
+    h("main", {}, cards),
+    metas.length ? footer(metas, L(`本页由演示查看器按 Grafana 看板文件绘制（${integer(cards.length)} 个面板），不是 Grafana 本身的渲染`, "Drawn by the viewer from Grafana's dashboard file; not Grafana's own rendering")) : "");
+}
+
+export type { Unit };

@@ -1,0 +1,107 @@
+// Lines, bars and curves of a dashboard's frames.
+import { BarChart } from "echarts/charts";
+import { LegendComponent } from "echarts/components";
+import * as echarts from "echarts/core";
+import { full, number, type Field, type Frame } from "./board";
+import { keepChart } from "./charts";
+import { month } from "./format";
+
+echarts.use([BarChart, LegendComponent]);
+
+const css = (name: string) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
+// Told apart by lightness as well as by hue, and not red against green.
+const palette = ["#2b6cb0", "#e0a458", "#5aa6a0", "#8a5cb8", "#b3590b", "#7a8aa0", "#c06a8f", "#4c8f4a"];
+const iso = (t: number) => new Date(t).toISOString().slice(0, 10);
+const size = () => parseFloat(getComputedStyle(document.body).fontSize);
+
+function frame(legend: boolean) {
+  const u = size();
+  const label = { color: css("--soft"), fontSize: 0.85 * u, fontFamily: css("--font") };
+  return {
+    u, label,
+    base: {
+      animation: false, color: palette, textStyle: { fontFamily: css("--font") },
+      grid: { left: 0.4 * u, right: 1.4 * u, top: 1 * u, bottom: legend ? 2.4 * u : 0.4 * u, containLabel: true },
+      legend: legend ? { bottom: 0, type: "scroll" as const, textStyle: label, itemWidth: 1.2 * u, itemHeight: 0.7 * u, pageTextStyle: label } : undefined,
+    },
+    tip: { confine: true, backgroundColor: css("--card"), borderColor: css("--line"), borderWidth: 1, textStyle: { color: css("--ink"), fontSize: 0.9 * u, fontFamily: css("--font") } },
+    axis: { axisLine: { lineStyle: { color: css("--line") } }, axisTick: { show: false }, axisLabel: label },
+    value: { splitLine: { lineStyle: { color: css("--line") } }, axisLabel: label },
+  };
+}
+
+const describe = (fields: Field[], at: (i: number) => string) =>
+  fields.slice(0, 6).map((x) => `${x.title}: ${x.values.map((v, i) => `${at(i)} ${v === null ? "—" : number(v as number, x)}`).join(", ")}`).join("; ");
+
+/** Months as lines; small is the mark below a big number. */
+export function series(el: HTMLElement, times: number[], fields: Field[], opts: { legend?: boolean; small?: boolean } = {}) {
+  keepChart(el, (c) => {
+    const { u, base, tip, axis, value } = frame(!!opts.legend && !opts.small);
+    const x = times.map(iso);
+    const target = fields.length === 1 ? fields[0].target : undefined;
+    const all = fields.flatMap((f) => f.values).filter((v): v is number => typeof v === "number");
+    const lo = Math.min(...all), hi = Math.max(...all), pad = (hi - lo) * 0.2 || Math.abs(hi) * 0.05 || 1;
+    // As many places as tell one line of the grid from the next.
+    const places = Math.max(0, Math.min(4, Math.ceil(-Math.log10((hi - lo + 2 * pad) / 4))));
+    c.setOption({
+      ...base, ...(opts.small ? { grid: { left: 2, right: 2, top: 4, bottom: 2 } } : {}),
+      aria: { enabled: true, label: { description: describe(fields, (i) => x[i].slice(0, 7)) } },
+      tooltip: opts.small ? undefined : { ...tip, trigger: "axis", valueFormatter: (v: unknown) => (typeof v === "number" ? full(v, fields[0]) : "—") },
+      xAxis: { ...axis, type: "category", data: x.map(month), boundaryGap: false, show: !opts.small, axisLabel: { ...axis.axisLabel, hideOverlap: true, alignMinLabel: "left", alignMaxLabel: "right" } },
+      yAxis: { ...value, type: "value", show: !opts.small, min: lo >= 0 ? Math.max(0, lo - pad) : lo - pad, max: hi + pad, splitNumber: 4, axisLabel: { ...value.axisLabel, showMinLabel: false, showMaxLabel: false, formatter: (v: number) => number(v, { ...fields[0], decimals: places }) } },
+      series: fields.map((f, i) => ({
+        name: f.title, type: "line", data: f.values as number[], showSymbol: false, symbolSize: 0.5 * u, connectNulls: false,
+        lineStyle: { width: opts.small ? 2 : 2.4, type: f.labels.compare ? "dashed" : "solid" }, areaStyle: opts.small ? { opacity: 0.12 } : undefined,
+        markLine: i === 0 && target !== undefined && !opts.small && target >= lo - pad && target <= hi + pad ? { silent: true, symbol: "none", lineStyle: { color: css("--warm"), type: "dashed" }, label: { show: false }, data: [{ yAxis: target }] } : undefined,
+      })),
+    }, true);
+  });
+}
+
+/** Bars by the first text of a frame; a click on a province leads to it. */
+export function bars(el: HTMLElement, f: Frame, opts: { horizontal: boolean; stacked: boolean; legend: boolean; link: (unit: string) => string }) {
+  const text = (n: string) => f.fields.find((x) => x.name === n)?.values as string[] | undefined;
+  const labels = text("unit_name") ?? (f.fields.find((x) => typeof x.values[0] === "string")?.values as string[]) ?? [];
+  const units = text("unit");
+  const rotated = !opts.horizontal && labels.length > 14;
+  const fields = f.fields.filter((x) => x.name !== "time" && x.name !== "contracts" && x.values.some((v) => typeof v === "number"));
+  keepChart(el, (c) => {
+    const { u, base, tip, axis, value, label } = frame(opts.legend);
+    const names = { ...axis, type: "category" as const, data: labels, inverse: opts.horizontal, axisLabel: { ...axis.axisLabel, interval: 0, rotate: rotated ? 50 : 0, ...(opts.horizontal ? {} : rotated ? { width: 8 * u, overflow: "truncate" as const } : { width: Math.max(4 * u, el.clientWidth / (labels.length + 1)), overflow: "break" as const }) } };
+    const amounts = { ...value, type: "value" as const, splitNumber: 4, axisLabel: { ...value.axisLabel, hideOverlap: true, formatter: (v: number) => number(v, { ...fields[0], decimals: undefined }) } };
+    c.setOption({
+      ...base, aria: { enabled: true, label: { description: describe(fields, (i) => labels[i]) } },
+      tooltip: { ...tip, trigger: "axis", axisPointer: { type: "shadow" }, valueFormatter: (v: unknown) => (typeof v === "number" ? full(v, fields[0]) : "—") },
+      xAxis: opts.horizontal ? amounts : names, yAxis: opts.horizontal ? names : amounts,
+      series: fields.map((x) => ({
+        name: x.title, type: "bar", data: x.values as number[], stack: opts.stacked ? "all" : undefined, barMaxWidth: 3 * u, itemStyle: { borderRadius: opts.stacked ? 0 : 2 },
+        label: { show: !opts.stacked && fields.length === 1 && labels.length <= 14, position: opts.horizontal ? "right" : "top", ...label, color: css("--ink"), formatter: (v: { value: unknown }) => (typeof v.value === "number" ? number(v.value, x) : "—") },
+      })),
+      ...(opts.horizontal ? { grid: { ...base.grid, right: 5 * u } } : {}),
+    }, true);
+    c.off("click");
+    if (units) c.on("click", (e: { dataIndex: number }) => { location.href = opts.link(units[e.dataIndex]); });
+  });
+}
+
+/** The Lorenz curve and the diagonal of perfect evenness. */
+export function curve(el: HTMLElement, f: Frame) {
+  const [x, y, even] = f.fields;
+  const who = (f.fields.find((v) => v.name === "unit_name")?.values ?? []) as string[];
+  keepChart(el, (c) => {
+    const { base, tip, axis, value, label } = frame(true);
+    const scale = { min: 0, max: 100, interval: 20, type: "value" as const, nameTextStyle: label, nameLocation: "middle" as const };
+    const percent = { ...label, formatter: (v: number) => `${v}%` };
+    const { u } = frame(true);
+    c.setOption({
+      ...base, grid: { ...base.grid, left: 2 * u, bottom: 4.4 * u },
+      aria: { enabled: true, label: { description: describe([y], (i) => `${who[i]} ${number(x.values[i] as number, x)}%`) } },
+      tooltip: { ...tip, trigger: "axis", formatter: (all: { dataIndex: number; seriesIndex: number; data: number[] }[]) => { const p = all.find((v) => v.seriesIndex === 0) ?? all[0]; return `${who[p.dataIndex] ?? ""}<br>${x.title} ${number(p.data[0], x)}%<br>${y.title} ${number(y.values[p.dataIndex] as number, y)}%`; } },
+      xAxis: { ...axis, ...scale, name: x.title, nameGap: 1.8 * u, splitLine: { show: false }, axisLabel: percent }, yAxis: { ...value, ...scale, axisLabel: percent },
+      series: [
+        { name: y.title, type: "line", data: x.values.map((v, i) => [v, y.values[i]]), symbolSize: 5, areaStyle: { opacity: 0.12 } },
+        { name: even.title, type: "line", data: x.values.map((v, i) => [v, even.values[i]]), showSymbol: false, lineStyle: { type: "dashed", width: 1.5 } },
+      ],
+    }, true);
+  });
+}
