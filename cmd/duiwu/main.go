@@ -11,6 +11,8 @@
 //	duiwu receipt   print what became of a batch
 //	duiwu balance   print the balance of every feed
 //	duiwu ledger    accept a gap or a topic that was made anew
+//	duiwu probe     send a record down the whole path and read back what became of it
+//	duiwu version   print what this binary was built from
 package main
 
 import (
@@ -50,6 +52,8 @@ var commands = []command{
 	{"receipt", "[flags] UNIT FEED BATCH", "print what became of a batch", runReceipt},
 	{"balance", "[flags]", "print the balance of every feed; exit 1 when one does not hold", runBalance},
 	{"ledger", "[flags] skip|new-topic TOPIC ...", "accept a gap or a topic that was made anew", runLedger},
+	{"probe", "[flags]", "send a record through it all; read what became of it", runProbe},
+	{"version", "[--json]", "print what this binary was built from", runVersion},
 }
 
 // errUsage ends the process with status 2; its text was already printed.
