@@ -222,6 +222,11 @@ volumeMounts:
 {{- end }}
 {{- end }}
 
+{{/* A user's own certificate needs TLS too; the gateway's differs from the workers' in the certificate alone. */}}
+{{- define "duiwu.kafka.tls" -}}
+{{- if or .Values.kafka.tls.enabled .Values.kafka.tls.ca.existingSecret .Values.kafka.tls.client.existingSecret }}true{{ end -}}
+{{- end }}
+
 {{/*
 How a component is known to Kafka: sasl and client, as YAML. The gateway may
 have a user of its own; takes (list root component).
@@ -251,7 +256,7 @@ client: {{ $client | toJson }}
 {{- $as := include "duiwu.kafka.as" . | fromYaml -}}
 {{- $ca := $root.Values.kafka.tls.ca.existingSecret -}}
 - --kafka={{ join "," $root.Values.kafka.brokers }}
-{{- if or $root.Values.kafka.tls.enabled $ca $as.client }}
+{{- if or (include "duiwu.kafka.tls" $root) $as.client }}
 - --kafka-tls
 {{- end }}
 {{- if $ca }}
