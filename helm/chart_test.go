@@ -5,6 +5,7 @@ package helm
 
 import (
 	"bytes"
+	"context"
 	"crypto/sha256"
 	"encoding/csv"
 	"encoding/hex"
@@ -128,8 +129,7 @@ var tools = sync.OnceValues(func() (struct {
 		}
 	}
 	// The binary comes last and by a rename: where it is, all is there.
-	cmd := exec.Command("go", "build", "-trimpath", "-ldflags=-s -w", "-o", out.chartcheck+".part", "./chartcheck")
-	cmd.Dir = "../tools"
+	cmd := toolBuild(context.Background(), out.chartcheck+".part", "./chartcheck")
 	if raw, err := cmd.CombinedOutput(); err != nil {
 		return out, fmt.Errorf("cannot build chartcheck: %w\n%s", err, raw)
 	}
