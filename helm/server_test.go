@@ -618,9 +618,16 @@ func comesAndGoes(t *testing.T, s *server) {
 	image, after := deployment()
 	require.Equal(t, "ghcr.io/duiwu/duiwu:0.1.1", image, "a migration that fails must change no worker")
 	require.Equal(t, generation, after)
+	const failed = "/apis/batch/v1 jobs duiwu-migrate"
+	require.Contains(t, s.held("office"), failed, "its log says why")
+	var job map[string]any
+	s.get("/apis/batch/v1/namespaces/office/jobs/duiwu-migrate", &job)
+	require.EqualValues(t, 86400, at(job, "spec", "ttlSecondsAfterFinished"), "a release that is removed now would leave it for ever")
 	mu.Lock()
 	failing = false
 	mu.Unlock()
+	helm("upgrade", "duiwu", "duiwu", "--values", second)
+	require.NotContains(t, s.held("office"), failed)
 
 	helm("rollback", "duiwu", "1")
 	image, _ = deployment()
@@ -631,5 +638,5 @@ func comesAndGoes(t *testing.T, s *server) {
 	mu.Lock()
 	defer mu.Unlock()
 	require.Equal(t, before, s.held("office"), "uninstall leaves nothing")
-	require.Equal(t, 4, jobs, "install, two upgrades and a failed one migrate")
+	require.Equal(t, 5, jobs, "install, three upgrades and a failed one migrate")
 }
