@@ -220,3 +220,40 @@ func TestEveryValueIsUsed(t *testing.T) {
 		t.Errorf("templates use .Values.%s, which is no documented value", path)
 	}
 }
+
+// TestFilesAreThoseOfCharts: a chart can only hand out what lies in its own
+// folder, so the dashboards and alert rules of charts/ are copied there.
+func TestFilesAreThoseOfCharts(t *testing.T) {
+	want, have := map[string][]byte{}, map[string][]byte{}
+	read := func(into map[string][]byte, root, pattern, to string) {
+		t.Helper()
+		files, err := filepath.Glob(filepath.Join(root, pattern))
+		require.NoError(t, err)
+		for _, file := range files {
+			rel, err := filepath.Rel(root, file)
+			require.NoError(t, err)
+			raw, err := os.ReadFile(file)
+			require.NoError(t, err)
+			into[filepath.Join(to, rel)] = raw
+		}
+	}
+	read(want, "../charts/dashboards/json", "*/*.json", "duiwu/files/dashboards")
+	read(want, "../charts/alerts", "*.yaml", "duiwu/files/alerts")
+	read(have, "duiwu/files/dashboards", "*/*.json", "duiwu/files/dashboards")
+	read(have, "duiwu/files/alerts", "*.yaml", "duiwu/files/alerts")
+	for file := range have {
+		if _, ok := want[file]; !ok {
+			if !*update {
+				t.Errorf("helm/%s is no file of charts/ any more: run go test ./helm -update", file)
+				continue
+			}
+			require.NoError(t, os.Remove(file))
+		}
+	}
+	for file, raw := range want {
+		if *update {
+			require.NoError(t, os.MkdirAll(filepath.Dir(file), 0o755))
+		}
+		golden(t, file, raw)
+	}
+}

@@ -15,6 +15,8 @@
 //	duiwu quarantine  list, explain and replay what was refused
 //	duiwu replay    read a span of a topic again
 //	duiwu doctor    look for what is wrong, and say what to do about it
+//	duiwu probe     send a record down the whole path and read back what became of it
+//	duiwu version   print what this binary was built from
 package main
 
 import (
@@ -58,6 +60,8 @@ var commands = []command{
 	{"quarantine", "list|explain|replay [flags]", "what was refused, why, and what to do about it", runQuarantine},
 	{"replay", "--topic T --partition P --from N --to N", "read a span of a topic again", runReplay},
 	{"doctor", "[flags]", "look for what is wrong, and say what to do about it", runDoctor},
+	{"probe", "[flags]", "send a record through it all; read what became of it", runProbe},
+	{"version", "[--json]", "print what this binary was built from", runVersion},
 }
 
 // errUsage ends the process with status 2; its text was already printed.

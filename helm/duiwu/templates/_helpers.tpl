@@ -142,13 +142,7 @@ securityContext:
 
 {{- define "duiwu.database.volumes" -}}
 {{- if .Values.clickhouse.ca.existingSecret }}
-- name: clickhouse-ca
-  secret:
-    secretName: {{ .Values.clickhouse.ca.existingSecret }}
-    defaultMode: 0440
-    items:
-      - key: {{ .Values.clickhouse.ca.key }}
-        path: ca.crt
+{{ include "duiwu.secret" (list "clickhouse-ca" .Values.clickhouse.ca.existingSecret (dict "ca.crt" .Values.clickhouse.ca.key)) }}
 {{- end }}
 {{- end }}
 
@@ -191,21 +185,182 @@ securityContext:
 {{- end }}
 {{- end }}
 
-{{- define "duiwu.feeds.check" -}}
-{{- if include "duiwu.feeds.own" . }}
+{{/* What comes before a pod's own work; takes (list root component). */}}
+{{- define "duiwu.init" -}}
+{{- $root := first . -}}
+{{- $migrate := and $root.Values.migrate.enabled (eq $root.Values.migrate.when "pod") (eq (last .) "worker") -}}
+{{- if or $migrate (include "duiwu.feeds.own" $root) }}
 initContainers:
+  {{- if include "duiwu.feeds.own" $root }}
   - name: check-feeds
-    {{- include "duiwu.container" . | nindent 4 }}
+    {{- include "duiwu.container" $root | nindent 4 }}
     args: [check, /etc/duiwu/feeds]
     volumeMounts:
-      {{- include "duiwu.feeds.mounts" . | trim | nindent 6 }}
+      {{- include "duiwu.feeds.mounts" $root | trim | nindent 6 }}
     resources:
-      {{- toYaml .Values.migrate.resources | nindent 6 }}
+      {{- toYaml $root.Values.migrate.resources | nindent 6 }}
+  {{- end }}
+  {{- if $migrate }}
+  - name: migrate
+    {{- include "duiwu.migrate.container" $root | nindent 4 }}
+  {{- end }}
 {{- end }}
 {{- end }}
 
+{{- define "duiwu.migrate.container" -}}
+{{ include "duiwu.container" . }}
+args:
+  - migrate
+  - --log-level={{ .Values.worker.logLevel }}
+env:
+  {{- include "duiwu.database.env" . | nindent 2 }}
+resources:
+  {{- toYaml .Values.migrate.resources | nindent 2 }}
+{{- with printf "%s%s" (include "duiwu.database.mounts" .) (include "duiwu.feeds.mounts" .) }}
+volumeMounts:
+  {{- . | replace "\n" "\n  " }}
+{{- end }}
+{{- end }}
+
+{{/* A user's own certificate needs TLS too; the gateway's differs from the workers' in the certificate alone. */}}
 {{- define "duiwu.kafka.tls" -}}
 {{- if or .Values.kafka.tls.enabled .Values.kafka.tls.ca.existingSecret .Values.kafka.tls.client.existingSecret }}true{{ end -}}
+{{- end }}
+
+{{/*
+How a component is known to Kafka: sasl and client, as YAML. The gateway may
+have a user of its own; takes (list root component).
+*/}}
+{{- define "duiwu.kafka.as" -}}
+{{- $root := first . -}}
+{{- $sasl := dict "user" $root.Values.kafka.sasl.user "secret" $root.Values.kafka.sasl.existingSecret "key" $root.Values.kafka.sasl.passwordKey -}}
+{{- $client := dict "secret" $root.Values.kafka.tls.client.existingSecret "cert" $root.Values.kafka.tls.client.certKey "key" $root.Values.kafka.tls.client.keyKey -}}
+{{- if eq (last .) "gateway" -}}
+{{- if $root.Values.gateway.kafka.sasl.existingSecret -}}
+{{- $sasl = dict "user" $root.Values.gateway.kafka.sasl.user "secret" $root.Values.gateway.kafka.sasl.existingSecret "key" $root.Values.gateway.kafka.sasl.passwordKey -}}
+{{- end -}}
+{{- if $root.Values.gateway.kafka.client.existingSecret -}}
+{{- $client = dict "secret" $root.Values.gateway.kafka.client.existingSecret "cert" $root.Values.gateway.kafka.client.certKey "key" $root.Values.gateway.kafka.client.keyKey -}}
+{{- end -}}
+{{- end -}}
+{{- if $root.Values.kafka.sasl.mechanism }}
+sasl: {{ $sasl | toJson }}
+{{- end }}
+{{- if $client.secret }}
+client: {{ $client | toJson }}
+{{- end }}
+{{- end }}
+
+{{- define "duiwu.kafka.args" -}}
+{{- $root := first . -}}
+{{- $as := include "duiwu.kafka.as" . | fromYaml -}}
+{{- $ca := $root.Values.kafka.tls.ca.existingSecret -}}
+- --kafka={{ join "," $root.Values.kafka.brokers }}
+{{- if or (include "duiwu.kafka.tls" $root) $as.client }}
+- --kafka-tls
+{{- end }}
+{{- if $ca }}
+- --kafka-ca=/etc/duiwu/kafka-ca/ca.crt
+{{- end }}
+{{- if $as.client }}
+- --kafka-cert=/etc/duiwu/kafka-client/tls.crt
+- --kafka-key=/etc/duiwu/kafka-client/tls.key
+{{- end }}
+{{- if $as.sasl }}
+- --kafka-sasl={{ $root.Values.kafka.sasl.mechanism }}
+- --kafka-password-file=/etc/duiwu/kafka-password/password
+{{- end }}
+{{- end }}
+
+{{- define "duiwu.kafka.env" -}}
+{{- with (include "duiwu.kafka.as" . | fromYaml).sasl }}
+# Not an argument: KEDA reads the user from here.
+- name: DUIWU_KAFKA_USER
+  value: {{ .user | quote }}
+{{- end }}
+{{- end }}
+
+{{- define "duiwu.kafka.mounts" -}}
+{{- $as := include "duiwu.kafka.as" . | fromYaml -}}
+{{- if (first .).Values.kafka.tls.ca.existingSecret }}
+- name: kafka-ca
+  mountPath: /etc/duiwu/kafka-ca
+  readOnly: true
+{{- end }}
+{{- if $as.client }}
+- name: kafka-client
+  mountPath: /etc/duiwu/kafka-client
+  readOnly: true
+{{- end }}
+{{- if $as.sasl }}
+- name: kafka-password
+  mountPath: /etc/duiwu/kafka-password
+  readOnly: true
+{{- end }}
+{{- end }}
+
+{{- define "duiwu.kafka.volumes" -}}
+{{- $as := include "duiwu.kafka.as" . | fromYaml -}}
+{{- $root := first . }}
+{{- if $root.Values.kafka.tls.ca.existingSecret }}
+{{ include "duiwu.secret" (list "kafka-ca" $root.Values.kafka.tls.ca.existingSecret (dict "ca.crt" $root.Values.kafka.tls.ca.key)) }}
+{{- end }}
+{{- with $as.client }}
+{{ include "duiwu.secret" (list "kafka-client" .secret (dict "tls.crt" .cert "tls.key" .key)) }}
+{{- end }}
+{{- with $as.sasl }}
+{{ include "duiwu.secret" (list "kafka-password" .secret (dict "password" .key)) }}
+{{- end }}
+{{- end }}
+
+{{/* A secret as a volume; takes (list volume secret files), where files are keys by file name. */}}
+{{- define "duiwu.secret" -}}
+- name: {{ index . 0 }}
+  secret:
+    secretName: {{ index . 1 }}
+    defaultMode: 0440
+    items:
+      {{- range $path, $key := index . 2 }}
+      - key: {{ $key }}
+        path: {{ $path }}
+      {{- end }}
+{{- end }}
+
+{{/* The keys of the workers. */}}
+{{- define "duiwu.keys.args" -}}
+- --token-keys=/etc/duiwu/keys/token-keys
+- --token-algorithm={{ .Values.keys.tokenAlgorithm }}
+- --hash-key=/etc/duiwu/keys/hash-key
+{{- if .Values.keys.seal.existingSecret }}
+- --seal-keys=/etc/duiwu/seal-keys/seal-keys
+{{- end }}
+{{- end }}
+
+{{- define "duiwu.keys.mounts" -}}
+- name: keys
+  mountPath: /etc/duiwu/keys
+  readOnly: true
+{{- if .Values.keys.seal.existingSecret }}
+- name: seal-keys
+  mountPath: /etc/duiwu/seal-keys
+  readOnly: true
+{{- end }}
+{{- end }}
+
+{{- define "duiwu.keys.volumes" -}}
+{{ include "duiwu.secret" (list "keys" .Values.keys.existingSecret (dict "token-keys" .Values.keys.tokenKeysKey "hash-key" .Values.keys.hashKeyKey)) }}
+{{- if .Values.keys.seal.existingSecret }}
+{{ include "duiwu.secret" (list "seal-keys" .Values.keys.seal.existingSecret (dict "seal-keys" .Values.keys.seal.key)) }}
+{{- end }}
+{{- end }}
+
+{{/* The Go runtime's limit; takes (list root resources). */}}
+{{- define "duiwu.memory" -}}
+{{- $limit := dig "limits" "memory" "" (last . | default dict) }}
+{{- if and $limit (first .).Values.worker.memoryPercent }}
+- name: GOMEMLIMIT
+  value: {{ div (mul (include "duiwu.bytes" $limit | int64) (first .).Values.worker.memoryPercent) 100 | quote }}
+{{- end }}
 {{- end }}
 
 {{/* Bytes of a Kubernetes quantity. */}}
@@ -214,7 +369,7 @@ initContainers:
 {{- $n := regexFind "^[0-9]+(\\.[0-9]+)?" $s | float64 -}}
 {{- $units := dict "" 1 "k" 1000 "M" 1000000 "G" 1000000000 "Ki" 1024 "Mi" 1048576 "Gi" 1073741824 -}}
 {{- $unit := regexReplaceAll "^[0-9.]+" $s "" -}}
-{{- if not (hasKey $units $unit) }}{{ fail (printf "worker.resources.limits.memory is %s: write it with Mi or Gi" $s) }}{{ end -}}
+{{- if not (hasKey $units $unit) }}{{ fail (printf "resources.limits.memory is %s: write it with Mi or Gi" $s) }}{{ end -}}
 {{- mulf $n (get $units $unit) | int64 -}}
 {{- end }}
 
