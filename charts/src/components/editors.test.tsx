@@ -21,17 +21,14 @@ function open(query: Partial<DuiwuQuery>) {
 }
 
 describe("the query editor", () => {
-  test("finds an indicator by its Chinese name and by its English one", async () => {
+  test.each([["购买模式", "I-24"], ["Gini", "I-11"]])("finds an indicator by %s", async (typed, id) => {
     const { onChange, onRunQuery, user } = open({ indicator: "I-01", groupBy: ["month"], format: "series" });
     await screen.findByRole("note"); // the catalogue is there
-    const box = screen.getByRole("combobox", { name: "Indicator" });
-    for (const [typed, id] of [["购买模式", "I-24"], ["Gini", "I-11"]]) {
-      await user.click(box);
-      await user.keyboard(typed);
-      await user.click(await screen.findByRole("option", { name: new RegExp(id) }));
-      expect(onChange).toHaveBeenLastCalledWith(expect.objectContaining({ indicator: id }));
-    }
-    expect(onRunQuery).toHaveBeenCalledTimes(2);
+    await user.click(screen.getByRole("combobox", { name: "Indicator" }));
+    await user.keyboard(typed);
+    await user.click(await screen.findByRole("option", { name: new RegExp(id) }));
+    expect(onChange).toHaveBeenLastCalledWith(expect.objectContaining({ indicator: id }));
+    expect(onRunQuery).toHaveBeenCalledTimes(1);
   });
 
   test("shows the definition, the target and where the whole of it stands", async () => {

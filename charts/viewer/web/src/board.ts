@@ -40,7 +40,7 @@ export const names: [string, string, string][] = [
 
 /** A menu of all dashboards. */
 export function menu(page: string): HTMLElement {
-  const s = h("select", { "aria-label": L("看板", "dashboard"), onchange: (e: Event) => { location.href = href((e.target as HTMLSelectElement).value); } },
+  const s = h("select", { class: "menu", "aria-label": L("看板", "dashboard"), onchange: (e: Event) => { location.href = href((e.target as HTMLSelectElement).value); } },
     names.map(([id, zh, en]) => h("option", { value: id, selected: id === page }, `${id} ${L(zh, en)}`)));
   return s;
 }
