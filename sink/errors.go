@@ -123,6 +123,7 @@ var troubles = map[int]troubleInfo{
 	733: {"TABLE_IS_BEING_RESTARTED", true, "the table is being restarted; it is tried again"},
 	735: {"QUERY_WAS_CANCELLED_BY_CLIENT", true, "the request broke off; it is tried again"},
 	745: {"SERVER_OVERLOADED", true, "the server has too much to do; look at its load"},
+	774: {"TABLE_IS_PERMANENTLY_READ_ONLY", true, "the table takes no rows; look at its setting table_readonly and at its disk"},
 	999: {"KEEPER_EXCEPTION", true, "Keeper failed; check it"},
 
 	// An operator has to act.
@@ -161,6 +162,7 @@ var troubles = map[int]troubleInfo{
 	352: {"AMBIGUOUS_COLUMN_NAME", false, "two columns share a name; run `duiwu migrate`"},
 	452: {"SETTING_CONSTRAINT_VIOLATION", false, "the user's profile forbids a setting we need; loosen it"},
 	469: {"VIOLATED_CONSTRAINT", false, "somebody put a constraint on the table that refuses our rows; drop it"},
+	472: {"READONLY_SETTING", false, "the user's profile forbids a setting we need; loosen it"},
 	497: {"ACCESS_DENIED", false, "the user lacks a grant; see the list in docs/operations.md"},
 	516: {"AUTHENTICATION_FAILED", false, "user or password is wrong; check the DSN"},
 	720: {"USER_EXPIRED", false, "the user has expired; renew it, or use another user"},
@@ -172,13 +174,13 @@ func serverError(err error) error {
 	if err == nil {
 		return nil
 	}
-	if errors.Is(err, ErrFenced) || flow.IsPermanent(err) {
-		return err
-	}
 	// A transport's error may quote the URL, and the URL the statement.
 	var ue *url.Error
 	if errors.As(err, &ue) {
 		err = ue.Err
+	}
+	if errors.Is(err, ErrFenced) || flow.IsPermanent(err) {
+		return err
 	}
 	if errors.Is(err, context.DeadlineExceeded) {
 		return fmt.Errorf("the server did not answer in time: %w", err)

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"maps"
 	"net/http"
+	"net/url"
 	"os"
 	"slices"
 	"strings"
@@ -13,6 +14,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/duiwu/duiwu/internal/feed"
+	"github.com/duiwu/duiwu/internal/flow"
 	"github.com/duiwu/duiwu/internal/testenv"
 )
 
@@ -78,4 +80,13 @@ it may quote values; look for it in the server's log.
 	have, err := os.ReadFile(file)
 	require.NoError(t, err)
 	require.Equal(t, string(have), b.String(), "docs/errors.md is stale: go test ./sink -run TestErrorsPage -update")
+}
+
+// TestACancelledNeighbourIsSaidInWords: the transport reports why a context ended
+// as its own error, with the URL around it.
+func TestACancelledNeighbourIsSaidInWords(t *testing.T) {
+	cause := flow.Permanent(&ServerError{Code: 16})
+	err := serverError(fmt.Errorf("sendQuery: %w", &url.Error{Op: "Post", URL: "http://u@h/?param_x=secret", Err: cause}))
+	require.True(t, flow.IsPermanent(err))
+	require.Equal(t, cause.Error(), err.Error())
 }

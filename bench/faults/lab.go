@@ -460,7 +460,7 @@ func (c *cell) saw() []string {
 		for _, e := range w.troubles() {
 			s := strings.ToLower(e.Level) + ": " + e.Msg
 			if e.Error != "" {
-				s += ": " + plain.ReplaceAllString(e.Error, "…")
+				s += ": " + withoutDetails(e.Error)
 			}
 			if !seen[s] {
 				seen[s] = true
@@ -474,8 +474,17 @@ func (c *cell) saw() []string {
 // regexpUUID matches the identity of a table.
 var regexpUUID = regexp.MustCompile(`[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}`)
 
-// plain matches what differs between two runs: addresses, offsets, topics.
-var plain = regexp.MustCompile(`(127\.0\.0\.1:\d+(->127\.0\.0\.1:\d+)?)|(duiwu\.cell\d+\.\d+(/\d+)?(@\d+-\d+)?)|(cell\d+)|\b\d{2,}\b`)
+// withoutDetails drops what differs between two runs: addresses, offsets, topics.
+func withoutDetails(s string) string {
+	return details.ReplaceAllStringFunc(s, func(m string) string {
+		if strings.HasPrefix(m, "error ") {
+			return m // the number of an error
+		}
+		return "…"
+	})
+}
+
+var details = regexp.MustCompile(`(error \d+)|(127\.0\.0\.1:\d+(->127\.0\.0\.1:\d+)?)|(duiwu\.cell\d+\.\d+(/\d+)?(@\d+-\d+)?)|(cell\d+)|\b\d{2,}\b`)
 
 // logFile opens a log in the lab's folder; without it a lab works as well.
 func logFile(dir, name string) io.Writer {

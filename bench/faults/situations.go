@@ -148,7 +148,7 @@ func (c *cell) stopped(ctx context.Context) []string {
 	if !ok {
 		return []string{"/readyz did not say why"}
 	}
-	return []string{"/readyz: 503 " + plain.ReplaceAllString(reason, "…")}
+	return []string{"/readyz: 503 " + withoutDetails(reason)}
 }
 
 func viewGone(ctx context.Context, b *bench) (r result, err error) {
