@@ -196,7 +196,7 @@ func (d *Datasource) plan(q backend.DataQuery) (*plan, error) {
 			return nil, badQuery("asOf %q is not a day such as 2016-11-11", p.AsOf)
 		}
 		p.asOf = earlier(t, today)
-	} else if to := q.TimeRange.To; !to.IsZero() {
+	} else if to := q.TimeRange.To; given(to) {
 		// A dashboard that looks at a past year shows that year's figures in every
 		// panel, not in its lines only.
 		y, m, day := to.In(feed.Shanghai).Date()
@@ -235,7 +235,7 @@ func (p *plan) series(q backend.DataQuery) error {
 	from := time.Date(to.Year(), to.Month()-11, 1, 0, 0, 0, 0, time.UTC)
 	// A range after a today that was set for a demonstration asks for nothing that
 	// can be; the twelve months up to that day are the nearest.
-	if r := q.TimeRange; !r.From.IsZero() && p.From == "" && p.AsOf == "" && !r.To.IsZero() && !r.From.After(to) {
+	if r := q.TimeRange; given(r.From) && p.From == "" && p.AsOf == "" && given(r.To) && !r.From.After(to) {
 		from = r.From.In(feed.Shanghai)
 	}
 	for _, e := range []struct {
@@ -479,6 +479,10 @@ func shown(f catalogue.Figure, source uint64) figure {
 	}
 	return out
 }
+
+// given says whether a range's end was asked for. The zero time comes out of gRPC
+// as a moment of 1754, which is what nanoseconds since 1970 can hold of it.
+func given(t time.Time) bool { return t.Unix() > 0 }
 
 func number(v float64) *float64 {
 	if math.IsNaN(v) || math.IsInf(v, 0) {
