@@ -31,7 +31,7 @@ func main() {
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	name, err := pack(ctx, *out)
+	name, err := pack(ctx, *out, platforms)
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "pack:", err)
 		os.Exit(1)
@@ -46,7 +46,7 @@ type manifest struct {
 }
 
 // pack builds everything into a folder and zips it; it returns the zip's name.
-func pack(ctx context.Context, out string) (string, error) {
+func pack(ctx context.Context, out string, platforms []string) (string, error) {
 	tmp, err := os.MkdirTemp("", "duiwu-pack-")
 	if err != nil {
 		return "", fmt.Errorf("cannot make a folder for the plugin: %w", err)

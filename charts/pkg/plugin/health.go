@@ -23,6 +23,8 @@ func findFault(err error) fault {
 	switch code := codeOf(err); {
 	case errors.As(err, &dns) || strings.Contains(text, "no such host"):
 		return fault{"dns", "找不到服务器的名称：请检查地址中的主机名和 DNS。", "The server's name cannot be found; check the host in the address and DNS."}
+	case strings.Contains(text, "x509: ") || strings.Contains(text, "tls: ") || strings.Contains(text, "server gave HTTP response to HTTPS client"):
+		return fault{"tls", "与服务器的加密连接不成立：请检查地址是 https 还是 http，并在设置中填写 CA 证书。", "The encrypted connection failed; check whether the address is https or http, and give the CA certificate in the settings."}
 	case errors.Is(err, syscall.ECONNREFUSED) || strings.Contains(text, "connection refused"):
 		return fault{"refused", "服务器拒绝连接：请检查端口，并确认 ClickHouse 正在运行。", "The server refuses the connection; check the port and that ClickHouse is running."}
 	case errors.Is(err, context.DeadlineExceeded) || code == codeTimeout || strings.Contains(text, "i/o timeout"):

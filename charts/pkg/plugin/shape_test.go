@@ -17,6 +17,7 @@ import (
 	"github.com/duiwu/duiwu/charts/dashboards"
 	"github.com/duiwu/duiwu/charts/internal/chartstest"
 	"github.com/duiwu/duiwu/internal/feed"
+	"github.com/duiwu/duiwu/internal/testenv"
 )
 
 // show writes a frame as lines of «name[labels] = values».
@@ -190,6 +191,9 @@ func TestLists(t *testing.T) {
 // Every panel of every dashboard answers on a real server, with a figure or
 // rows wherever the nation of the tests has any.
 func TestDashboardsAnswer(t *testing.T) {
+	if !testenv.Full() {
+		t.Skip("asks some 150 queries of a nation; DUIWU_TEST=full runs it")
+	}
 	db := chartstest.New(t, "charts_plugin_pages")
 	chartstest.Nation(t, db)
 	d := open(t, Config{URL: db.DSN(), Today: today})

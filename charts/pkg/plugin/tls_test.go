@@ -27,17 +27,18 @@ func TestTLSSettings(t *testing.T) {
 	s.StartTLS()
 	defer s.Close()
 	ca := string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: s.Certificate().Raw}))
-	f := func(c Config, reached bool) {
+	f := func(c Config, reached bool, fault string) {
 		t.Helper()
 		asked = 0
 		c.URL = s.URL + "/duiwu"
-		_, err := open(t, c).CheckHealth(t.Context(), &backend.CheckHealthRequest{})
+		res, err := open(t, c).CheckHealth(t.Context(), &backend.CheckHealthRequest{})
 		require.NoError(t, err)
 		require.Equal(t, reached, asked > 0)
+		require.Contains(t, string(res.JSONDetails), `"fault":"`+fault+`"`)
 	}
-	f(Config{}, false)
-	f(Config{CACert: ca}, true)
-	f(Config{TLSSkipVerify: true}, true)
+	f(Config{}, false, "tls")
+	f(Config{CACert: ca}, true, "auth")
+	f(Config{TLSSkipVerify: true}, true, "auth")
 	_, err := Open(Config{URL: s.URL + "/duiwu", CACert: "not a certificate"})
 	require.ErrorContains(t, err, "no certificate in PEM form")
 	_, err = Open(Config{URL: "http://127.0.0.1:1/duiwu", TLSSkipVerify: true})
