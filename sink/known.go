@@ -222,14 +222,27 @@ func (a *Assignment) stored(ctx context.Context, spec *feed.Spec, keys []flow.Kn
 		"\nAND " + insideLedger + "\nFORMAT RowBinary"
 	ctx, cancel := context.WithTimeout(ctx, a.s.opt.Timeout)
 	defer cancel()
-	body, contentType, err := multipartTable("wanted", table.Bytes())
+	return a.s.ask(ctx, sql, p, "record_id String, effective_from Int32, version UInt128", table.Bytes(),
+		func(row, _ []byte, _ int32, _ flow.Version) {
+			for _, i := range at[string(row)] {
+				out[i] = true
+			}
+		})
+}
+
+// ask runs a query about the keys in wanted, an external table in RowBinary of
+// the structure given, and calls each for every row of the answer: its bytes as
+// rowBinary writes them, and what they hold, valid during the call.
+func (s *Sink) ask(ctx context.Context, sql string, p params, structure string, wanted []byte, each func(row, recordID []byte, effectiveFrom int32, v flow.Version)) error {
+	body, contentType, err := multipartTable("wanted", wanted)
 	if err != nil {
 		return err
 	}
-	resp, err := a.s.send(ctx, sql, p, map[string]string{
+	resp, err := s.send(ctx, sql, p, map[string]string{
 		"wanted_format":    "RowBinary",
-		"wanted_structure": "record_id String, effective_from Int32, version UInt128",
-		// The answer comes whole or as an error; it is no longer than the question.
+		"wanted_structure": structure,
+		// The answer comes whole or as an error; it is no longer than the history of
+		// the keys asked for.
 		"wait_end_of_query": "1",
 	}, contentType, body)
 	if err != nil {
@@ -246,9 +259,8 @@ func (a *Assignment) stored(ctx context.Context, spec *feed.Spec, keys []flow.Kn
 		if w <= 0 || n > uint64(len(answer)) || size > len(answer) {
 			return broken(io.ErrUnexpectedEOF)
 		}
-		for _, i := range at[string(answer[:size])] {
-			out[i] = true
-		}
+		id, rest := answer[w:w+int(n)], answer[w+int(n):size]
+		each(answer[:size], id, int32(binary.LittleEndian.Uint32(rest)), flow.Version(rest[4:]))
 		answer = answer[size:]
 	}
 	return nil

@@ -418,32 +418,10 @@ func (r *Replay) versions(ctx context.Context, spec *feed.Spec, keys []Key, out 
 		"\nAND (_incarnation, _partition, _offset, _row) NOT IN (SELECT incarnation, partition, offset, row FROM quarantine_open WHERE topic = {topic:String})" +
 		"\nAND (_incarnation, _partition, _offset) NOT IN (SELECT incarnation, partition, offset FROM quarantine_open WHERE topic = {topic:String} AND whole)" +
 		"\nFORMAT RowBinary"
-	body, contentType, err := multipartTable("wanted", table)
-	if err != nil {
-		return err
-	}
-	resp, err := r.s.send(ctx, sql, p, map[string]string{
-		"wanted_format": "RowBinary", "wanted_structure": "record_id String, effective_from Int32", "wait_end_of_query": "1",
-	}, contentType, body)
-	if err != nil {
-		return err
-	}
-	defer resp.Body.Close()
-	answer, err := io.ReadAll(resp.Body)
-	if err != nil {
-		return serverError(err)
-	}
-	for len(answer) > 0 {
-		n, w := binary.Uvarint(answer)
-		size := w + int(n) + 4 + len(flow.Version{})
-		if w <= 0 || n > uint64(len(answer)) || size > len(answer) {
-			return broken(io.ErrUnexpectedEOF)
-		}
-		k := Key{RecordID: string(answer[w : w+int(n)]), EffectiveFrom: int32(binary.LittleEndian.Uint32(answer[w+int(n):]))}
-		out[k] = append(out[k], flow.Version(answer[w+int(n)+4:size]))
-		answer = answer[size:]
-	}
-	return nil
+	return r.s.ask(ctx, sql, p, "record_id String, effective_from Int32", table, func(_, id []byte, date int32, v flow.Version) {
+		k := Key{RecordID: string(id), EffectiveFrom: date}
+		out[k] = append(out[k], v)
+	})
 }
 
 // Replayed is what a replay made of one record.
