@@ -32,7 +32,6 @@ type columnarSource struct {
 
 func (s *columnarSource) named() bool     { return true }
 func (s *columnarSource) names() []string { return s.keys }
-func (s *columnarSource) notes() []string { return nil }
 
 func (s *columnarSource) close() error {
 	return s.guard(func() error { s.free(); return nil })

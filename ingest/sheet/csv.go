@@ -19,7 +19,6 @@ type csvSource struct {
 	ends  []int // where each cell of the row ends in buf
 	wrap  []bool
 	cells []cell
-	told  []string
 	done  bool
 }
 
@@ -39,7 +38,6 @@ func newCSV(t *text) (*csvSource, error) {
 		return s, nil
 	}
 	s.comma = separator(head)
-	s.told = append(s.told, "encoding "+t.encoding)
 	return s, nil
 }
 
@@ -71,7 +69,6 @@ func separator(head []byte) byte {
 
 func (s *csvSource) named() bool     { return false }
 func (s *csvSource) names() []string { return nil }
-func (s *csvSource) notes() []string { return s.told }
 func (s *csvSource) close() error    { return nil }
 
 func (s *csvSource) next(r *row) error {

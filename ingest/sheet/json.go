@@ -30,7 +30,6 @@ func newJSON(t *text) *jsonSource { return &jsonSource{t: t, line: 1, at: map[st
 
 func (s *jsonSource) named() bool     { return true }
 func (s *jsonSource) names() []string { return s.keys }
-func (s *jsonSource) notes() []string { return nil }
 func (s *jsonSource) close() error    { return nil }
 
 func (s *jsonSource) bad() error {

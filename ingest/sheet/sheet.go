@@ -121,8 +121,6 @@ type source interface {
 	// there is no header row to find, names returns them.
 	named() bool
 	names() []string
-	// notes are what a person should know about the reading.
-	notes() []string
 	close() error
 }
 

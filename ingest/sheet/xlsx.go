@@ -34,7 +34,6 @@ type xlsxSource struct {
 	cells     []cell
 	buf, fbuf []byte
 	formulas  int
-	told      []string
 }
 
 type workSheet struct {
@@ -285,9 +284,6 @@ func (s *xlsxSource) workbook() error {
 			}
 		}
 	}
-	if s.date1904 {
-		s.told = append(s.told, "dates of the 1904 system")
-	}
 	return nil
 }
 
@@ -455,8 +451,6 @@ func styleOf(id, code string) style {
 
 func (s *xlsxSource) named() bool     { return false }
 func (s *xlsxSource) names() []string { return nil }
-
-func (s *xlsxSource) notes() []string { return s.told }
 
 func (s *xlsxSource) close() error {
 	if s.part != nil {

@@ -93,16 +93,6 @@ var allFields, quoted = func() (all, q [nFeeds][]string) {
 	return all, q
 }()
 
-// at returns where a feed's own field stands.
-func at(f feedID, name string) int {
-	for i, n := range allFields[f] {
-		if n == name {
-			return i
-		}
-	}
-	panic("BUG: no field " + name)
-}
-
 type valueKind uint8
 
 const (
