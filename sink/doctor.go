@@ -207,7 +207,7 @@ func (s *Sink) lookGrants(ctx context.Context, _ *Checkup) (found []finding.Find
 	}
 	for i, name := range names {
 		need := []string{"SELECT", "INSERT"}
-		if i >= len(names)-len(systemViews()) || strings.HasPrefix(name, "dim_") || name == "schema_migrations" {
+		if i >= len(names)-len(systemViews()) || strings.HasPrefix(name, "dim_") || name == "schema_migrations" || name == "worklist_decisions" {
 			need = need[:1] // workers only read these
 		}
 		for _, what := range need {

@@ -128,4 +128,12 @@ var checks = map[string]func(a []arg, row int) (int, feed.Rule){
 		}
 		return 0, feed.NoRule
 	},
+	// id_unchanged new old: both are 18 characters by now, so that a number and
+	// its 15-digit form are one.
+	"id_unchanged": func(a []arg, row int) (int, feed.Rule) {
+		if a[0].text(row) != "" && a[0].text(row) == a[1].text(row) {
+			return 0, feed.IDUnchanged
+		}
+		return 0, feed.NoRule
+	},
 }

@@ -238,7 +238,7 @@ func TestTemplates(t *testing.T) {
 			require.NoError(t, json.Unmarshal([]byte(stdout), &r))
 			require.Equal(t, 1, r.Rows)
 			for _, f := range r.Findings {
-				require.Contains(t, []string{"out_of_range", "org_type_mismatch", "evaluator_self"}, f.Rule, "%+v", f)
+				require.Contains(t, []string{"out_of_range", "org_type_mismatch", "evaluator_self", "id_unchanged"}, f.Rule, "%+v", f)
 			}
 		})
 	}

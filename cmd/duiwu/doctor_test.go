@@ -112,7 +112,7 @@ func TestAHealthySystemHasNoFindings(t *testing.T) {
 	require.EqualValues(t, 11, s.Records)
 	p.finds(nil, "--full")
 	out := p.must("doctor", "--units", p.unit, "--min-free", "0.001")
-	require.Contains(t, out, "healthy; looked at 1 units and 14 feeds, read 1 cuts of 11 records again from Kafka")
+	require.Contains(t, out, "healthy; looked at 1 units and 15 feeds, read 1 cuts of 11 records again from Kafka")
 	delete(p.env, "DUIWU_TOKEN_KEYS")
 	delete(p.env, "DUIWU_HASH_KEY")
 	p.finds(nil)

@@ -508,9 +508,13 @@ func (r *replayer) figures(ctx context.Context) error {
 			units, regions[u.Code] = append(units, u.Code), u.Region
 		}
 	}
+	people, err := r.sink.People(ctx)
+	if err != nil {
+		return err
+	}
 	real := r.sink.Scratch()
 	for _, in := range cat.Indicators {
-		st, err := cat.Compile(metric.Query{Indicator: in, Dates: []time.Time{day}, Units: units, Now: r.judge.clock()})
+		st, err := cat.Compile(metric.Query{Indicator: in, Dates: []time.Time{day}, Units: units, Now: r.judge.clock(), People: people})
 		if err != nil {
 			return err
 		}

@@ -369,6 +369,7 @@ var checkArgs = map[string][][]Kind{
 	"ric_birth_mismatch": {{Birth}, {ResidentID}},
 	"org_type_mismatch":  {{Code}, {CreditCode}},
 	"evaluator_self":     {{CreditCode}, {Subject}},
+	"id_unchanged":       {{ResidentID}, {ResidentID}},
 }
 
 // CheckRules lists the rules that a feed file may name in checks.

@@ -111,6 +111,8 @@ var expectedFields = map[string]string{
 	"context":       "DIVISION_CODE REGISTERED_USERS IN_COMMUNITY_REHAB population county_total township_total",
 	// Optional as a feed; a station without number, county and township says nothing.
 	"station": "STATION_ID COUNTY_CODE TOWNSHIP_NAME opened_on",
+	// Joins the tokens of one person; the domain's notes name the event only.
+	"id_change": "OLD_ID_NUMBER NEW_ID_NUMBER CHANGED_ON CHANGE_REASON",
 }
 
 func TestEveryFieldOfTheDomain(t *testing.T) {
@@ -170,7 +172,7 @@ func TestPersonalColumns(t *testing.T) {
 var sizes = map[string]int{
 	"sex": 4, "ethnic": 58, "political": 13, "education": 40,
 	"worker_category": 5, "employment_form": 6, "cert_level": 4, "cert_status": 4, "purchase_mode": 3,
-	"fund_source": 7, "procurement_method": 7, "org_type": 9, "org_status": 3, "service_type": 4,
+	"fund_source": 7, "id_change_reason": 4, "procurement_method": 7, "org_type": 9, "org_status": 3, "service_type": 4,
 	"training_tier": 4, "training_kind": 5, "evaluation_subject": 4, "evaluator_type": 4, "evaluation_grade": 4,
 	"demo_level": 4, "demo_status": 4, "leave_reason": 10, "position_level": 4, "record_op": 3,
 	"dimension": 3, "privacy": 5, "policy_topic": 6, "pay_band": 5,

@@ -89,6 +89,7 @@ const (
 
 	// Between fields.
 	EvaluatorSelf
+	IDUnchanged
 	CorrectsItself
 	EducationHeader
 
@@ -172,6 +173,7 @@ var ruleTable = [ruleEnd]RuleInfo{
 	MobileInvalid:   {ID: "mobile_invalid", Zh: "“{field}”不是有效的手机号码。", En: "{field} is not a mobile number."},
 
 	EvaluatorSelf:   {ID: "evaluator_self", Zh: "“{field}”：第三方评估机构不得是评估对象自身。", En: "{field}: a third-party evaluator must differ from whom it evaluates."},
+	IDUnchanged:     {ID: "id_unchanged", Zh: "“{field}”与原号码是同一个号码（15 位升为 18 位不算变更），请填写变更后的号码，或删除本条。", En: "{field} is the former number again (a 15-digit number and its 18-digit form are one); give the number after the change, or leave the record out."},
 	CorrectsItself:  {ID: "corrects_itself", Severity: Warning, Zh: "“{field}”与本记录号相同，按普通更新处理。", En: "{field} names the record itself; it was taken as an ordinary update."},
 	EducationHeader: {ID: "education_header", Severity: Warning, Zh: "“{field}”是大类代码，请填写具体的毕业、结业或肄业代码。", En: "{field} is a category line; use the code that says graduated, completed or not completed."},
 

@@ -143,12 +143,14 @@ func kindNames() string {
 // Check is one rule between fields.
 type Check struct {
 	// Rule is the rule's id, one of: date_order, required_with,
-	// ric_sex_mismatch, ric_birth_mismatch, org_type_mismatch, evaluator_self.
+	// ric_sex_mismatch, ric_birth_mismatch, org_type_mismatch, evaluator_self,
+	// id_unchanged.
 	Rule string `yaml:"rule"`
 	// Fields are its arguments in order, as the rule's documentation says:
 	// date_order a b: a <= b when both stand. required_with a b: a must stand
 	// when b does. ric_sex_mismatch sex id; ric_birth_mismatch birth id;
-	// org_type_mismatch type uscc; evaluator_self evaluator subject.
+	// org_type_mismatch type uscc; evaluator_self evaluator subject;
+	// id_unchanged new old.
 	Fields []string `yaml:"fields"`
 	// When restricts the check to records whose field When.Field is one of When.Is.
 	When *When `yaml:"when,omitempty"`

@@ -2,6 +2,7 @@ package catalogue
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 	"sort"
 	"strconv"
@@ -9,6 +10,7 @@ import (
 	"time"
 
 	"github.com/duiwu/duiwu/internal/feed"
+	"github.com/duiwu/duiwu/internal/worklist"
 )
 
 // Query asks for one indicator on some days.
@@ -26,6 +28,8 @@ type Query struct {
 	Now time.Time
 	// Known reads the tables as they stood at a moment; zero means as they are.
 	Known time.Time
+	// People says which tokens are one person; nil when each is one of its own.
+	People *worklist.People
 }
 
 // Statement is a query in ClickHouse's language. Every value that comes from a
@@ -65,6 +69,7 @@ func (c *Catalogue) Compile(q Query) (Statement, error) {
 	if !q.Known.IsZero() {
 		k.params["known"] = q.Known.In(feed.Shanghai).Format("2006-01-02 15:04:05.000")
 	}
+	maps.Copy(k.params, q.People.Params())
 	body, err := k.body()
 	if err != nil {
 		return Statement{}, err
@@ -329,10 +334,21 @@ func (k *compiler) ratio(m *Measure) (string, error) {
 		indent(top) + "\n) AS t\n" + kind + " JOIN (\n" + indent(bottom) + "\n) AS b ON " + on, err
 }
 
-// table names the rows of a feed as they stand, or as they stood: the newest
-// version of each record among those that had arrived, unless it is a void. Only
-// the columns named can be read of the latter.
+// table names the rows of a feed as they stand, or as they stood, each with the
+// person whom it is about as the worklist has it. Only the columns named can be
+// read of what stood.
 func (k *compiler) table(name string, columns ...string) string {
+	rows := k.rows(name, columns...)
+	if !k.q.People.Joins() || k.c.Contract.Feed(name).Index("id_number") < 0 {
+		return rows
+	}
+	token := k.columnOf(name, "id_number")
+	return "(SELECT * REPLACE (" + k.q.People.Person(token, "reporting_unit") + " AS " + token + ") FROM " + rows + ")"
+}
+
+// rows are those of the current table, or the newest version of each record among
+// those that had arrived, unless it is a void.
+func (k *compiler) rows(name string, columns ...string) string {
 	s := k.c.Contract.Feed(name)
 	if k.q.Known.IsZero() {
 		return s.CurrentTable() + " FINAL"

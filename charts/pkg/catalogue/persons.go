@@ -14,9 +14,16 @@ import (
 const everOpen = "toDate32('2299-12-31')"
 
 // spells are the columns that a person's place is decided by. In this order the
-// least tuple is the primary spell: the later start, then the lower unit code,
-// then the lower record id, so that the choice never depends on row order.
-const spells = "(-toInt32(start_on), toString(reporting_unit), record_id, toString(worker_category), toString(county_code), start_on, ifNull(end_on, " + everOpen + "))"
+// least tuple is the primary spell: a unit that was decided on, the later start,
+// then the lower unit code, then the lower record id, so that the choice never
+// depends on row order.
+func (k *compiler) spells() string {
+	first := "-toInt32(start_on)"
+	if ahead := k.q.People.Ahead(k.columnOf("employment", "id_number"), "reporting_unit"); ahead != "" {
+		first += " + " + ahead
+	}
+	return "(" + first + ", toString(reporting_unit), record_id, toString(worker_category), toString(county_code), start_on, ifNull(end_on, " + everOpen + "))"
+}
 
 func (k *compiler) employment() string {
 	return k.table("employment", "id_number_token", "start_on", "end_on", "worker_category", "county_code")
@@ -30,7 +37,7 @@ func (k *compiler) persons(elsewhere bool) string {
 	if k.one && !elsewhere {
 		return `SELECT person, tupleElement(s, 2) AS unit, tupleElement(s, 4) AS category, tupleElement(s, 5) AS county, [toUInt64(1)] AS here
 FROM (
-  SELECT id_number_token AS person, min(` + spells + `) AS s
+  SELECT id_number_token AS person, min(` + k.spells() + `) AS s
   FROM ` + k.employment() + `
   WHERE worker_category IN {categories:Array(String)} AND start_on <= {dates:Array(Date32)}[1] AND ifNull(end_on > {dates:Array(Date32)}[1], true)
   GROUP BY person
@@ -52,7 +59,7 @@ ARRAY JOIN spells AS s`
 
 // bySpells is one row per person with the spells that were open on one of some days.
 func (k *compiler) bySpells(dates string) string {
-	return `SELECT id_number_token AS person, groupArray(` + spells + `) AS spells
+	return `SELECT id_number_token AS person, groupArray(` + k.spells() + `) AS spells
 FROM ` + k.employment() + `
 WHERE worker_category IN {categories:Array(String)} AND start_on <= arrayMax(` + dates + `) AND ifNull(end_on > arrayMin(` + dates + `), true)
 GROUP BY person`

@@ -11,6 +11,7 @@ import (
 	"github.com/ClickHouse/clickhouse-go/v2"
 
 	"github.com/duiwu/duiwu/internal/feed"
+	"github.com/duiwu/duiwu/internal/worklist"
 )
 
 // arrival is the newest of one unit and feed.
@@ -29,6 +30,8 @@ type arrivals struct {
 	// ledger says how far the log has been stored; nil without a ledger.
 	ledger *Ledger
 	rows   uint64
+	// people says which tokens are one person.
+	people *worklist.People
 }
 
 // Ledger is a position of the pipeline: what lies below it is in the tables.
@@ -89,6 +92,9 @@ func (d *Datasource) arrivals(ctx context.Context, known time.Time) (*arrivals, 
 		return nil, fmt.Errorf("cannot read arrivals: %w", err)
 	}
 	if a.ledger, err = d.ledger(ctx); err != nil {
+		return nil, err
+	}
+	if a.people, err = d.people(ctx, !known.IsZero(), params); err != nil {
 		return nil, err
 	}
 	d.known[known] = a

@@ -334,7 +334,7 @@ func (d *Datasource) run(ctx context.Context, p *plan) (*result, error) {
 	if split == catalogue.Region {
 		split = "" // regions are folded from the same rows
 	}
-	st, err := d.catalogue.Compile(catalogue.Query{Indicator: p.in, Dates: days, Split: split, Codes: p.Filter.Codes, Units: units, Now: d.now(), Known: p.known})
+	st, err := d.catalogue.Compile(catalogue.Query{Indicator: p.in, Dates: days, Split: split, Codes: p.Filter.Codes, Units: units, Now: d.now(), Known: p.known, People: a.people})
 	if err != nil {
 		return nil, userError{err}
 	}

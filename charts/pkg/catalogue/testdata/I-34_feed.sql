@@ -15,6 +15,6 @@ FROM (
 WHERE unit IN {units:Array(String)}
 ORDER BY d, unit, cat
 SETTINGS join_use_nulls = 1
--- codes = ['attendance','context','demo_site','employment','evaluation','org','pay_standard','policy_doc','post','project','qualification','station','training','worker']
+-- codes = ['attendance','context','demo_site','employment','evaluation','id_change','org','pay_standard','policy_doc','post','project','qualification','station','training','worker']
 -- dates = ['2016-10-31','2016-11-11']
 -- units = ['310000']

@@ -23,10 +23,10 @@ FROM (
 WHERE unit IN {units:Array(String)}
 ORDER BY d, unit, cat
 SETTINGS join_use_nulls = 1
--- codes = ['attendance','context','demo_site','employment','evaluation','org','pay_standard','policy_doc','post','project','qualification','station','training','worker']
+-- codes = ['attendance','context','demo_site','employment','evaluation','id_change','org','pay_standard','policy_doc','post','project','qualification','station','training','worker']
 -- dates = ['2016-10-31','2016-11-11']
--- due_feeds = ['attendance','context','demo_site','employment','evaluation','org','pay_standard','policy_doc','post','project','qualification','station','training','worker']
--- due_values = [12,12,14,15,16,16,13,15,18,21,13,12,18,16]
--- of_feeds = ['attendance','context','demo_site','employment','evaluation','org','pay_standard','policy_doc','post','project','qualification','station','training','worker']
+-- due_feeds = ['attendance','context','demo_site','employment','evaluation','id_change','org','pay_standard','policy_doc','post','project','qualification','station','training','worker']
+-- due_values = [12,12,14,15,16,13,16,13,15,18,21,13,12,18,16]
+-- of_feeds = ['attendance','context','demo_site','employment','evaluation','id_change','org','pay_standard','policy_doc','post','project','qualification','station','training','worker']
 -- required_rule = required
 -- units = ['310000']

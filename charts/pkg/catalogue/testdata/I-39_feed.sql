@@ -12,6 +12,8 @@ FROM (
     UNION ALL
     SELECT toString(reporting_unit) AS unit, 'evaluation' AS cat, toDate32(reported_at) AS day, uniqExactIf((record_id, _version), op IN {ops:Array(String)}) AS mended, uniqExact(record_id, _version) AS c FROM evaluation_history WHERE _part = 0 AND reported_at >= toDateTime(toStartOfMonth(arrayMin({dates:Array(Date32)})), 'Asia/Shanghai') AND reported_at < toDateTime(addDays(arrayMax({dates:Array(Date32)}), 1), 'Asia/Shanghai') GROUP BY unit, day
     UNION ALL
+    SELECT toString(reporting_unit) AS unit, 'id_change' AS cat, toDate32(reported_at) AS day, uniqExactIf((record_id, _version), op IN {ops:Array(String)}) AS mended, uniqExact(record_id, _version) AS c FROM id_change_history WHERE _part = 0 AND reported_at >= toDateTime(toStartOfMonth(arrayMin({dates:Array(Date32)})), 'Asia/Shanghai') AND reported_at < toDateTime(addDays(arrayMax({dates:Array(Date32)}), 1), 'Asia/Shanghai') GROUP BY unit, day
+    UNION ALL
     SELECT toString(reporting_unit) AS unit, 'org' AS cat, toDate32(reported_at) AS day, uniqExactIf((record_id, _version), op IN {ops:Array(String)}) AS mended, uniqExact(record_id, _version) AS c FROM org_history WHERE _part = 0 AND reported_at >= toDateTime(toStartOfMonth(arrayMin({dates:Array(Date32)})), 'Asia/Shanghai') AND reported_at < toDateTime(addDays(arrayMax({dates:Array(Date32)}), 1), 'Asia/Shanghai') GROUP BY unit, day
     UNION ALL
     SELECT toString(reporting_unit) AS unit, 'pay_standard' AS cat, toDate32(reported_at) AS day, uniqExactIf((record_id, _version), op IN {ops:Array(String)}) AS mended, uniqExact(record_id, _version) AS c FROM pay_standard_history WHERE _part = 0 AND reported_at >= toDateTime(toStartOfMonth(arrayMin({dates:Array(Date32)})), 'Asia/Shanghai') AND reported_at < toDateTime(addDays(arrayMax({dates:Array(Date32)}), 1), 'Asia/Shanghai') GROUP BY unit, day
@@ -37,7 +39,7 @@ FROM (
 WHERE unit IN {units:Array(String)}
 ORDER BY d, unit, cat
 SETTINGS join_use_nulls = 1
--- codes = ['attendance','context','demo_site','employment','evaluation','org','pay_standard','policy_doc','post','project','qualification','station','training','worker']
+-- codes = ['attendance','context','demo_site','employment','evaluation','id_change','org','pay_standard','policy_doc','post','project','qualification','station','training','worker']
 -- dates = ['2016-10-31','2016-11-11']
 -- ops = ['C','V']
 -- units = ['310000']

@@ -1,0 +1,74 @@
+package plugin
+
+import (
+	"encoding/hex"
+	"fmt"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/duiwu/duiwu/charts/internal/chartstest"
+)
+
+// What a steward decides, and a declared change of a number, show in the figures
+// from then on, and not in what was known before.
+func TestFiguresObeyTheWorklist(t *testing.T) {
+	db := chartstest.New(t, "charts_plugin_worklist")
+	spell := func(id, person int, unit, start string) chartstest.Row {
+		return chartstest.Row{"record_id": fmt.Sprint("e", id), "reporting_unit": unit, "id_number_token": chartstest.Person(person), "start_on": start, "end_on": nil,
+			"worker_category": "01", "county_code": "310115", "effective_from": "2015-01-01", "_arrived_at": "2016-02-01 09:00:00.000"}
+	}
+	db.Insert(t, "employment",
+		spell(1, 1, "310000", "2015-01-01"), spell(2, 2, "310000", "2015-02-01"), // 2 is 1 after a change of the number
+		spell(3, 3, "320000", "2015-01-01"), spell(4, 4, "330000", "2015-03-01"), // a weak match
+		spell(5, 5, "320000", "2015-01-01"), spell(6, 5, "330000", "2015-01-01"), // one number in two units
+	)
+	passed := func(id, person int) chartstest.Row {
+		return chartstest.Row{"record_id": fmt.Sprint("a", id), "reporting_unit": "310000", "session_id": fmt.Sprint("s", id), "id_number_token": chartstest.Person(person), "hours_earned": 10, "passed": true,
+			"effective_from": "2016-01-10", "_arrived_at": "2016-02-01 09:00:00.000"}
+	}
+	db.Insert(t, "attendance", passed(1, 1), passed(2, 2))
+	figures := func(id, known, want string) {
+		t.Helper()
+		// A datasource of its own remembers no answer of before.
+		d := open(t, Config{URL: db.DSN(), Today: today, SuppressBelow: -1})
+		f := ask(t, d, fmt.Sprintf(`{"indicator":%q,"groupBy":["province"],"asOf":"2016-02-29","knownOn":%q}`, id, known))
+		got := ""
+		unit, _ := f.FieldByName("unit")
+		n, _ := f.FieldByName("numerator")
+		for i := range f.Rows() {
+			if v := n.At(i).(*float64); v != nil && *v != 0 {
+				got += fmt.Sprintf("%s:%g ", unit.At(i), *v)
+			}
+		}
+		require.Equal(t, want, got, "%s known on %q", id, known)
+	}
+	figures("I-01", "", "310000:2 320000:2 330000:1 ")
+	db.Insert(t, "id_change", chartstest.Row{"reporting_unit": "310000", "old_id_number_token": chartstest.Person(1), "new_id_number_token": chartstest.Person(2), "_arrived_at": "2016-03-01 09:00:00.000"})
+	figures("I-01", "", "310000:1 320000:2 330000:1 ")
+	figures("I-17", "", "310000:20 ")
+
+	at := 0
+	decide := func(id int, decision string, a, b int, unitA, unitB, keep string) {
+		t.Helper()
+		at++
+		token := func(i int) string { return hex.EncodeToString([]byte(chartstest.Person(i))) }
+		db.Exec(t, fmt.Sprintf("INSERT INTO worklist_decisions VALUES ('d%d', 'c%d', 'weak', '%s', '%s', '%s', '%s', '%s', '%s', '2016-0%d-01 09:00:00.000')",
+			at, id, decision, keep, unitA, token(a), unitB, token(b), 3+at))
+	}
+	decide(1, "same_person", 3, 4, "320000", "330000", "")
+	figures("I-01", "", "310000:1 320000:1 330000:1 ") // 3 is 4, who joined 330000 last
+	decide(2, "keep_primary", 4, 3, "330000", "320000", "320000")
+	figures("I-01", "", "310000:1 320000:2 ") // and counts in 320000 all the same
+	decide(3, "different_persons", 5, 5, "320000", "330000", "")
+	figures("I-01", "", "310000:1 320000:2 330000:1 ") // two people had one number
+	decide(1, "undo", 3, 4, "320000", "330000", "")
+	figures("I-01", "", "310000:1 320000:2 330000:2 ") // the first decision is undone
+
+	figures("I-01", "2016-02-29", "310000:2 320000:2 330000:1 ")
+	figures("I-01", "2016-03-31", "310000:1 320000:2 330000:1 ")
+	figures("I-01", "2016-04-30", "310000:1 320000:1 330000:1 ")
+	figures("I-01", "2016-05-31", "310000:1 320000:2 ")
+	figures("I-01", "2016-06-30", "310000:1 320000:2 330000:1 ")
+	figures("I-01", "2016-07-31", "310000:1 320000:2 330000:2 ")
+}
