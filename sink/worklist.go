@@ -42,6 +42,14 @@ type Decision struct {
 	Revokes  string    `json:"revokes,omitempty"`
 }
 
+// Verb is the decision as it is typed.
+func (d *Decision) Verb() string {
+	if d.KeepUnit != "" {
+		return d.Decision + "=" + d.KeepUnit
+	}
+	return d.Decision
+}
+
 // WorklistCase is a case with what was decided of it, the last decision first.
 type WorklistCase struct {
 	worklist.Case

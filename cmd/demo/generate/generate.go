@@ -114,7 +114,7 @@ func New(c Config) *Generator {
 		}
 		g.rate[f] = max(100, min(2500, int(900_000_000/int64(c.Records))))
 		switch f {
-		case fProject, fTraining, fEvaluation, fDemoSite, fPolicy, fPay, fStation:
+		case fProject, fTraining, fEvaluation, fDemoSite, fPolicy, fPay, fStation, fIDChange:
 			g.rate[f] = 9000
 		case fPost, fOrg, fContext:
 			g.rate[f] = 4000
@@ -559,6 +559,11 @@ func (g *Generator) people(u *unit, m int) error {
 		if u.late && m == months-1 {
 			continue
 		}
+		if p.renewed > 0 && p.renewed == m {
+			if err := g.idChange(u, &p, m); err != nil {
+				return err
+			}
+		}
 		for i := range p.ncerts {
 			c := &p.certs[i]
 			if c.byMonth != m && !(c.byMonth < 0 && m == 0) {
@@ -616,7 +621,7 @@ func (g *Generator) employment(u *unit, p *person, s *spell, m int, from int32, 
 	if closing {
 		r.outcome = correction
 	}
-	r.bytes(own, p.id[:])
+	r.bytes(own, p.number(m))
 	r.str(own+1, s.employer)
 	g.day(r, own+2, s.start)
 	if closing {
@@ -642,8 +647,12 @@ func (g *Generator) employment(u *unit, p *person, s *spell, m int, from int32, 
 func (g *Generator) worker(u *unit, p *person, s *spell, m int, from int32, at int64) error {
 	r := g.begin(fWorker, s.unit, m, from, at)
 	g.personID(r, "W", u, p, string(s.suffix))
-	r.bytes(own, p.id[:])
+	r.bytes(own, p.number(m))
 	r.bytes(own+1, p.name)
+	if p.misspelt(s) {
+		r.str(own+1, string(p.name)+"儿")
+		g.raw = append(g.raw, string(r.get(own+1)))
+	}
 	r.bytes(own+2, p.mobile[:])
 	r.str(own+3, string(p.sex))
 	g.day(r, own+4, p.birth)
@@ -664,6 +673,18 @@ func (g *Generator) worker(u *unit, p *person, s *spell, m int, from int32, at i
 	return g.emit(r)
 }
 
+func (g *Generator) idChange(u *unit, p *person, m int) error {
+	h := g.h(saltRenew, u.index, p.n)
+	day := g.first[m] + int32(h>>8%20)
+	r := g.begin(fIDChange, u.index, m, day, hour(day+1, h))
+	g.personID(r, "I", u, p, "")
+	r.bytes(own, p.former[:])
+	r.bytes(own+1, p.id[:])
+	g.day(r, own+2, day)
+	r.str(own+3, []string{"01", "02", "02", "99"}[h>>16%4])
+	return g.emit(r)
+}
+
 func (g *Generator) qualification(u *unit, p *person, c *certificate, m, i int) error {
 	h := g.h(saltTime, u.index, p.n*8+i+70_000_000)
 	at := g.load(h)
@@ -672,7 +693,7 @@ func (g *Generator) qualification(u *unit, p *person, c *certificate, m, i int) 
 	}
 	r := g.begin(fQualification, u.index, m, c.issued, at)
 	g.personID(r, "Q", u, p, "L"+string(c.level))
-	r.bytes(own, p.id[:])
+	r.bytes(own, p.number(m))
 	r.str(own+1, string(c.level))
 	lo := len(r.buf)
 	r.buf = append(r.buf, "SW"...)
@@ -717,7 +738,7 @@ func (g *Generator) attendance(u *unit, p *person, m, no int, day int32, passed,
 	lo = len(r.buf)
 	r.buf = appendSession(r.buf, u, m, no)
 	r.close(own, lo, text)
-	r.bytes(own+1, p.id[:])
+	r.bytes(own+1, p.number(m))
 	switch {
 	case drill:
 		r.lit(own+2, "2")
@@ -943,7 +964,7 @@ func (g *Generator) evaluations(u *unit, m int) error {
 			r.close(own+2, lo, text)
 		case '4':
 			g.person(u, e.subject, &p)
-			r.bytes(own+2, p.id[:])
+			r.bytes(own+2, p.number(m))
 		}
 		r.str(own+3, string(e.by))
 		if e.by == '2' {
@@ -1154,6 +1175,9 @@ func (g *Generator) Personal(yield func(kind, value string) bool) {
 			id := string(p.id[:])
 			if !yield("identity", id) || !yield("identity_15", id[:6]+id[8:17]) ||
 				!yield("name", string(p.name)) || !yield("mobile", string(p.mobile[:])) {
+				return
+			}
+			if p.renewed > 0 && !yield("identity", string(p.former[:])) {
 				return
 			}
 		}

@@ -191,6 +191,18 @@ func figuresFrom(t *testing.T, current map[string]row, want []MonthFigures) {
 			by[r.feed] = append(by[r.feed], r)
 		}
 	}
+	// Old and new number are one person.
+	now := map[string]string{}
+	for _, r := range by["id_change"] {
+		now[r.v["old_id_number_token"]] = r.v["new_id_number_token"]
+	}
+	person := func(r row) string {
+		token := r.v["id_number_token"]
+		if t, ok := now[token]; ok {
+			return t
+		}
+		return token
+	}
 	for _, m := range want {
 		type spell struct{ start, unit, county, category string }
 		open := map[string]spell{}
@@ -200,7 +212,7 @@ func figuresFrom(t *testing.T, current map[string]row, want []MonthFigures) {
 			if s.category > "03" || s.start > m.Day || end != "" && end <= m.Day {
 				continue
 			}
-			id := r.v["id_number_token"]
+			id := person(r)
 			if old, ok := open[id]; !ok || s.start > old.start || s.start == old.start && s.unit < old.unit {
 				open[id] = s
 			}
@@ -213,13 +225,13 @@ func figuresFrom(t *testing.T, current map[string]row, want []MonthFigures) {
 		}
 		certified, trained := map[string]bool{}, map[string]bool{}
 		for _, r := range by["qualification"] {
-			if _, ok := open[r.v["id_number_token"]]; ok && r.v["issued_on"] <= m.Day && r.v["cert_status"] != "4" && r.v["cert_level"] >= "1" {
-				certified[r.v["id_number_token"]] = true
+			if _, ok := open[person(r)]; ok && r.v["issued_on"] <= m.Day && r.v["cert_status"] != "4" && r.v["cert_level"] >= "1" {
+				certified[person(r)] = true
 			}
 		}
 		for _, r := range by["attendance"] {
-			if _, ok := open[r.v["id_number_token"]]; ok && r.v["effective_from"] <= m.Day && r.v["effective_from"][:4] == m.Day[:4] && r.v["passed"] == "true" {
-				trained[r.v["id_number_token"]] = true
+			if _, ok := open[person(r)]; ok && r.v["effective_from"] <= m.Day && r.v["effective_from"][:4] == m.Day[:4] && r.v["passed"] == "true" {
+				trained[person(r)] = true
 			}
 		}
 		latest := func(feedName, key string) map[string]row {

@@ -27,6 +27,7 @@ const (
 	saltTime
 	saltSnap
 	saltExtra
+	saltRenew
 )
 
 // mix is the finalizer of splitmix64.
@@ -92,8 +93,12 @@ type certificate struct {
 // person is derived anew each time from the seed, the unit and a number, so
 // that the world's size costs no memory.
 type person struct {
-	unit, n             int
-	id                  [18]byte
+	unit, n int
+	id      [18]byte
+	// former is the number until the month renewed, 0 when it never changed: what
+	// is sent from then on carries id.
+	former              [18]byte
+	renewed             int
 	sex                 byte
 	birth               int32
 	ethnic              string
@@ -121,6 +126,33 @@ var reasons = []string{"01", "01", "01", "02", "02", "02", "02", "02", "04", "04
 
 const bogus = 30_000 // numbers from here on are persons who never worked: voided slips
 
+// number is the identity number that a person's records of a month carry.
+func (p *person) number(m int) []byte {
+	if p.renewed > 0 && m < p.renewed {
+		return p.former[:]
+	}
+	return p.id[:]
+}
+
+// renews says in which month, if in any, the police change a person's number:
+// of some persons of every unit, and of some of those whom two units report.
+func (g *Generator) renews(u *unit, p *person) int {
+	if p.nspells == 2 && p.n%4 == 1 || p.n%211 == 6 {
+		return 2 + int(g.h(saltRenew, u.index, p.n)%(months-4))
+	}
+	return 0
+}
+
+// misspelt says that the second unit of a person whom two report has another
+// name for the number.
+func (p *person) misspelt(s *spell) bool {
+	return s == &p.spells[1] && s.end == 0 && p.n%3 == 0 && p.renewed == 0
+}
+
+// namesake says whether a person has name, sex, year of birth and area of the
+// one before: two people whom nobody but a steward can tell from one.
+func (u *unit) namesake(n int) bool { return n%331 == 17 && n < u.open }
+
 // persons counts a unit's persons: those with a spell open at the end, leavers
 // of the year, part-time staff and volunteers.
 func (u *unit) persons() int { return u.open + u.left + u.others }
@@ -135,6 +167,11 @@ func (g *Generator) person(u *unit, n int, p *person) {
 	p.sex = '1'
 	if d.percent(62) {
 		p.sex = '2'
+	}
+	var double person
+	if u.namesake(n) {
+		g.person(u, n-1, &double)
+		p.birth, p.sex = double.birth, double.sex
 	}
 	seat := n
 	if u.code == "660000" {
@@ -160,6 +197,9 @@ func (g *Generator) person(u *unit, n int, p *person) {
 			name = append(name, given[d.n(len(given))]...)
 		}
 	}
+	if u.namesake(n) {
+		name = append(name[:0], double.name...)
+	}
 	p.name = name
 	p.mobile = [11]byte{'1', '3'}
 	for i, x := 2, d.next(); i < 11; i++ {
@@ -180,6 +220,9 @@ func (g *Generator) person(u *unit, n int, p *person) {
 	s := &p.spells[0]
 	p.nspells = 1
 	*s = spell{unit: u.index, county: d.n(len(u.counties)), post: -1, suffix: 'A'}
+	if u.namesake(n) {
+		s.county = double.spells[0].county
+	}
 	r := float64(d.n(1<<20)) / (1 << 20)
 	s.start = g.first[0] - 2 - int32(4600*r*r*r)
 	joined := -1
@@ -245,6 +288,9 @@ func (g *Generator) person(u *unit, n int, p *person) {
 		p.entry = min(p.entry, b.start)
 	}
 	s.county %= len(u.counties)
+	if p.renewed = g.renews(u, p); p.renewed > 0 {
+		identity(&p.former, u.area, seat+45_000, g.days[p.birth-dayMin], p.sex) // seats that nobody has
+	}
 
 	// Certificates.
 	if d.percent(u.cert) {

@@ -43,7 +43,7 @@ type mess struct {
 
 var (
 	idFeeds     = []feedID{fWorker, fEmployment, fAttendance, fQualification}
-	anyFeed     = []feedID{fOrg, fWorker, fEmployment, fPost, fProject, fTraining, fAttendance, fQualification, fEvaluation, fDemoSite, fPolicy, fPay, fContext, fStation}
+	anyFeed     = []feedID{fOrg, fWorker, fEmployment, fPost, fProject, fTraining, fAttendance, fQualification, fEvaluation, fDemoSite, fPolicy, fPay, fContext, fStation, fIDChange}
 	bigFeeds    = []feedID{fOrg, fWorker, fEmployment, fPost, fAttendance, fQualification, fContext}
 	moneyFeeds  = []feedID{fPost, fProject}
 	usccFeeds   = []feedID{fWorker, fEmployment, fPost, fProject, fOrg}
@@ -526,6 +526,17 @@ var messes = []mess{
 		g.man.DerivedVoids[feedNames[r.feed]]++
 		return g.send(r, r.outcome)
 	}},
+	{kind: "numbered_twice", class: sequence, feeds: []feedID{fWorker, fEmployment, fAttendance, fQualification}, play: func(g *Generator, r *rec) error {
+		if r.keyed || r.outcome != isNew {
+			return g.send(r, r.outcome) // what changes later would leave its twin behind
+		}
+		if err := g.send(r, isNew); err != nil {
+			return err
+		}
+		twin := r.copyTo(&g.other)
+		twin.str(eRecord, string(twin.get(eRecord))+"T")
+		return g.send(twin, isNew)
+	}},
 	{kind: "older_version_sent_again", class: sequence, feeds: bigFeeds, play: func(g *Generator, r *rec) error {
 		if err := g.wrongFirst(r, "U"); err != nil {
 			return err
@@ -624,7 +635,7 @@ func alter(r *rec, k byte) {
 	switch r.feed {
 	case fOrg:
 		digit("staff_total")
-	case fWorker, fPost, fAttendance, fContext, fStation:
+	case fWorker, fPost, fAttendance, fContext, fStation, fIDChange:
 		r.str(eFrom, cnDate(string(r.get(eFrom))))
 	case fEmployment:
 		digit("pay_month_fen")

@@ -42,10 +42,11 @@ const (
 	fPay
 	fContext
 	fStation
+	fIDChange
 	nFeeds
 )
 
-var feedNames = [nFeeds]string{"org", "worker", "employment", "post", "project", "training", "attendance", "qualification", "evaluation", "demo_site", "policy_doc", "pay_standard", "context", "station"}
+var feedNames = [nFeeds]string{"org", "worker", "employment", "post", "project", "training", "attendance", "qualification", "evaluation", "demo_site", "policy_doc", "pay_standard", "context", "station", "id_change"}
 
 var envelopeFields = []string{"schema_version", "reporting_unit", "feed", "batch_id", "record_id", "op", "corrects", "period", "effective_from", "reported_at"}
 
@@ -79,6 +80,7 @@ var ownFields = [nFeeds][]string{
 	fPay:           {"division_code", "cert_level", "monthly_fen", "adjust_rule"},
 	fContext:       {"division_code", "registered_users", "in_community_rehab", "population", "county_total", "township_total"},
 	fStation:       {"station_id", "county_code", "township_name", "opened_on"},
+	fIDChange:      {"old_id_number", "new_id_number", "changed_on", "change_reason"},
 }
 
 // allFields and quoted are the envelope and the feed's own fields, plain and as
