@@ -360,13 +360,14 @@ func (k *compiler) rows(name string, columns ...string) string {
 			cols = append(cols, c)
 		}
 	}
-	out := slices.Clone(key)
+	out, picked := slices.Clone(key), slices.Clone(key)
 	for i, c := range cols {
-		out = append(out, fmt.Sprintf("tupleElement(newest, %d) AS %s", i+1, c))
+		// The inner names differ from the outer ones: an alias would shadow a column.
+		out = append(out, fmt.Sprintf("c%d AS %s", i+1, c))
+		picked = append(picked, k.latest(name, c)+fmt.Sprintf(" AS c%d", i+1))
 	}
-	// The inner names differ from the outer ones: an alias would shadow a column.
-	return "(\n  SELECT " + strings.Join(out, ", ") + "\n  FROM (\n    SELECT " + strings.Join(key, ", ") + ", argMax((" + strings.Join(append(cols, "_is_deleted"), ", ") + "), _version) AS newest\n    FROM " + s.HistoryTable() +
-		"\n    WHERE _arrived_at <= {known:DateTime64(3, 'Asia/Shanghai')}\n    GROUP BY " + strings.Join(key, ", ") + "\n  )\n  WHERE tupleElement(newest, " + strconv.Itoa(len(cols)+1) + ") = 0\n)"
+	return "(\n  SELECT " + strings.Join(out, ", ") + "\n  FROM (\n    WITH _version AS _order\n    SELECT " + strings.Join(picked, ", ") + "\n    FROM " + s.HistoryTable() +
+		"\n    WHERE _arrived_at <= {known:DateTime64(3, 'Asia/Shanghai')}\n    GROUP BY " + strings.Join(key, ", ") + "\n    HAVING argMax(_is_deleted, _order) = 0\n  )\n)"
 }
 
 // columnOf is the column that holds a field's stored form.

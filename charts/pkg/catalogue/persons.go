@@ -13,16 +13,21 @@ import (
 // everOpen is when a spell without an end ends.
 const everOpen = "toDate32('2299-12-31')"
 
-// spells are the columns that a person's place is decided by. In this order the
-// least tuple is the primary spell: a unit that was decided on, the later start,
-// then the lower unit code, then the lower record id, so that the choice never
-// depends on row order.
-func (k *compiler) spells() string {
+// primary is the number by which a person's place is decided: the spell with the
+// least is the primary one. A unit that was decided on goes first, then the later
+// start, then the lower unit code; of two records of one unit that began on one day
+// it is always the same one, so that the choice never depends on row order.
+func (k *compiler) primary() string {
 	first := "-toInt32(start_on)"
 	if ahead := k.q.People.Ahead(k.columnOf("employment", "id_number"), "reporting_unit"); ahead != "" {
 		first += " + " + ahead
 	}
-	return "(" + first + ", toString(reporting_unit), record_id, toString(worker_category), toString(county_code), start_on, ifNull(end_on, " + everOpen + "))"
+	return "bitShiftLeft(toInt256(" + first + "), 84) + bitShiftLeft(toInt256(toUInt32(toString(reporting_unit))), 64) + xxh3(record_id)"
+}
+
+// spell is what is kept of a spell, the primary one being the least.
+func (k *compiler) spell() string {
+	return "(" + k.primary() + ", toString(reporting_unit), toString(worker_category), toString(county_code), start_on, ifNull(end_on, " + everOpen + "))"
 }
 
 func (k *compiler) employment() string {
@@ -35,9 +40,10 @@ func (k *compiler) employment() string {
 // about as quick as one day.
 func (k *compiler) persons(elsewhere bool) string {
 	if k.one && !elsewhere {
-		return `SELECT person, tupleElement(s, 2) AS unit, tupleElement(s, 4) AS category, tupleElement(s, 5) AS county, [toUInt64(1)] AS here
+		return `SELECT person, unit, category, county, [toUInt64(1)] AS here
 FROM (
-  SELECT id_number_token AS person, min(` + k.spells() + `) AS s
+  WITH ` + k.primary() + ` AS _order
+  SELECT id_number_token AS person, argMin(toString(reporting_unit), _order) AS unit, argMin(toString(worker_category), _order) AS category, argMin(toString(county_code), _order) AS county
   FROM ` + k.employment() + `
   WHERE worker_category IN {categories:Array(String)} AND start_on <= {dates:Array(Date32)}[1] AND ifNull(end_on > {dates:Array(Date32)}[1], true)
   GROUP BY person
@@ -46,11 +52,11 @@ FROM (
 	more := ""
 	if elsewhere {
 		more = `,
-  arrayMap(d -> arrayDistinct(arrayMap(o -> tupleElement(o, 2), arrayFilter(o -> tupleElement(o, 2) != tupleElement(s, 2) AND tupleElement(o, 6) <= d AND tupleElement(o, 7) > d, spells))), {dates:Array(Date32)}) AS others`
+  arrayMap(d -> arrayDistinct(arrayMap(o -> tupleElement(o, 2), arrayFilter(o -> tupleElement(o, 2) != tupleElement(s, 2) AND tupleElement(o, 5) <= d AND tupleElement(o, 6) > d, spells))), {dates:Array(Date32)}) AS others`
 	}
-	return `SELECT person, tupleElement(s, 2) AS unit, tupleElement(s, 4) AS category, tupleElement(s, 5) AS county,
-  arrayMap(d -> toUInt64(tupleElement(s, 6) <= d AND tupleElement(s, 7) > d
-    AND NOT arrayExists(o -> o < s AND tupleElement(o, 6) <= d AND tupleElement(o, 7) > d, spells)), {dates:Array(Date32)}) AS here` + more + `
+	return `SELECT person, tupleElement(s, 2) AS unit, tupleElement(s, 3) AS category, tupleElement(s, 4) AS county,
+  arrayMap(d -> toUInt64(tupleElement(s, 5) <= d AND tupleElement(s, 6) > d
+    AND NOT arrayExists(o -> tupleElement(o, 1) < tupleElement(s, 1) AND tupleElement(o, 5) <= d AND tupleElement(o, 6) > d, spells)), {dates:Array(Date32)}) AS here` + more + `
 FROM (
 ` + indent(k.bySpells("{dates:Array(Date32)}")) + `
 )
@@ -59,7 +65,7 @@ ARRAY JOIN spells AS s`
 
 // bySpells is one row per person with the spells that were open on one of some days.
 func (k *compiler) bySpells(dates string) string {
-	return `SELECT id_number_token AS person, groupArray(` + k.spells() + `) AS spells
+	return `SELECT id_number_token AS person, groupArray(` + k.spell() + `) AS spells
 FROM ` + k.employment() + `
 WHERE worker_category IN {categories:Array(String)} AND start_on <= arrayMax(` + dates + `) AND ifNull(end_on > arrayMin(` + dates + `), true)
 GROUP BY person`
@@ -294,9 +300,10 @@ func (k *compiler) count(leaves []*Leaf) (string, error) {
 func (k *compiler) newest(name string, columns ...string) string {
 	s := k.c.Contract.Feed(name)
 	key := k.naturalKey(s)
-	out := []string{k.columnOf(name, "id_number") + " AS person"}
+	out, picked := []string{k.columnOf(name, "id_number") + " AS person"}, make([]string, len(columns))
 	for i := range columns {
-		out = append(out, fmt.Sprintf("tupleElement(t, %d) AS x%d", i+1, i+1))
+		out = append(out, fmt.Sprintf("x%d", i+1))
+		picked[i] = k.latest(name, columns[i]) + fmt.Sprintf(" AS x%d", i+1)
 	}
 	keep := ""
 	for _, n := range key {
@@ -304,7 +311,7 @@ func (k *compiler) newest(name string, columns ...string) string {
 			keep += n + ", "
 		}
 	}
-	return "SELECT " + keep + strings.Join(out, ", ") + "\nFROM (SELECT " + strings.Join(key, ", ") + ", argMax(tuple(" + strings.Join(columns, ", ") + "), _version) AS t FROM " +
+	return "SELECT " + keep + strings.Join(out, ", ") + "\nFROM (WITH _version AS _order SELECT " + strings.Join(key, ", ") + ", " + strings.Join(picked, ", ") + " FROM " +
 		k.table(name, append(slices.Clone(key), columns...)...) + " GROUP BY " + strings.Join(key, ", ") + ")"
 }
 
@@ -377,26 +384,27 @@ func (k *compiler) events(w *With) string {
 // applies on each day; of two of one day the newer version.
 func (k *compiler) states(j *join) string {
 	person := k.columnOf(j.feed, "id_number")
-	from := k.table(j.feed, append([]string{person}, j.columns...)...)
-	tuple := "tuple(" + strings.Join(j.columns, ", ") + ")"
-	out := []string{"person"}
+	picked, out := make([]string, len(j.columns)), []string{"person"}
+	for i, c := range j.columns {
+		if picked[i] = k.latest(j.feed, c); !k.one {
+			picked[i] = k.latestByDay(j.feed, c)
+		}
+		picked[i] += fmt.Sprintf(" AS x%d", i+1)
+	}
 	for _, v := range j.values {
-		at := strconv.Itoa(slices.Index(j.columns, v.column) + 1)
+		x := fmt.Sprintf("x%d", slices.Index(j.columns, v.column)+1)
 		if k.one {
-			expr := strings.NewReplacer("⟨x⟩", "tupleElement(x, "+at+")", "⟨d⟩", "{dates:Array(Date32)}[1]").Replace(v.expr)
-			out = append(out, "["+expr+"] AS "+v.name)
+			out = append(out, "["+strings.NewReplacer("⟨x⟩", x, "⟨d⟩", "{dates:Array(Date32)}[1]").Replace(v.expr)+"] AS "+v.name)
 			continue
 		}
-		expr := strings.NewReplacer("⟨x⟩", "tupleElement(x, "+at+")", "⟨d⟩", "d").Replace(v.expr)
-		out = append(out, "arrayMap((d, x) -> "+expr+", {dates:Array(Date32)}, states) AS "+v.name)
+		out = append(out, "arrayMap((d, x) -> "+strings.NewReplacer("⟨x⟩", "x", "⟨d⟩", "d").Replace(v.expr)+", {dates:Array(Date32)}, "+x+") AS "+v.name)
 	}
-	if k.one {
-		return "SELECT " + strings.Join(out, ",\n  ") + "\nFROM (\n  SELECT " + person + " AS person, argMax(" + tuple + ", (effective_from, _version)) AS x\n  FROM " + from +
-			"\n  WHERE effective_from <= {dates:Array(Date32)}[1]\n  GROUP BY person\n)"
+	with := stateOrder + " AS _order"
+	if !k.one {
+		with += ",\n    " + k.bucket() + " AS _bucket"
 	}
-	return "SELECT " + strings.Join(out, ",\n  ") + "\nFROM (\n  SELECT person, arrayMap(d -> tupleElement(arrayFirst(x -> tupleElement(tupleElement(x, 1), 1) <= d, xs), 2), {dates:Array(Date32)}) AS states\n  FROM (\n    SELECT " + person +
-		" AS person, arrayReverseSort(x -> tupleElement(x, 1), groupArray(((effective_from, _version), " + tuple + "))) AS xs\n    FROM " + from +
-		"\n    WHERE effective_from <= arrayMax({dates:Array(Date32)})\n    GROUP BY person\n  )\n)"
+	return "SELECT " + strings.Join(out, ",\n  ") + "\nFROM (\n  WITH " + with + "\n  SELECT " + person + " AS person,\n    " + strings.Join(picked, ",\n    ") + "\n  FROM " +
+		k.table(j.feed, append([]string{person}, j.columns...)...) + "\n  WHERE effective_from <= arrayMax({dates:Array(Date32)})\n  GROUP BY person\n)"
 }
 
 // attribute joins each person's code of a group.
@@ -503,7 +511,7 @@ func positions(at [][]int) string {
 // stock_dates, empty where there is none.
 func (k *compiler) places() string {
 	const dates = "{stock_dates:Array(Date32)}"
-	return "SELECT person, arrayMap(d -> tupleElement(arrayFirst(o -> tupleElement(o, 6) <= d AND tupleElement(o, 7) > d, arraySort(spells)), 2), " + dates + ") AS places\nFROM (\n" + indent(k.bySpells(dates)) + "\n)"
+	return "SELECT person, arrayMap(d -> tupleElement(arrayFirst(o -> tupleElement(o, 5) <= d AND tupleElement(o, 6) > d, arraySort(o -> tupleElement(o, 1), spells)), 2), " + dates + ") AS places\nFROM (\n" + indent(k.bySpells(dates)) + "\n)"
 }
 
 // meanStock is the mean of the stocks on the day and at the ends of the months

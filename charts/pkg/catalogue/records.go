@@ -46,35 +46,38 @@ func (k *compiler) state(s *Source, more ...string) string {
 	}
 	// Of two units that report one thing on one day the lower code stands, as with
 	// persons; of two records of one unit the newer version.
-	order := "-toInt32(reporting_unit), _version"
+	by := []string{byUnit, byVersion}
 	if dated {
-		order = "effective_from, " + order
+		by = slices.Insert(by, 0, byEffective)
 	}
 	if spec.Index("purchaser_uscc") >= 0 {
 		// A contract that two provinces report counts once, and the purchaser's own
 		// record wins.
-		order = "substring(purchaser_uscc, 3, 2) = substring(reporting_unit, 1, 2), " + order
+		by = slices.Insert(by, 0, byOwn)
 	}
 	from := k.table(s.Feed, append(append([]string{"effective_from"}, key...), cols...)...)
 	keys := strings.Join(key, ", ")
-	tuple := strings.Join(append([]string{"toString(reporting_unit)"}, cols...), ", ")
-	take := func(t string) string {
-		out := []string{"tupleElement(" + t + ", 1) AS unit"}
-		for i, c := range cols {
-			out = append(out, fmt.Sprintf("tupleElement(%s, %d) AS %s", t, i+2, c))
-		}
-		return strings.Join(out, ", ")
+	picked, names := []string{"argMax(toString(reporting_unit), _order) AS x0"}, []string{"x0 AS unit"}
+	for i, c := range cols {
+		picked = append(picked, k.latest(s.Feed, c)+fmt.Sprintf(" AS x%d", i+1))
+		names = append(names, fmt.Sprintf("x%d AS %s", i+1, c))
 	}
+	with := "WITH " + order(by...) + " AS _order "
 	var rows string
 	switch {
 	case !dated:
-		rows = "SELECT d, " + take("t") + "\nFROM (SELECT argMax((" + tuple + "), (" + order + ")) AS t FROM " + from + " GROUP BY " + keys + ")\nARRAY JOIN {dates:Array(Date32)} AS d"
+		rows = "SELECT d, " + strings.Join(names, ", ") + "\nFROM (" + with + "SELECT " + strings.Join(picked, ", ") + " FROM " + from + " GROUP BY " + keys + ")\nARRAY JOIN {dates:Array(Date32)} AS d"
 	case k.one:
-		rows = "SELECT {dates:Array(Date32)}[1] AS d, " + take("t") + "\nFROM (SELECT argMax((" + tuple + "), (" + order + ")) AS t FROM " + from + " WHERE effective_from <= {dates:Array(Date32)}[1] GROUP BY " + keys + ")"
+		rows = "SELECT {dates:Array(Date32)}[1] AS d, " + strings.Join(names, ", ") + "\nFROM (" + with + "SELECT " + strings.Join(picked, ", ") + " FROM " + from + " WHERE effective_from <= {dates:Array(Date32)}[1] GROUP BY " + keys + ")"
 	default:
 		// Newest first, so that the first that applies by a day is its state.
-		rows = "SELECT d, " + take("tupleElement(arrayFirst(x -> tupleElement(x, 1) <= d, xs), 3)") + "\nFROM (SELECT arrayReverseSort(x -> tupleElement(x, 2), groupArray((effective_from, (" + order + "), (" + tuple + ")))) AS xs FROM " + from +
-			" WHERE effective_from <= arrayMax({dates:Array(Date32)}) GROUP BY " + keys + ")\nARRAY JOIN {dates:Array(Date32)} AS d\nWHERE arrayExists(x -> tupleElement(x, 1) <= d, xs)"
+		tuple := strings.Join(append([]string{"toString(reporting_unit)"}, cols...), ", ")
+		take := []string{"tupleElement(t, 1) AS unit"}
+		for i, c := range cols {
+			take = append(take, fmt.Sprintf("tupleElement(t, %d) AS %s", i+2, c))
+		}
+		rows = "SELECT d, " + strings.Join(take, ", ") + "\nFROM (SELECT d, tupleElement(arrayFirst(x -> tupleElement(x, 1) <= d, xs), 3) AS t\nFROM (" + with + "SELECT arrayReverseSort(x -> tupleElement(x, 2), groupArray((effective_from, _order, (" + tuple + ")))) AS xs FROM " + from +
+			" WHERE effective_from <= arrayMax({dates:Array(Date32)}) GROUP BY " + keys + ")\nARRAY JOIN {dates:Array(Date32)} AS d\nWHERE arrayExists(x -> tupleElement(x, 1) <= d, xs))"
 	}
 	if cond := k.conditions(s); len(cond) > 0 {
 		return "SELECT *\nFROM (\n" + indent(rows) + "\n)\nWHERE " + strings.Join(cond, " AND ")
@@ -194,13 +197,13 @@ func (k *compiler) records(l *Leaf) string {
 func (k *compiler) area(field, where string) string {
 	return "SELECT if(reporting_unit = '" + office + "', concat(substring(division_code, 1, 2), '0000'), toString(reporting_unit)) AS unit,\n" +
 		"  toString(division_code) AS area, period AS month,\n" +
-		"  argMax(" + field + ", (reporting_unit != '" + office + "', _version)) AS x\nFROM " + k.table("context", "division_code", "period", field) + "\nWHERE " + field + " IS NOT NULL AND period <= arrayMax({dates:Array(Date32)})" + where + "\nGROUP BY unit, area, month"
+		"  argMax(" + field + ", bitOr(bitShiftLeft(toUInt128(reporting_unit != '" + office + "'), 120), _version)) AS x\nFROM " + k.table("context", "division_code", "period", field) + "\nWHERE " + field + " IS NOT NULL AND period <= arrayMax({dates:Array(Date32)})" + where + "\nGROUP BY unit, area, month"
 }
 
 // context takes a unit's latest month up to the day: the province's own row if
 // it sent one, else the sum of its cities, else of its counties.
 func (k *compiler) context(field string) string {
-	return "SELECT d, unit, '' AS cat, toFloat64(argMax(total, (month, level))) AS v, argMax(areas, (month, level)) AS source\nFROM (\n" +
+	return "SELECT d, unit, '' AS cat, toFloat64(argMax(total, 4 * toInt32(month) + level)) AS v, argMax(areas, 4 * toInt32(month) + level) AS source\nFROM (\n" +
 		"  SELECT d, unit, month, multiIf(endsWith(area, '0000'), 3, endsWith(area, '00'), 2, 1) AS level, sum(x) AS total, count() AS areas\n  FROM (\n" +
 		indent(indent(k.area(field, ""))) + "\n  )\n  ARRAY JOIN {dates:Array(Date32)} AS d\n  WHERE month <= d\n  GROUP BY d, unit, month, level\n)\nGROUP BY d, unit"
 }
@@ -220,34 +223,20 @@ func (k *compiler) gap(l *Leaf) string {
 		"LEFT JOIN (\n" + indent(byDay("unit, area", "{dates:Array(Date32)}", "SELECT unit, county AS area, sumForEach(here) AS flags\nFROM (\n"+indent(k.persons(false))+"\n)\nGROUP BY unit, area")) + "\n) AS have ON need.d = have.d AND need.unit = have.unit AND need.area = have.area\nGROUP BY d, unit"
 }
 
+// orgs are the organisations that have workers, or an open contract. One that two
+// units report belongs to that of its newest state.
 func (k *compiler) orgs(l *Leaf) string {
 	cat := "''"
 	if k.split == "org_type" {
-		cat = "toString(tupleElement(o, 2))"
+		cat = "toString(org_type)"
 	}
 	open := func(name string) string {
-		return k.state(&Source{Feed: name, From: "start_on", Until: "end_on", Last: true}, "provider_uscc")
+		return "SELECT d, provider_uscc FROM (\n" + indent(k.state(&Source{Feed: name, From: "start_on", Until: "end_on", Last: true}, "provider_uscc")) + "\n)"
 	}
-	counts := "SELECT d, toString(tupleElement(o, 1)) AS unit, " + cat + ` AS cat, count() AS v, sum(records) AS source
-FROM (
-  SELECT d, uscc, argMin((reporting_unit, org_type, status, worker_total), (-toInt32(effective_from), reporting_unit, record_id)) AS o, count() AS records
-  FROM (SELECT uscc, reporting_unit, record_id, org_type, status, worker_total, effective_from FROM ` + k.table("org", "uscc", "org_type", "status", "worker_total") + ` WHERE effective_from <= arrayMax({dates:Array(Date32)}))
-  ARRAY JOIN {dates:Array(Date32)} AS d
-  WHERE effective_from <= d
-  GROUP BY d, uscc
-)
-WHERE tupleElement(o, 2) IN ` + k.list("org_types", l.Types) + ` AND tupleElement(o, 3) = ` + k.text("org_status", l.Status) + `
-  AND (tupleElement(o, 4) > 0 OR (d, uscc) IN (
-    SELECT d, provider_uscc FROM (
-` + indent(indent(indent(open("project")))) + `
-    )
-    UNION ALL
-    SELECT d, provider_uscc FROM (
-` + indent(indent(indent(open("post")))) + `
-    )
-  ))
-GROUP BY d, unit, cat`
-	return k.onGrid(counts, "org")
+	is := func(field string, codes ...string) Where { return Where{Field: field, Is: codes} }
+	states := k.state(&Source{Feed: "org", Key: []string{"uscc"}, Where: []Where{is("org_type", l.Types...), is("status", l.Status)}}, "uscc", "org_type", "worker_total")
+	return k.onGrid("SELECT d, unit, "+cat+" AS cat, count() AS v, count() AS source\nFROM (\n"+indent(states)+"\n)\nWHERE worker_total > 0 OR (d, uscc) IN (\n"+
+		indent(open("project")+"\nUNION ALL\n"+open("post"))+"\n)\nGROUP BY d, unit, cat", "org")
 }
 
 func partFeeds(parts []Part) []string {

@@ -15,11 +15,11 @@ FROM (
           FROM (
             SELECT p.unit AS unit, arrayResize(f1.v1, length({dates:Array(Date32)}), {none:String}) AS cats, p.here AS ns, p.here AS ms, p.here AS hs
             FROM (
-              SELECT person, tupleElement(s, 2) AS unit, tupleElement(s, 4) AS category, tupleElement(s, 5) AS county,
-                arrayMap(d -> toUInt64(tupleElement(s, 6) <= d AND tupleElement(s, 7) > d
-                  AND NOT arrayExists(o -> o < s AND tupleElement(o, 6) <= d AND tupleElement(o, 7) > d, spells)), {dates:Array(Date32)}) AS here
+              SELECT person, tupleElement(s, 2) AS unit, tupleElement(s, 3) AS category, tupleElement(s, 4) AS county,
+                arrayMap(d -> toUInt64(tupleElement(s, 5) <= d AND tupleElement(s, 6) > d
+                  AND NOT arrayExists(o -> tupleElement(o, 1) < tupleElement(s, 1) AND tupleElement(o, 5) <= d AND tupleElement(o, 6) > d, spells)), {dates:Array(Date32)}) AS here
               FROM (
-                SELECT id_number_token AS person, groupArray((-toInt32(start_on), toString(reporting_unit), record_id, toString(worker_category), toString(county_code), start_on, ifNull(end_on, toDate32('2299-12-31')))) AS spells
+                SELECT id_number_token AS person, groupArray((bitShiftLeft(toInt256(-toInt32(start_on)), 84) + bitShiftLeft(toInt256(toUInt32(toString(reporting_unit))), 64) + xxh3(record_id), toString(reporting_unit), toString(worker_category), toString(county_code), start_on, ifNull(end_on, toDate32('2299-12-31')))) AS spells
                 FROM employment FINAL
                 WHERE worker_category IN {categories:Array(String)} AND start_on <= arrayMax({dates:Array(Date32)}) AND ifNull(end_on > arrayMin({dates:Array(Date32)}), true)
                 GROUP BY person
@@ -28,15 +28,15 @@ FROM (
             ) AS p
             LEFT JOIN (
               SELECT person,
-                arrayMap((d, x) -> if(isNull(tupleElement(x, 1)), {none:String}, arrayElement({bands:Array(String)}, greatest(1, arrayLastIndex(f -> f <= (toYear(d) - assumeNotNull(tupleElement(x, 1))), {band_from:Array(Float64)})))), {dates:Array(Date32)}, states) AS v1
+                arrayMap((d, x) -> if(isNull(x), {none:String}, arrayElement({bands:Array(String)}, greatest(1, arrayLastIndex(f -> f <= (toYear(d) - assumeNotNull(x)), {band_from:Array(Float64)})))), {dates:Array(Date32)}, x1) AS v1
               FROM (
-                SELECT person, arrayMap(d -> tupleElement(arrayFirst(x -> tupleElement(tupleElement(x, 1), 1) <= d, xs), 2), {dates:Array(Date32)}) AS states
-                FROM (
-                  SELECT id_number_token AS person, arrayReverseSort(x -> tupleElement(x, 1), groupArray(((effective_from, _version), tuple(birth_year)))) AS xs
-                  FROM worker FINAL
-                  WHERE effective_from <= arrayMax({dates:Array(Date32)})
-                  GROUP BY person
-                )
+                WITH bitOr(bitShiftLeft(toUInt128(toInt32(effective_from) + 40000), 107), _version) AS _order,
+                  toUInt32(3 - indexOf({days_back:Array(Int32)}, roundDown(-toInt32(effective_from), {days_back:Array(Int32)}))) AS _bucket
+                SELECT id_number_token AS person,
+                  arrayMap((known, x) -> if(known = 1, x, NULL), arrayFill((x, o) -> o != 0, argMaxResample(1, 3, 1)(isNotNull(birth_year), _order, _bucket), maxResample(1, 3, 1)(_order, _bucket)), arrayFill((x, o) -> o != 0, argMaxResample(1, 3, 1)(assumeNotNull(birth_year), _order, _bucket), maxResample(1, 3, 1)(_order, _bucket))) AS x1
+                FROM worker FINAL
+                WHERE effective_from <= arrayMax({dates:Array(Date32)})
+                GROUP BY person
               )
             ) AS f1 ON p.person = f1.person
           )
@@ -56,5 +56,6 @@ SETTINGS join_use_nulls = 1
 -- categories = ['01','02','03']
 -- codes = ['under30','30','40','50','unknown']
 -- dates = ['2016-10-31','2016-11-11']
+-- days_back = [-17116,-17105]
 -- none = unknown
 -- units = ['310000']

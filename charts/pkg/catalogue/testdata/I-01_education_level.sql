@@ -15,11 +15,11 @@ FROM (
           FROM (
             SELECT p.unit AS unit, arrayResize(f1.v1, length({dates:Array(Date32)}), {none:String}) AS cats, p.here AS ns, p.here AS ms, p.here AS hs
             FROM (
-              SELECT person, tupleElement(s, 2) AS unit, tupleElement(s, 4) AS category, tupleElement(s, 5) AS county,
-                arrayMap(d -> toUInt64(tupleElement(s, 6) <= d AND tupleElement(s, 7) > d
-                  AND NOT arrayExists(o -> o < s AND tupleElement(o, 6) <= d AND tupleElement(o, 7) > d, spells)), {dates:Array(Date32)}) AS here
+              SELECT person, tupleElement(s, 2) AS unit, tupleElement(s, 3) AS category, tupleElement(s, 4) AS county,
+                arrayMap(d -> toUInt64(tupleElement(s, 5) <= d AND tupleElement(s, 6) > d
+                  AND NOT arrayExists(o -> tupleElement(o, 1) < tupleElement(s, 1) AND tupleElement(o, 5) <= d AND tupleElement(o, 6) > d, spells)), {dates:Array(Date32)}) AS here
               FROM (
-                SELECT id_number_token AS person, groupArray((-toInt32(start_on), toString(reporting_unit), record_id, toString(worker_category), toString(county_code), start_on, ifNull(end_on, toDate32('2299-12-31')))) AS spells
+                SELECT id_number_token AS person, groupArray((bitShiftLeft(toInt256(-toInt32(start_on)), 84) + bitShiftLeft(toInt256(toUInt32(toString(reporting_unit))), 64) + xxh3(record_id), toString(reporting_unit), toString(worker_category), toString(county_code), start_on, ifNull(end_on, toDate32('2299-12-31')))) AS spells
                 FROM employment FINAL
                 WHERE worker_category IN {categories:Array(String)} AND start_on <= arrayMax({dates:Array(Date32)}) AND ifNull(end_on > arrayMin({dates:Array(Date32)}), true)
                 GROUP BY person
@@ -28,15 +28,15 @@ FROM (
             ) AS p
             LEFT JOIN (
               SELECT person,
-                arrayMap((d, x) -> transform(toString(tupleElement(x, 1)), {values:Array(String)}, {values_as:Array(String)}, {none:String}), {dates:Array(Date32)}, states) AS v1
+                arrayMap((d, x) -> transform(toString(x), {values:Array(String)}, {values_as:Array(String)}, {none:String}), {dates:Array(Date32)}, x1) AS v1
               FROM (
-                SELECT person, arrayMap(d -> tupleElement(arrayFirst(x -> tupleElement(tupleElement(x, 1), 1) <= d, xs), 2), {dates:Array(Date32)}) AS states
-                FROM (
-                  SELECT id_number_token AS person, arrayReverseSort(x -> tupleElement(x, 1), groupArray(((effective_from, _version), tuple(education_code)))) AS xs
-                  FROM worker FINAL
-                  WHERE effective_from <= arrayMax({dates:Array(Date32)})
-                  GROUP BY person
-                )
+                WITH bitOr(bitShiftLeft(toUInt128(toInt32(effective_from) + 40000), 107), _version) AS _order,
+                  toUInt32(3 - indexOf({days_back:Array(Int32)}, roundDown(-toInt32(effective_from), {days_back:Array(Int32)}))) AS _bucket
+                SELECT id_number_token AS person,
+                  arrayFill((x, o) -> o != 0, argMaxResample(1, 3, 1)(education_code, _order, _bucket), maxResample(1, 3, 1)(_order, _bucket)) AS x1
+                FROM worker FINAL
+                WHERE effective_from <= arrayMax({dates:Array(Date32)})
+                GROUP BY person
               )
             ) AS f1 ON p.person = f1.person
           )
@@ -54,6 +54,7 @@ SETTINGS join_use_nulls = 1
 -- categories = ['01','02','03']
 -- codes = ['postgraduate','bachelor','junior_college','secondary','basic','unknown']
 -- dates = ['2016-10-31','2016-11-11']
+-- days_back = [-17116,-17105]
 -- none = unknown
 -- units = ['310000']
 -- values = ['10','11','12','13','14','15','16','17','18','19','20','21','22','23','28','30','31','32','33','40','41','42','43','44','45','46','47','48','49','60','61','62','63','70','71','73','80','81','83','90']

@@ -13,9 +13,9 @@ FROM (
         SELECT d, places[i[1]] AS now, places[i[2]] AS then,
           arrayJoin(multiIf(then = '', [(now, 'joined', 1)], now = '', [(then, 'left', -1)], [(now, 'moved_in', 1), (then, 'moved_out', -1)])) AS w
         FROM (
-          SELECT person, arrayMap(d -> tupleElement(arrayFirst(o -> tupleElement(o, 6) <= d AND tupleElement(o, 7) > d, arraySort(spells)), 2), {stock_dates:Array(Date32)}) AS places
+          SELECT person, arrayMap(d -> tupleElement(arrayFirst(o -> tupleElement(o, 5) <= d AND tupleElement(o, 6) > d, arraySort(o -> tupleElement(o, 1), spells)), 2), {stock_dates:Array(Date32)}) AS places
           FROM (
-            SELECT id_number_token AS person, groupArray((-toInt32(start_on), toString(reporting_unit), record_id, toString(worker_category), toString(county_code), start_on, ifNull(end_on, toDate32('2299-12-31')))) AS spells
+            SELECT id_number_token AS person, groupArray((bitShiftLeft(toInt256(-toInt32(start_on)), 84) + bitShiftLeft(toInt256(toUInt32(toString(reporting_unit))), 64) + xxh3(record_id), toString(reporting_unit), toString(worker_category), toString(county_code), start_on, ifNull(end_on, toDate32('2299-12-31')))) AS spells
             FROM employment FINAL
             WHERE worker_category IN {categories:Array(String)} AND start_on <= arrayMax({stock_dates:Array(Date32)}) AND ifNull(end_on > arrayMin({stock_dates:Array(Date32)}), true)
             GROUP BY person

@@ -14,8 +14,8 @@ FROM (
         FROM (
           SELECT *
           FROM (
-            SELECT d, tupleElement(t, 1) AS unit, tupleElement(t, 2) AS county_code, tupleElement(t, 3) AS opened_on, tupleElement(t, 4) AS township_name
-            FROM (SELECT argMax((toString(reporting_unit), county_code, opened_on, township_name), (-toInt32(reporting_unit), _version)) AS t FROM station FINAL GROUP BY reporting_unit, station_id)
+            SELECT d, x0 AS unit, x1 AS county_code, x2 AS opened_on, x3 AS township_name
+            FROM (WITH bitOr(bitShiftLeft(toUInt256(999999 - toUInt32(toString(reporting_unit))), 107), toUInt256(_version)) AS _order SELECT argMax(toString(reporting_unit), _order) AS x0, argMax(county_code, _order) AS x1, if(argMax(isNull(opened_on), _order), NULL, argMax(assumeNotNull(opened_on), _order)) AS x2, argMax(township_name, _order) AS x3 FROM station FINAL GROUP BY reporting_unit, station_id)
             ARRAY JOIN {dates:Array(Date32)} AS d
           )
           WHERE ifNull(opened_on <= d, true)
@@ -25,13 +25,13 @@ FROM (
     ) AS c ON g.d = c.d AND g.unit = c.unit AND g.cat = c.cat
   ) AS t
   INNER JOIN (
-    SELECT d, unit, '' AS cat, toFloat64(argMax(total, (month, level))) AS v, argMax(areas, (month, level)) AS source
+    SELECT d, unit, '' AS cat, toFloat64(argMax(total, 4 * toInt32(month) + level)) AS v, argMax(areas, 4 * toInt32(month) + level) AS source
     FROM (
       SELECT d, unit, month, multiIf(endsWith(area, '0000'), 3, endsWith(area, '00'), 2, 1) AS level, sum(x) AS total, count() AS areas
       FROM (
         SELECT if(reporting_unit = '000000', concat(substring(division_code, 1, 2), '0000'), toString(reporting_unit)) AS unit,
           toString(division_code) AS area, period AS month,
-          argMax(township_total, (reporting_unit != '000000', _version)) AS x
+          argMax(township_total, bitOr(bitShiftLeft(toUInt128(reporting_unit != '000000'), 120), _version)) AS x
         FROM context FINAL
         WHERE township_total IS NOT NULL AND period <= arrayMax({dates:Array(Date32)})
         GROUP BY unit, area, month

@@ -8,37 +8,41 @@ FROM (
       FROM (SELECT DISTINCT unit FROM (SELECT DISTINCT toString(reporting_unit) AS unit FROM org))
     ) AS g
     LEFT JOIN (
-      SELECT d, toString(tupleElement(o, 1)) AS unit, '' AS cat, count() AS v, sum(records) AS source
+      SELECT d, unit, '' AS cat, count() AS v, count() AS source
       FROM (
-        SELECT d, uscc, argMin((reporting_unit, org_type, status, worker_total), (-toInt32(effective_from), reporting_unit, record_id)) AS o, count() AS records
-        FROM (SELECT uscc, reporting_unit, record_id, org_type, status, worker_total, effective_from FROM org FINAL WHERE effective_from <= arrayMax({dates:Array(Date32)}))
-        ARRAY JOIN {dates:Array(Date32)} AS d
-        WHERE effective_from <= d
-        GROUP BY d, uscc
+        SELECT *
+        FROM (
+          SELECT d, tupleElement(t, 1) AS unit, tupleElement(t, 2) AS org_type, tupleElement(t, 3) AS status, tupleElement(t, 4) AS uscc, tupleElement(t, 5) AS worker_total
+          FROM (SELECT d, tupleElement(arrayFirst(x -> tupleElement(x, 1) <= d, xs), 3) AS t
+          FROM (WITH bitOr(bitShiftLeft(toUInt256(toInt32(effective_from) + 40000), 127), bitOr(bitShiftLeft(toUInt256(999999 - toUInt32(toString(reporting_unit))), 107), toUInt256(_version))) AS _order SELECT arrayReverseSort(x -> tupleElement(x, 2), groupArray((effective_from, _order, (toString(reporting_unit), org_type, status, uscc, worker_total)))) AS xs FROM org FINAL WHERE effective_from <= arrayMax({dates:Array(Date32)}) GROUP BY uscc)
+          ARRAY JOIN {dates:Array(Date32)} AS d
+          WHERE arrayExists(x -> tupleElement(x, 1) <= d, xs))
+        )
+        WHERE has({where_org_type:Array(String)}, ifNull(toString(org_type), '')) AND has({where_status:Array(String)}, ifNull(toString(status), ''))
       )
-      WHERE tupleElement(o, 2) IN {org_types:Array(String)} AND tupleElement(o, 3) = {org_status:String}
-        AND (tupleElement(o, 4) > 0 OR (d, uscc) IN (
-          SELECT d, provider_uscc FROM (
-            SELECT *
-            FROM (
-              SELECT d, tupleElement(t, 1) AS unit, tupleElement(t, 2) AS end_on, tupleElement(t, 3) AS provider_uscc, tupleElement(t, 4) AS start_on
-              FROM (SELECT argMax((toString(reporting_unit), end_on, provider_uscc, start_on), (substring(purchaser_uscc, 3, 2) = substring(reporting_unit, 1, 2), -toInt32(reporting_unit), _version)) AS t FROM project FINAL GROUP BY purchaser_uscc, project_id)
-              ARRAY JOIN {dates:Array(Date32)} AS d
-            )
-            WHERE ifNull(start_on <= d, true) AND ifNull(end_on >= d, true)
+      WHERE worker_total > 0 OR (d, uscc) IN (
+        SELECT d, provider_uscc FROM (
+          SELECT *
+          FROM (
+            SELECT d, x0 AS unit, x1 AS end_on, x2 AS provider_uscc, x3 AS start_on
+            FROM (WITH bitOr(bitShiftLeft(toUInt256(substring(purchaser_uscc, 3, 2) = substring(toString(reporting_unit), 1, 2)), 145), bitOr(bitShiftLeft(toUInt256(999999 - toUInt32(toString(reporting_unit))), 107), toUInt256(_version))) AS _order SELECT argMax(toString(reporting_unit), _order) AS x0, argMax(end_on, _order) AS x1, argMax(provider_uscc, _order) AS x2, argMax(start_on, _order) AS x3 FROM project FINAL GROUP BY purchaser_uscc, project_id)
+            ARRAY JOIN {dates:Array(Date32)} AS d
           )
-          UNION ALL
-          SELECT d, provider_uscc FROM (
-            SELECT *
-            FROM (
-              SELECT d, tupleElement(tupleElement(arrayFirst(x -> tupleElement(x, 1) <= d, xs), 3), 1) AS unit, tupleElement(tupleElement(arrayFirst(x -> tupleElement(x, 1) <= d, xs), 3), 2) AS end_on, tupleElement(tupleElement(arrayFirst(x -> tupleElement(x, 1) <= d, xs), 3), 3) AS provider_uscc, tupleElement(tupleElement(arrayFirst(x -> tupleElement(x, 1) <= d, xs), 3), 4) AS start_on
-              FROM (SELECT arrayReverseSort(x -> tupleElement(x, 2), groupArray((effective_from, (substring(purchaser_uscc, 3, 2) = substring(reporting_unit, 1, 2), effective_from, -toInt32(reporting_unit), _version), (toString(reporting_unit), end_on, provider_uscc, start_on)))) AS xs FROM post FINAL WHERE effective_from <= arrayMax({dates:Array(Date32)}) GROUP BY purchaser_uscc, post_id, budget_year)
-              ARRAY JOIN {dates:Array(Date32)} AS d
-              WHERE arrayExists(x -> tupleElement(x, 1) <= d, xs)
-            )
-            WHERE ifNull(start_on <= d, true) AND ifNull(end_on >= d, true)
+          WHERE ifNull(start_on <= d, true) AND ifNull(end_on >= d, true)
+        )
+        UNION ALL
+        SELECT d, provider_uscc FROM (
+          SELECT *
+          FROM (
+            SELECT d, tupleElement(t, 1) AS unit, tupleElement(t, 2) AS end_on, tupleElement(t, 3) AS provider_uscc, tupleElement(t, 4) AS start_on
+            FROM (SELECT d, tupleElement(arrayFirst(x -> tupleElement(x, 1) <= d, xs), 3) AS t
+            FROM (WITH bitOr(bitShiftLeft(toUInt256(substring(purchaser_uscc, 3, 2) = substring(toString(reporting_unit), 1, 2)), 145), bitOr(bitShiftLeft(toUInt256(toInt32(effective_from) + 40000), 127), bitOr(bitShiftLeft(toUInt256(999999 - toUInt32(toString(reporting_unit))), 107), toUInt256(_version)))) AS _order SELECT arrayReverseSort(x -> tupleElement(x, 2), groupArray((effective_from, _order, (toString(reporting_unit), end_on, provider_uscc, start_on)))) AS xs FROM post FINAL WHERE effective_from <= arrayMax({dates:Array(Date32)}) GROUP BY purchaser_uscc, post_id, budget_year)
+            ARRAY JOIN {dates:Array(Date32)} AS d
+            WHERE arrayExists(x -> tupleElement(x, 1) <= d, xs))
           )
-        ))
+          WHERE ifNull(start_on <= d, true) AND ifNull(end_on >= d, true)
+        )
+      )
       GROUP BY d, unit, cat
     ) AS c ON g.d = c.d AND g.unit = c.unit AND g.cat = c.cat
   )
@@ -48,6 +52,6 @@ ORDER BY d, unit, cat
 SETTINGS join_use_nulls = 1
 -- codes = ['']
 -- dates = ['2016-10-31','2016-11-11']
--- org_status = active
--- org_types = ['51','52','53']
 -- units = ['310000']
+-- where_org_type = ['51','52','53']
+-- where_status = ['active']

@@ -14,17 +14,41 @@ FROM (
         FROM (
           SELECT *
           FROM (
+            SELECT d, x0 AS unit, x1 AS county_code, x2 AS end_on, x3 AS provider_uscc, x4 AS start_on
+            FROM (WITH bitOr(bitShiftLeft(toUInt256(substring(purchaser_uscc, 3, 2) = substring(toString(reporting_unit), 1, 2)), 145), bitOr(bitShiftLeft(toUInt256(999999 - toUInt32(toString(reporting_unit))), 107), toUInt256(_version))) AS _order SELECT argMax(toString(reporting_unit), _order) AS x0, argMax(county_code, _order) AS x1, argMax(end_on, _order) AS x2, argMax(provider_uscc, _order) AS x3, argMax(start_on, _order) AS x4 FROM project FINAL GROUP BY purchaser_uscc, project_id)
+            ARRAY JOIN {dates:Array(Date32)} AS d
+          )
+          WHERE ifNull(start_on <= d, true) AND ifNull(end_on >= d, true) AND (d, provider_uscc) IN (SELECT d, uscc FROM (
+            SELECT *
+            FROM (
+              SELECT d, tupleElement(t, 1) AS unit, tupleElement(t, 2) AS org_type, tupleElement(t, 3) AS status, tupleElement(t, 4) AS uscc
+              FROM (SELECT d, tupleElement(arrayFirst(x -> tupleElement(x, 1) <= d, xs), 3) AS t
+              FROM (WITH bitOr(bitShiftLeft(toUInt256(toInt32(effective_from) + 40000), 127), bitOr(bitShiftLeft(toUInt256(999999 - toUInt32(toString(reporting_unit))), 107), toUInt256(_version))) AS _order SELECT arrayReverseSort(x -> tupleElement(x, 2), groupArray((effective_from, _order, (toString(reporting_unit), org_type, status, uscc)))) AS xs FROM org FINAL WHERE effective_from <= arrayMax({dates:Array(Date32)}) GROUP BY uscc)
+              ARRAY JOIN {dates:Array(Date32)} AS d
+              WHERE arrayExists(x -> tupleElement(x, 1) <= d, xs))
+            )
+            WHERE has({where_status:Array(String)}, ifNull(toString(status), '')) AND has({where_org_type:Array(String)}, ifNull(toString(org_type), ''))
+          ))
+        )
+        UNION ALL
+        SELECT d, unit, '' AS cat, [toString(county_code)] AS key
+        FROM (
+          SELECT *
+          FROM (
             SELECT d, tupleElement(t, 1) AS unit, tupleElement(t, 2) AS county_code, tupleElement(t, 3) AS end_on, tupleElement(t, 4) AS provider_uscc, tupleElement(t, 5) AS start_on
-            FROM (SELECT argMax((toString(reporting_unit), county_code, end_on, provider_uscc, start_on), (substring(purchaser_uscc, 3, 2) = substring(reporting_unit, 1, 2), -toInt32(reporting_unit), _version)) AS t FROM project FINAL GROUP BY purchaser_uscc, project_id)
+            FROM (SELECT d, tupleElement(arrayFirst(x -> tupleElement(x, 1) <= d, xs), 3) AS t
+            FROM (WITH bitOr(bitShiftLeft(toUInt256(substring(purchaser_uscc, 3, 2) = substring(toString(reporting_unit), 1, 2)), 145), bitOr(bitShiftLeft(toUInt256(toInt32(effective_from) + 40000), 127), bitOr(bitShiftLeft(toUInt256(999999 - toUInt32(toString(reporting_unit))), 107), toUInt256(_version)))) AS _order SELECT arrayReverseSort(x -> tupleElement(x, 2), groupArray((effective_from, _order, (toString(reporting_unit), county_code, end_on, provider_uscc, start_on)))) AS xs FROM post FINAL WHERE effective_from <= arrayMax({dates:Array(Date32)}) GROUP BY purchaser_uscc, post_id, budget_year)
             ARRAY JOIN {dates:Array(Date32)} AS d
+            WHERE arrayExists(x -> tupleElement(x, 1) <= d, xs))
           )
           WHERE ifNull(start_on <= d, true) AND ifNull(end_on >= d, true) AND (d, provider_uscc) IN (SELECT d, uscc FROM (
             SELECT *
             FROM (
-              SELECT d, tupleElement(tupleElement(arrayFirst(x -> tupleElement(x, 1) <= d, xs), 3), 1) AS unit, tupleElement(tupleElement(arrayFirst(x -> tupleElement(x, 1) <= d, xs), 3), 2) AS org_type, tupleElement(tupleElement(arrayFirst(x -> tupleElement(x, 1) <= d, xs), 3), 3) AS status, tupleElement(tupleElement(arrayFirst(x -> tupleElement(x, 1) <= d, xs), 3), 4) AS uscc
-              FROM (SELECT arrayReverseSort(x -> tupleElement(x, 2), groupArray((effective_from, (effective_from, -toInt32(reporting_unit), _version), (toString(reporting_unit), org_type, status, uscc)))) AS xs FROM org FINAL WHERE effective_from <= arrayMax({dates:Array(Date32)}) GROUP BY uscc)
+              SELECT d, tupleElement(t, 1) AS unit, tupleElement(t, 2) AS org_type, tupleElement(t, 3) AS status, tupleElement(t, 4) AS uscc
+              FROM (SELECT d, tupleElement(arrayFirst(x -> tupleElement(x, 1) <= d, xs), 3) AS t
+              FROM (WITH bitOr(bitShiftLeft(toUInt256(toInt32(effective_from) + 40000), 127), bitOr(bitShiftLeft(toUInt256(999999 - toUInt32(toString(reporting_unit))), 107), toUInt256(_version))) AS _order SELECT arrayReverseSort(x -> tupleElement(x, 2), groupArray((effective_from, _order, (toString(reporting_unit), org_type, status, uscc)))) AS xs FROM org FINAL WHERE effective_from <= arrayMax({dates:Array(Date32)}) GROUP BY uscc)
               ARRAY JOIN {dates:Array(Date32)} AS d
-              WHERE arrayExists(x -> tupleElement(x, 1) <= d, xs)
+              WHERE arrayExists(x -> tupleElement(x, 1) <= d, xs))
             )
             WHERE has({where_status:Array(String)}, ifNull(toString(status), '')) AND has({where_org_type:Array(String)}, ifNull(toString(org_type), ''))
           ))
@@ -34,38 +58,18 @@ FROM (
         FROM (
           SELECT *
           FROM (
-            SELECT d, tupleElement(tupleElement(arrayFirst(x -> tupleElement(x, 1) <= d, xs), 3), 1) AS unit, tupleElement(tupleElement(arrayFirst(x -> tupleElement(x, 1) <= d, xs), 3), 2) AS county_code, tupleElement(tupleElement(arrayFirst(x -> tupleElement(x, 1) <= d, xs), 3), 3) AS end_on, tupleElement(tupleElement(arrayFirst(x -> tupleElement(x, 1) <= d, xs), 3), 4) AS provider_uscc, tupleElement(tupleElement(arrayFirst(x -> tupleElement(x, 1) <= d, xs), 3), 5) AS start_on
-            FROM (SELECT arrayReverseSort(x -> tupleElement(x, 2), groupArray((effective_from, (substring(purchaser_uscc, 3, 2) = substring(reporting_unit, 1, 2), effective_from, -toInt32(reporting_unit), _version), (toString(reporting_unit), county_code, end_on, provider_uscc, start_on)))) AS xs FROM post FINAL WHERE effective_from <= arrayMax({dates:Array(Date32)}) GROUP BY purchaser_uscc, post_id, budget_year)
-            ARRAY JOIN {dates:Array(Date32)} AS d
-            WHERE arrayExists(x -> tupleElement(x, 1) <= d, xs)
-          )
-          WHERE ifNull(start_on <= d, true) AND ifNull(end_on >= d, true) AND (d, provider_uscc) IN (SELECT d, uscc FROM (
-            SELECT *
-            FROM (
-              SELECT d, tupleElement(tupleElement(arrayFirst(x -> tupleElement(x, 1) <= d, xs), 3), 1) AS unit, tupleElement(tupleElement(arrayFirst(x -> tupleElement(x, 1) <= d, xs), 3), 2) AS org_type, tupleElement(tupleElement(arrayFirst(x -> tupleElement(x, 1) <= d, xs), 3), 3) AS status, tupleElement(tupleElement(arrayFirst(x -> tupleElement(x, 1) <= d, xs), 3), 4) AS uscc
-              FROM (SELECT arrayReverseSort(x -> tupleElement(x, 2), groupArray((effective_from, (effective_from, -toInt32(reporting_unit), _version), (toString(reporting_unit), org_type, status, uscc)))) AS xs FROM org FINAL WHERE effective_from <= arrayMax({dates:Array(Date32)}) GROUP BY uscc)
-              ARRAY JOIN {dates:Array(Date32)} AS d
-              WHERE arrayExists(x -> tupleElement(x, 1) <= d, xs)
-            )
-            WHERE has({where_status:Array(String)}, ifNull(toString(status), '')) AND has({where_org_type:Array(String)}, ifNull(toString(org_type), ''))
-          ))
-        )
-        UNION ALL
-        SELECT d, unit, '' AS cat, [toString(county_code)] AS key
-        FROM (
-          SELECT *
-          FROM (
-            SELECT d, tupleElement(t, 1) AS unit, tupleElement(t, 2) AS county_code, tupleElement(t, 3) AS employer_uscc, tupleElement(t, 4) AS end_on, tupleElement(t, 5) AS start_on, tupleElement(t, 6) AS worker_category
-            FROM (SELECT argMax((toString(reporting_unit), county_code, employer_uscc, end_on, start_on, worker_category), (-toInt32(reporting_unit), _version)) AS t FROM employment FINAL GROUP BY id_number_token, employer_uscc, start_on)
+            SELECT d, x0 AS unit, x1 AS county_code, x2 AS employer_uscc, x3 AS end_on, x4 AS start_on, x5 AS worker_category
+            FROM (WITH bitOr(bitShiftLeft(toUInt256(999999 - toUInt32(toString(reporting_unit))), 107), toUInt256(_version)) AS _order SELECT argMax(toString(reporting_unit), _order) AS x0, argMax(county_code, _order) AS x1, argMax(employer_uscc, _order) AS x2, if(argMax(isNull(end_on), _order), NULL, argMax(assumeNotNull(end_on), _order)) AS x3, argMax(start_on, _order) AS x4, argMax(worker_category, _order) AS x5 FROM employment FINAL GROUP BY id_number_token, employer_uscc, start_on)
             ARRAY JOIN {dates:Array(Date32)} AS d
           )
           WHERE has({where_worker_category:Array(String)}, ifNull(toString(worker_category), '')) AND ifNull(start_on <= d, true) AND ifNull(end_on > d, true) AND (d, employer_uscc) IN (SELECT d, uscc FROM (
             SELECT *
             FROM (
-              SELECT d, tupleElement(tupleElement(arrayFirst(x -> tupleElement(x, 1) <= d, xs), 3), 1) AS unit, tupleElement(tupleElement(arrayFirst(x -> tupleElement(x, 1) <= d, xs), 3), 2) AS org_type, tupleElement(tupleElement(arrayFirst(x -> tupleElement(x, 1) <= d, xs), 3), 3) AS status, tupleElement(tupleElement(arrayFirst(x -> tupleElement(x, 1) <= d, xs), 3), 4) AS uscc
-              FROM (SELECT arrayReverseSort(x -> tupleElement(x, 2), groupArray((effective_from, (effective_from, -toInt32(reporting_unit), _version), (toString(reporting_unit), org_type, status, uscc)))) AS xs FROM org FINAL WHERE effective_from <= arrayMax({dates:Array(Date32)}) GROUP BY uscc)
+              SELECT d, tupleElement(t, 1) AS unit, tupleElement(t, 2) AS org_type, tupleElement(t, 3) AS status, tupleElement(t, 4) AS uscc
+              FROM (SELECT d, tupleElement(arrayFirst(x -> tupleElement(x, 1) <= d, xs), 3) AS t
+              FROM (WITH bitOr(bitShiftLeft(toUInt256(toInt32(effective_from) + 40000), 127), bitOr(bitShiftLeft(toUInt256(999999 - toUInt32(toString(reporting_unit))), 107), toUInt256(_version))) AS _order SELECT arrayReverseSort(x -> tupleElement(x, 2), groupArray((effective_from, _order, (toString(reporting_unit), org_type, status, uscc)))) AS xs FROM org FINAL WHERE effective_from <= arrayMax({dates:Array(Date32)}) GROUP BY uscc)
               ARRAY JOIN {dates:Array(Date32)} AS d
-              WHERE arrayExists(x -> tupleElement(x, 1) <= d, xs)
+              WHERE arrayExists(x -> tupleElement(x, 1) <= d, xs))
             )
             WHERE has({where_status:Array(String)}, ifNull(toString(status), '')) AND has({where_org_type:Array(String)}, ifNull(toString(org_type), ''))
           ))
@@ -78,7 +82,7 @@ FROM (
           FROM (
             SELECT if(reporting_unit = '000000', concat(substring(division_code, 1, 2), '0000'), toString(reporting_unit)) AS unit,
               toString(division_code) AS area, period AS month,
-              argMax(registered_users, (reporting_unit != '000000', _version)) AS x
+              argMax(registered_users, bitOr(bitShiftLeft(toUInt128(reporting_unit != '000000'), 120), _version)) AS x
             FROM context FINAL
             WHERE registered_users IS NOT NULL AND period <= arrayMax({dates:Array(Date32)}) AND NOT endsWith(division_code, '00')
             GROUP BY unit, area, month
@@ -92,13 +96,13 @@ FROM (
     ) AS c ON g.d = c.d AND g.unit = c.unit AND g.cat = c.cat
   ) AS t
   INNER JOIN (
-    SELECT d, unit, '' AS cat, toFloat64(argMax(total, (month, level))) AS v, argMax(areas, (month, level)) AS source
+    SELECT d, unit, '' AS cat, toFloat64(argMax(total, 4 * toInt32(month) + level)) AS v, argMax(areas, 4 * toInt32(month) + level) AS source
     FROM (
       SELECT d, unit, month, multiIf(endsWith(area, '0000'), 3, endsWith(area, '00'), 2, 1) AS level, sum(x) AS total, count() AS areas
       FROM (
         SELECT if(reporting_unit = '000000', concat(substring(division_code, 1, 2), '0000'), toString(reporting_unit)) AS unit,
           toString(division_code) AS area, period AS month,
-          argMax(county_total, (reporting_unit != '000000', _version)) AS x
+          argMax(county_total, bitOr(bitShiftLeft(toUInt128(reporting_unit != '000000'), 120), _version)) AS x
         FROM context FINAL
         WHERE county_total IS NOT NULL AND period <= arrayMax({dates:Array(Date32)})
         GROUP BY unit, area, month

@@ -12,11 +12,11 @@ FROM (
       FROM (
         SELECT p.unit AS unit, '' AS cat, sumForEach(arrayMap((h, xf1v1) -> if(h > 0, toFloat64(xf1v1), 0), p.here, arrayResize(f1.v1, length({dates:Array(Date32)})))) AS ns, sumForEach(p.here) AS ms, sumForEach(p.here) AS hs
         FROM (
-          SELECT person, tupleElement(s, 2) AS unit, tupleElement(s, 4) AS category, tupleElement(s, 5) AS county,
-            arrayMap(d -> toUInt64(tupleElement(s, 6) <= d AND tupleElement(s, 7) > d
-              AND NOT arrayExists(o -> o < s AND tupleElement(o, 6) <= d AND tupleElement(o, 7) > d, spells)), {dates:Array(Date32)}) AS here
+          SELECT person, tupleElement(s, 2) AS unit, tupleElement(s, 3) AS category, tupleElement(s, 4) AS county,
+            arrayMap(d -> toUInt64(tupleElement(s, 5) <= d AND tupleElement(s, 6) > d
+              AND NOT arrayExists(o -> tupleElement(o, 1) < tupleElement(s, 1) AND tupleElement(o, 5) <= d AND tupleElement(o, 6) > d, spells)), {dates:Array(Date32)}) AS here
           FROM (
-            SELECT id_number_token AS person, groupArray((-toInt32(start_on), toString(reporting_unit), record_id, toString(worker_category), toString(county_code), start_on, ifNull(end_on, toDate32('2299-12-31')))) AS spells
+            SELECT id_number_token AS person, groupArray((bitShiftLeft(toInt256(-toInt32(start_on)), 84) + bitShiftLeft(toInt256(toUInt32(toString(reporting_unit))), 64) + xxh3(record_id), toString(reporting_unit), toString(worker_category), toString(county_code), start_on, ifNull(end_on, toDate32('2299-12-31')))) AS spells
             FROM employment FINAL
             WHERE worker_category IN {categories:Array(String)} AND start_on <= arrayMax({dates:Array(Date32)}) AND ifNull(end_on > arrayMin({dates:Array(Date32)}), true)
             GROUP BY person
@@ -28,8 +28,8 @@ FROM (
           FROM (
             SELECT person, groupArray((x2, toFloat64(x1))) AS days
             FROM (
-              SELECT reporting_unit, session_id, id_number_token AS person, tupleElement(t, 1) AS x1, tupleElement(t, 2) AS x2
-              FROM (SELECT reporting_unit, session_id, id_number_token, argMax(tuple(hours_earned, effective_from), _version) AS t FROM attendance FINAL GROUP BY reporting_unit, session_id, id_number_token)
+              SELECT reporting_unit, session_id, id_number_token AS person, x1, x2
+              FROM (WITH _version AS _order SELECT reporting_unit, session_id, id_number_token, argMax(hours_earned, _order) AS x1, argMax(effective_from, _order) AS x2 FROM attendance FINAL GROUP BY reporting_unit, session_id, id_number_token)
             )
             WHERE true
             GROUP BY person

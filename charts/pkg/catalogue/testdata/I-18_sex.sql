@@ -13,11 +13,11 @@ FROM (
         FROM (
           SELECT p.unit AS unit, arrayResize(f4.v1, length({dates:Array(Date32)}), {none:String}) AS cats, arrayMap((h, xf1v1, xf2v1, xf3v1) -> if(h > 0 AND ((xf1v1 > 0 AND xf2v1 >= {reaches:Float64}) OR (xf3v1 > 0 AND NOT (xf1v1 > 0) AND xf2v1 >= {reaches_2:Float64})), toFloat64(1), 0), p.here, arrayResize(f1.v1, length({dates:Array(Date32)})), arrayResize(f2.v1, length({dates:Array(Date32)})), arrayResize(f3.v1, length({dates:Array(Date32)}))) AS ns, arrayMap((h, xf3v1) -> if(h > 0 AND xf3v1 > 0, toFloat64(1), 0), p.here, arrayResize(f3.v1, length({dates:Array(Date32)}))) AS ms, p.here AS hs
           FROM (
-            SELECT person, tupleElement(s, 2) AS unit, tupleElement(s, 4) AS category, tupleElement(s, 5) AS county,
-              arrayMap(d -> toUInt64(tupleElement(s, 6) <= d AND tupleElement(s, 7) > d
-                AND NOT arrayExists(o -> o < s AND tupleElement(o, 6) <= d AND tupleElement(o, 7) > d, spells)), {dates:Array(Date32)}) AS here
+            SELECT person, tupleElement(s, 2) AS unit, tupleElement(s, 3) AS category, tupleElement(s, 4) AS county,
+              arrayMap(d -> toUInt64(tupleElement(s, 5) <= d AND tupleElement(s, 6) > d
+                AND NOT arrayExists(o -> tupleElement(o, 1) < tupleElement(s, 1) AND tupleElement(o, 5) <= d AND tupleElement(o, 6) > d, spells)), {dates:Array(Date32)}) AS here
             FROM (
-              SELECT id_number_token AS person, groupArray((-toInt32(start_on), toString(reporting_unit), record_id, toString(worker_category), toString(county_code), start_on, ifNull(end_on, toDate32('2299-12-31')))) AS spells
+              SELECT id_number_token AS person, groupArray((bitShiftLeft(toInt256(-toInt32(start_on)), 84) + bitShiftLeft(toInt256(toUInt32(toString(reporting_unit))), 64) + xxh3(record_id), toString(reporting_unit), toString(worker_category), toString(county_code), start_on, ifNull(end_on, toDate32('2299-12-31')))) AS spells
               FROM employment FINAL
               WHERE worker_category IN {categories:Array(String)} AND start_on <= arrayMax({dates:Array(Date32)}) AND ifNull(end_on > arrayMin({dates:Array(Date32)}), true)
               GROUP BY person
@@ -29,8 +29,8 @@ FROM (
             FROM (
               SELECT person, groupArray((x2, toFloat64(1))) AS days
               FROM (
-                SELECT id_number_token AS person, tupleElement(t, 1) AS x1, tupleElement(t, 2) AS x2, tupleElement(t, 3) AS x3
-                FROM (SELECT id_number_token, cert_level, argMax(tuple(cert_level, issued_on, cert_status), _version) AS t FROM qualification FINAL GROUP BY id_number_token, cert_level)
+                SELECT id_number_token AS person, x1, x2, x3
+                FROM (WITH _version AS _order SELECT id_number_token, cert_level, argMax(cert_level, _order) AS x1, argMax(issued_on, _order) AS x2, argMax(cert_status, _order) AS x3 FROM qualification FINAL GROUP BY id_number_token, cert_level)
               )
               WHERE ifNull(toString(x1), '') >= {with_min:String} AND ifNull(toString(x3), '') != {with_unless:String}
               GROUP BY person
@@ -41,8 +41,8 @@ FROM (
             FROM (
               SELECT person, groupArray((x2, toFloat64(x1))) AS days
               FROM (
-                SELECT reporting_unit, session_id, id_number_token AS person, tupleElement(t, 1) AS x1, tupleElement(t, 2) AS x2
-                FROM (SELECT reporting_unit, session_id, id_number_token, argMax(tuple(hours_earned, effective_from), _version) AS t FROM attendance FINAL GROUP BY reporting_unit, session_id, id_number_token)
+                SELECT reporting_unit, session_id, id_number_token AS person, x1, x2
+                FROM (WITH _version AS _order SELECT reporting_unit, session_id, id_number_token, argMax(hours_earned, _order) AS x1, argMax(effective_from, _order) AS x2 FROM attendance FINAL GROUP BY reporting_unit, session_id, id_number_token)
               )
               WHERE true
               GROUP BY person
@@ -53,8 +53,8 @@ FROM (
             FROM (
               SELECT person, groupArray((x2, toFloat64(1))) AS days
               FROM (
-                SELECT id_number_token AS person, tupleElement(t, 1) AS x1, tupleElement(t, 2) AS x2, tupleElement(t, 3) AS x3
-                FROM (SELECT id_number_token, cert_level, argMax(tuple(cert_level, issued_on, cert_status), _version) AS t FROM qualification FINAL GROUP BY id_number_token, cert_level)
+                SELECT id_number_token AS person, x1, x2, x3
+                FROM (WITH _version AS _order SELECT id_number_token, cert_level, argMax(cert_level, _order) AS x1, argMax(issued_on, _order) AS x2, argMax(cert_status, _order) AS x3 FROM qualification FINAL GROUP BY id_number_token, cert_level)
               )
               WHERE ifNull(toString(x1), '') >= {with_min_2:String} AND ifNull(toString(x3), '') != {with_unless:String}
               GROUP BY person
@@ -62,15 +62,15 @@ FROM (
           ) AS f3 ON p.person = f3.person
           LEFT JOIN (
             SELECT person,
-              arrayMap((d, x) -> transform(toString(tupleElement(x, 1)), {values:Array(String)}, {values_as:Array(String)}, {none:String}), {dates:Array(Date32)}, states) AS v1
+              arrayMap((d, x) -> transform(toString(x), {values:Array(String)}, {values_as:Array(String)}, {none:String}), {dates:Array(Date32)}, x1) AS v1
             FROM (
-              SELECT person, arrayMap(d -> tupleElement(arrayFirst(x -> tupleElement(tupleElement(x, 1), 1) <= d, xs), 2), {dates:Array(Date32)}) AS states
-              FROM (
-                SELECT id_number_token AS person, arrayReverseSort(x -> tupleElement(x, 1), groupArray(((effective_from, _version), tuple(sex)))) AS xs
-                FROM worker FINAL
-                WHERE effective_from <= arrayMax({dates:Array(Date32)})
-                GROUP BY person
-              )
+              WITH bitOr(bitShiftLeft(toUInt128(toInt32(effective_from) + 40000), 107), _version) AS _order,
+                toUInt32(3 - indexOf({days_back:Array(Int32)}, roundDown(-toInt32(effective_from), {days_back:Array(Int32)}))) AS _bucket
+              SELECT id_number_token AS person,
+                arrayFill((x, o) -> o != 0, argMaxResample(1, 3, 1)(sex, _order, _bucket), maxResample(1, 3, 1)(_order, _bucket)) AS x1
+              FROM worker FINAL
+              WHERE effective_from <= arrayMax({dates:Array(Date32)})
+              GROUP BY person
             )
           ) AS f4 ON p.person = f4.person
         )
@@ -87,6 +87,7 @@ SETTINGS join_use_nulls = 1
 -- categories = ['01','02','03']
 -- codes = ['0','1','2','9']
 -- dates = ['2016-10-31','2016-11-11']
+-- days_back = [-17116,-17105]
 -- none = 0
 -- reaches = 90
 -- reaches_2 = 72

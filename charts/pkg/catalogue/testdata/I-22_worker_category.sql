@@ -12,11 +12,11 @@ FROM (
       FROM (
         SELECT p.unit AS unit, p.category AS cat, sumForEach(arrayMap((h, xf1v1) -> if(h > 0 AND xf1v1 > 0, toFloat64(1), 0), p.here, arrayResize(f1.v1, length({dates:Array(Date32)})))) AS ns, sumForEach(arrayMap((h, xf1v2) -> if(h > 0 AND xf1v2 > 0, toFloat64(1), 0), p.here, arrayResize(f1.v2, length({dates:Array(Date32)})))) AS ms, sumForEach(p.here) AS hs
         FROM (
-          SELECT person, tupleElement(s, 2) AS unit, tupleElement(s, 4) AS category, tupleElement(s, 5) AS county,
-            arrayMap(d -> toUInt64(tupleElement(s, 6) <= d AND tupleElement(s, 7) > d
-              AND NOT arrayExists(o -> o < s AND tupleElement(o, 6) <= d AND tupleElement(o, 7) > d, spells)), {dates:Array(Date32)}) AS here
+          SELECT person, tupleElement(s, 2) AS unit, tupleElement(s, 3) AS category, tupleElement(s, 4) AS county,
+            arrayMap(d -> toUInt64(tupleElement(s, 5) <= d AND tupleElement(s, 6) > d
+              AND NOT arrayExists(o -> tupleElement(o, 1) < tupleElement(s, 1) AND tupleElement(o, 5) <= d AND tupleElement(o, 6) > d, spells)), {dates:Array(Date32)}) AS here
           FROM (
-            SELECT id_number_token AS person, groupArray((-toInt32(start_on), toString(reporting_unit), record_id, toString(worker_category), toString(county_code), start_on, ifNull(end_on, toDate32('2299-12-31')))) AS spells
+            SELECT id_number_token AS person, groupArray((bitShiftLeft(toInt256(-toInt32(start_on)), 84) + bitShiftLeft(toInt256(toUInt32(toString(reporting_unit))), 64) + xxh3(record_id), toString(reporting_unit), toString(worker_category), toString(county_code), start_on, ifNull(end_on, toDate32('2299-12-31')))) AS spells
             FROM employment FINAL
             WHERE worker_category IN {categories:Array(String)} AND start_on <= arrayMax({dates:Array(Date32)}) AND ifNull(end_on > arrayMin({dates:Array(Date32)}), true)
             GROUP BY person
@@ -25,16 +25,16 @@ FROM (
         ) AS p
         LEFT JOIN (
           SELECT person,
-            arrayMap((d, x) -> toFloat64(has({with_codes:Array(String)}, toString(tupleElement(x, 1)))), {dates:Array(Date32)}, states) AS v1,
-            arrayMap((d, x) -> toFloat64(has({with_codes_2:Array(String)}, toString(tupleElement(x, 1)))), {dates:Array(Date32)}, states) AS v2
+            arrayMap((d, x) -> toFloat64(has({with_codes:Array(String)}, toString(x))), {dates:Array(Date32)}, x1) AS v1,
+            arrayMap((d, x) -> toFloat64(has({with_codes_2:Array(String)}, toString(x))), {dates:Array(Date32)}, x1) AS v2
           FROM (
-            SELECT person, arrayMap(d -> tupleElement(arrayFirst(x -> tupleElement(tupleElement(x, 1), 1) <= d, xs), 2), {dates:Array(Date32)}) AS states
-            FROM (
-              SELECT id_number_token AS person, arrayReverseSort(x -> tupleElement(x, 1), groupArray(((effective_from, _version), tuple(education_code)))) AS xs
-              FROM worker FINAL
-              WHERE effective_from <= arrayMax({dates:Array(Date32)})
-              GROUP BY person
-            )
+            WITH bitOr(bitShiftLeft(toUInt128(toInt32(effective_from) + 40000), 107), _version) AS _order,
+              toUInt32(3 - indexOf({days_back:Array(Int32)}, roundDown(-toInt32(effective_from), {days_back:Array(Int32)}))) AS _bucket
+            SELECT id_number_token AS person,
+              arrayFill((x, o) -> o != 0, argMaxResample(1, 3, 1)(education_code, _order, _bucket), maxResample(1, 3, 1)(_order, _bucket)) AS x1
+            FROM worker FINAL
+            WHERE effective_from <= arrayMax({dates:Array(Date32)})
+            GROUP BY person
           )
         ) AS f1 ON p.person = f1.person
         GROUP BY unit, cat
@@ -49,6 +49,7 @@ SETTINGS join_use_nulls = 1
 -- categories = ['01','02','03']
 -- codes = ['01','02','03']
 -- dates = ['2016-10-31','2016-11-11']
+-- days_back = [-17116,-17105]
 -- units = ['310000']
 -- with_codes = ['11','14','17','21','28']
 -- with_codes_2 = ['10','11','12','13','14','15','16','17','18','19','20','21','22','23','28','30','31','32','33','40','41','42','43','44','45','46','47','48','49','60','61','62','63','70','71','73','80','81','83']

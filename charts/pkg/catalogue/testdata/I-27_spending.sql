@@ -16,8 +16,8 @@ FROM (
           FROM (
             SELECT *
             FROM (
-              SELECT d, tupleElement(t, 1) AS unit, tupleElement(t, 2) AS amount_fen, tupleElement(t, 3) AS budget_year, tupleElement(t, 4) AS start_on
-              FROM (SELECT argMax((toString(reporting_unit), amount_fen, budget_year, start_on), (substring(purchaser_uscc, 3, 2) = substring(reporting_unit, 1, 2), -toInt32(reporting_unit), _version)) AS t FROM project FINAL GROUP BY purchaser_uscc, project_id)
+              SELECT d, x0 AS unit, x1 AS amount_fen, x2 AS budget_year, x3 AS start_on
+              FROM (WITH bitOr(bitShiftLeft(toUInt256(substring(purchaser_uscc, 3, 2) = substring(toString(reporting_unit), 1, 2)), 145), bitOr(bitShiftLeft(toUInt256(999999 - toUInt32(toString(reporting_unit))), 107), toUInt256(_version))) AS _order SELECT argMax(toString(reporting_unit), _order) AS x0, argMax(amount_fen, _order) AS x1, argMax(budget_year, _order) AS x2, argMax(start_on, _order) AS x3 FROM project FINAL GROUP BY purchaser_uscc, project_id)
               ARRAY JOIN {dates:Array(Date32)} AS d
             )
             WHERE ifNull(start_on <= d, true)
@@ -29,10 +29,11 @@ FROM (
           FROM (
             SELECT *
             FROM (
-              SELECT d, tupleElement(tupleElement(arrayFirst(x -> tupleElement(x, 1) <= d, xs), 3), 1) AS unit, tupleElement(tupleElement(arrayFirst(x -> tupleElement(x, 1) <= d, xs), 3), 2) AS budget_year, tupleElement(tupleElement(arrayFirst(x -> tupleElement(x, 1) <= d, xs), 3), 3) AS start_on, tupleElement(tupleElement(arrayFirst(x -> tupleElement(x, 1) <= d, xs), 3), 4) AS unit_price_fen
-              FROM (SELECT arrayReverseSort(x -> tupleElement(x, 2), groupArray((effective_from, (substring(purchaser_uscc, 3, 2) = substring(reporting_unit, 1, 2), effective_from, -toInt32(reporting_unit), _version), (toString(reporting_unit), budget_year, start_on, unit_price_fen)))) AS xs FROM post FINAL WHERE effective_from <= arrayMax({dates:Array(Date32)}) GROUP BY purchaser_uscc, post_id, budget_year)
+              SELECT d, tupleElement(t, 1) AS unit, tupleElement(t, 2) AS budget_year, tupleElement(t, 3) AS start_on, tupleElement(t, 4) AS unit_price_fen
+              FROM (SELECT d, tupleElement(arrayFirst(x -> tupleElement(x, 1) <= d, xs), 3) AS t
+              FROM (WITH bitOr(bitShiftLeft(toUInt256(substring(purchaser_uscc, 3, 2) = substring(toString(reporting_unit), 1, 2)), 145), bitOr(bitShiftLeft(toUInt256(toInt32(effective_from) + 40000), 127), bitOr(bitShiftLeft(toUInt256(999999 - toUInt32(toString(reporting_unit))), 107), toUInt256(_version)))) AS _order SELECT arrayReverseSort(x -> tupleElement(x, 2), groupArray((effective_from, _order, (toString(reporting_unit), budget_year, start_on, unit_price_fen)))) AS xs FROM post FINAL WHERE effective_from <= arrayMax({dates:Array(Date32)}) GROUP BY purchaser_uscc, post_id, budget_year)
               ARRAY JOIN {dates:Array(Date32)} AS d
-              WHERE arrayExists(x -> tupleElement(x, 1) <= d, xs)
+              WHERE arrayExists(x -> tupleElement(x, 1) <= d, xs))
             )
             WHERE ifNull(start_on <= d, true)
           )
@@ -60,8 +61,8 @@ FROM (
           FROM (
             SELECT *
             FROM (
-              SELECT d, tupleElement(t, 1) AS unit, tupleElement(t, 2) AS amount_fen, tupleElement(t, 3) AS budget_year, tupleElement(t, 4) AS start_on
-              FROM (SELECT argMax((toString(reporting_unit), amount_fen, budget_year, start_on), (substring(purchaser_uscc, 3, 2) = substring(reporting_unit, 1, 2), -toInt32(reporting_unit), _version)) AS t FROM project FINAL GROUP BY purchaser_uscc, project_id)
+              SELECT d, x0 AS unit, x1 AS amount_fen, x2 AS budget_year, x3 AS start_on
+              FROM (WITH bitOr(bitShiftLeft(toUInt256(substring(purchaser_uscc, 3, 2) = substring(toString(reporting_unit), 1, 2)), 145), bitOr(bitShiftLeft(toUInt256(999999 - toUInt32(toString(reporting_unit))), 107), toUInt256(_version))) AS _order SELECT argMax(toString(reporting_unit), _order) AS x0, argMax(amount_fen, _order) AS x1, argMax(budget_year, _order) AS x2, argMax(start_on, _order) AS x3 FROM project FINAL GROUP BY purchaser_uscc, project_id)
               ARRAY JOIN {dates:Array(Date32)} AS d
             )
             WHERE ifNull(start_on <= d, true)
@@ -73,10 +74,11 @@ FROM (
           FROM (
             SELECT *
             FROM (
-              SELECT d, tupleElement(tupleElement(arrayFirst(x -> tupleElement(x, 1) <= d, xs), 3), 1) AS unit, tupleElement(tupleElement(arrayFirst(x -> tupleElement(x, 1) <= d, xs), 3), 2) AS budget_year, tupleElement(tupleElement(arrayFirst(x -> tupleElement(x, 1) <= d, xs), 3), 3) AS start_on, tupleElement(tupleElement(arrayFirst(x -> tupleElement(x, 1) <= d, xs), 3), 4) AS unit_price_fen
-              FROM (SELECT arrayReverseSort(x -> tupleElement(x, 2), groupArray((effective_from, (substring(purchaser_uscc, 3, 2) = substring(reporting_unit, 1, 2), effective_from, -toInt32(reporting_unit), _version), (toString(reporting_unit), budget_year, start_on, unit_price_fen)))) AS xs FROM post FINAL WHERE effective_from <= arrayMax({dates:Array(Date32)}) GROUP BY purchaser_uscc, post_id, budget_year)
+              SELECT d, tupleElement(t, 1) AS unit, tupleElement(t, 2) AS budget_year, tupleElement(t, 3) AS start_on, tupleElement(t, 4) AS unit_price_fen
+              FROM (SELECT d, tupleElement(arrayFirst(x -> tupleElement(x, 1) <= d, xs), 3) AS t
+              FROM (WITH bitOr(bitShiftLeft(toUInt256(substring(purchaser_uscc, 3, 2) = substring(toString(reporting_unit), 1, 2)), 145), bitOr(bitShiftLeft(toUInt256(toInt32(effective_from) + 40000), 127), bitOr(bitShiftLeft(toUInt256(999999 - toUInt32(toString(reporting_unit))), 107), toUInt256(_version)))) AS _order SELECT arrayReverseSort(x -> tupleElement(x, 2), groupArray((effective_from, _order, (toString(reporting_unit), budget_year, start_on, unit_price_fen)))) AS xs FROM post FINAL WHERE effective_from <= arrayMax({dates:Array(Date32)}) GROUP BY purchaser_uscc, post_id, budget_year)
               ARRAY JOIN {dates:Array(Date32)} AS d
-              WHERE arrayExists(x -> tupleElement(x, 1) <= d, xs)
+              WHERE arrayExists(x -> tupleElement(x, 1) <= d, xs))
             )
             WHERE ifNull(start_on <= d, true)
           )
@@ -99,11 +101,11 @@ FROM (
           FROM (
             SELECT p.unit AS unit, '' AS cat, sumForEach(p.here) AS ns, sumForEach(p.here) AS ms, sumForEach(p.here) AS hs
             FROM (
-              SELECT person, tupleElement(s, 2) AS unit, tupleElement(s, 4) AS category, tupleElement(s, 5) AS county,
-                arrayMap(d -> toUInt64(tupleElement(s, 6) <= d AND tupleElement(s, 7) > d
-                  AND NOT arrayExists(o -> o < s AND tupleElement(o, 6) <= d AND tupleElement(o, 7) > d, spells)), {dates:Array(Date32)}) AS here
+              SELECT person, tupleElement(s, 2) AS unit, tupleElement(s, 3) AS category, tupleElement(s, 4) AS county,
+                arrayMap(d -> toUInt64(tupleElement(s, 5) <= d AND tupleElement(s, 6) > d
+                  AND NOT arrayExists(o -> tupleElement(o, 1) < tupleElement(s, 1) AND tupleElement(o, 5) <= d AND tupleElement(o, 6) > d, spells)), {dates:Array(Date32)}) AS here
               FROM (
-                SELECT id_number_token AS person, groupArray((-toInt32(start_on), toString(reporting_unit), record_id, toString(worker_category), toString(county_code), start_on, ifNull(end_on, toDate32('2299-12-31')))) AS spells
+                SELECT id_number_token AS person, groupArray((bitShiftLeft(toInt256(-toInt32(start_on)), 84) + bitShiftLeft(toInt256(toUInt32(toString(reporting_unit))), 64) + xxh3(record_id), toString(reporting_unit), toString(worker_category), toString(county_code), start_on, ifNull(end_on, toDate32('2299-12-31')))) AS spells
                 FROM employment FINAL
                 WHERE worker_category IN {categories:Array(String)} AND start_on <= arrayMax({dates:Array(Date32)}) AND ifNull(end_on > arrayMin({dates:Array(Date32)}), true)
                 GROUP BY person
@@ -134,8 +136,8 @@ FROM (
           FROM (
             SELECT *
             FROM (
-              SELECT d, tupleElement(t, 1) AS unit, tupleElement(t, 2) AS amount_fen, tupleElement(t, 3) AS budget_year, tupleElement(t, 4) AS start_on
-              FROM (SELECT argMax((toString(reporting_unit), amount_fen, budget_year, start_on), (substring(purchaser_uscc, 3, 2) = substring(reporting_unit, 1, 2), -toInt32(reporting_unit), _version)) AS t FROM project FINAL GROUP BY purchaser_uscc, project_id)
+              SELECT d, x0 AS unit, x1 AS amount_fen, x2 AS budget_year, x3 AS start_on
+              FROM (WITH bitOr(bitShiftLeft(toUInt256(substring(purchaser_uscc, 3, 2) = substring(toString(reporting_unit), 1, 2)), 145), bitOr(bitShiftLeft(toUInt256(999999 - toUInt32(toString(reporting_unit))), 107), toUInt256(_version))) AS _order SELECT argMax(toString(reporting_unit), _order) AS x0, argMax(amount_fen, _order) AS x1, argMax(budget_year, _order) AS x2, argMax(start_on, _order) AS x3 FROM project FINAL GROUP BY purchaser_uscc, project_id)
               ARRAY JOIN {dates:Array(Date32)} AS d
             )
             WHERE ifNull(start_on <= d, true)
@@ -147,10 +149,11 @@ FROM (
           FROM (
             SELECT *
             FROM (
-              SELECT d, tupleElement(tupleElement(arrayFirst(x -> tupleElement(x, 1) <= d, xs), 3), 1) AS unit, tupleElement(tupleElement(arrayFirst(x -> tupleElement(x, 1) <= d, xs), 3), 2) AS budget_year, tupleElement(tupleElement(arrayFirst(x -> tupleElement(x, 1) <= d, xs), 3), 3) AS start_on, tupleElement(tupleElement(arrayFirst(x -> tupleElement(x, 1) <= d, xs), 3), 4) AS unit_price_fen
-              FROM (SELECT arrayReverseSort(x -> tupleElement(x, 2), groupArray((effective_from, (substring(purchaser_uscc, 3, 2) = substring(reporting_unit, 1, 2), effective_from, -toInt32(reporting_unit), _version), (toString(reporting_unit), budget_year, start_on, unit_price_fen)))) AS xs FROM post FINAL WHERE effective_from <= arrayMax({dates:Array(Date32)}) GROUP BY purchaser_uscc, post_id, budget_year)
+              SELECT d, tupleElement(t, 1) AS unit, tupleElement(t, 2) AS budget_year, tupleElement(t, 3) AS start_on, tupleElement(t, 4) AS unit_price_fen
+              FROM (SELECT d, tupleElement(arrayFirst(x -> tupleElement(x, 1) <= d, xs), 3) AS t
+              FROM (WITH bitOr(bitShiftLeft(toUInt256(substring(purchaser_uscc, 3, 2) = substring(toString(reporting_unit), 1, 2)), 145), bitOr(bitShiftLeft(toUInt256(toInt32(effective_from) + 40000), 127), bitOr(bitShiftLeft(toUInt256(999999 - toUInt32(toString(reporting_unit))), 107), toUInt256(_version)))) AS _order SELECT arrayReverseSort(x -> tupleElement(x, 2), groupArray((effective_from, _order, (toString(reporting_unit), budget_year, start_on, unit_price_fen)))) AS xs FROM post FINAL WHERE effective_from <= arrayMax({dates:Array(Date32)}) GROUP BY purchaser_uscc, post_id, budget_year)
               ARRAY JOIN {dates:Array(Date32)} AS d
-              WHERE arrayExists(x -> tupleElement(x, 1) <= d, xs)
+              WHERE arrayExists(x -> tupleElement(x, 1) <= d, xs))
             )
             WHERE ifNull(start_on <= d, true)
           )
@@ -161,13 +164,13 @@ FROM (
       ) AS c ON g.d = c.d AND g.unit = c.unit AND g.cat = c.cat
     ) AS t
     INNER JOIN (
-      SELECT d, unit, '' AS cat, toFloat64(argMax(total, (month, level))) AS v, argMax(areas, (month, level)) AS source
+      SELECT d, unit, '' AS cat, toFloat64(argMax(total, 4 * toInt32(month) + level)) AS v, argMax(areas, 4 * toInt32(month) + level) AS source
       FROM (
         SELECT d, unit, month, multiIf(endsWith(area, '0000'), 3, endsWith(area, '00'), 2, 1) AS level, sum(x) AS total, count() AS areas
         FROM (
           SELECT if(reporting_unit = '000000', concat(substring(division_code, 1, 2), '0000'), toString(reporting_unit)) AS unit,
             toString(division_code) AS area, period AS month,
-            argMax(population, (reporting_unit != '000000', _version)) AS x
+            argMax(population, bitOr(bitShiftLeft(toUInt128(reporting_unit != '000000'), 120), _version)) AS x
           FROM context FINAL
           WHERE population IS NOT NULL AND period <= arrayMax({dates:Array(Date32)})
           GROUP BY unit, area, month

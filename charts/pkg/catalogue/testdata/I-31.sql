@@ -6,10 +6,11 @@ FROM (
       SELECT d, toString(division_code) AS area FROM (
         SELECT *
         FROM (
-          SELECT d, tupleElement(tupleElement(arrayFirst(x -> tupleElement(x, 1) <= d, xs), 3), 1) AS unit, tupleElement(tupleElement(arrayFirst(x -> tupleElement(x, 1) <= d, xs), 3), 2) AS adjust_rule, tupleElement(tupleElement(arrayFirst(x -> tupleElement(x, 1) <= d, xs), 3), 3) AS division_code
-          FROM (SELECT arrayReverseSort(x -> tupleElement(x, 2), groupArray((effective_from, (effective_from, -toInt32(reporting_unit), _version), (toString(reporting_unit), adjust_rule, division_code)))) AS xs FROM pay_standard FINAL WHERE effective_from <= arrayMax({dates:Array(Date32)}) GROUP BY division_code, cert_level)
+          SELECT d, tupleElement(t, 1) AS unit, tupleElement(t, 2) AS adjust_rule, tupleElement(t, 3) AS division_code
+          FROM (SELECT d, tupleElement(arrayFirst(x -> tupleElement(x, 1) <= d, xs), 3) AS t
+          FROM (WITH bitOr(bitShiftLeft(toUInt256(toInt32(effective_from) + 40000), 127), bitOr(bitShiftLeft(toUInt256(999999 - toUInt32(toString(reporting_unit))), 107), toUInt256(_version))) AS _order SELECT arrayReverseSort(x -> tupleElement(x, 2), groupArray((effective_from, _order, (toString(reporting_unit), adjust_rule, division_code)))) AS xs FROM pay_standard FINAL WHERE effective_from <= arrayMax({dates:Array(Date32)}) GROUP BY division_code, cert_level)
           ARRAY JOIN {dates:Array(Date32)} AS d
-          WHERE arrayExists(x -> tupleElement(x, 1) <= d, xs)
+          WHERE arrayExists(x -> tupleElement(x, 1) <= d, xs))
         )
         WHERE has({where_adjust_rule:Array(String)}, ifNull(toString(adjust_rule), ''))
       )
@@ -17,10 +18,11 @@ FROM (
       SELECT d, toString(division_code) AS area FROM (
         SELECT *
         FROM (
-          SELECT d, tupleElement(tupleElement(arrayFirst(x -> tupleElement(x, 1) <= d, xs), 3), 1) AS unit, tupleElement(tupleElement(arrayFirst(x -> tupleElement(x, 1) <= d, xs), 3), 2) AS adjust_rule, tupleElement(tupleElement(arrayFirst(x -> tupleElement(x, 1) <= d, xs), 3), 3) AS division_code
-          FROM (SELECT arrayReverseSort(x -> tupleElement(x, 2), groupArray((effective_from, (effective_from, -toInt32(reporting_unit), _version), (toString(reporting_unit), adjust_rule, division_code)))) AS xs FROM pay_standard FINAL WHERE effective_from <= arrayMax({dates:Array(Date32)}) GROUP BY division_code, cert_level)
+          SELECT d, tupleElement(t, 1) AS unit, tupleElement(t, 2) AS adjust_rule, tupleElement(t, 3) AS division_code
+          FROM (SELECT d, tupleElement(arrayFirst(x -> tupleElement(x, 1) <= d, xs), 3) AS t
+          FROM (WITH bitOr(bitShiftLeft(toUInt256(toInt32(effective_from) + 40000), 127), bitOr(bitShiftLeft(toUInt256(999999 - toUInt32(toString(reporting_unit))), 107), toUInt256(_version))) AS _order SELECT arrayReverseSort(x -> tupleElement(x, 2), groupArray((effective_from, _order, (toString(reporting_unit), adjust_rule, division_code)))) AS xs FROM pay_standard FINAL WHERE effective_from <= arrayMax({dates:Array(Date32)}) GROUP BY division_code, cert_level)
           ARRAY JOIN {dates:Array(Date32)} AS d
-          WHERE arrayExists(x -> tupleElement(x, 1) <= d, xs)
+          WHERE arrayExists(x -> tupleElement(x, 1) <= d, xs))
         )
         WHERE has({where_adjust_rule:Array(String)}, ifNull(toString(adjust_rule), ''))
       )
@@ -28,10 +30,11 @@ FROM (
       SELECT d, toString(division_code) AS area FROM (
         SELECT *
         FROM (
-          SELECT d, tupleElement(tupleElement(arrayFirst(x -> tupleElement(x, 1) <= d, xs), 3), 1) AS unit, tupleElement(tupleElement(arrayFirst(x -> tupleElement(x, 1) <= d, xs), 3), 2) AS adjust_rule, tupleElement(tupleElement(arrayFirst(x -> tupleElement(x, 1) <= d, xs), 3), 3) AS division_code
-          FROM (SELECT arrayReverseSort(x -> tupleElement(x, 2), groupArray((effective_from, (effective_from, -toInt32(reporting_unit), _version), (toString(reporting_unit), adjust_rule, division_code)))) AS xs FROM pay_standard FINAL WHERE effective_from <= arrayMax({dates:Array(Date32)}) GROUP BY division_code, cert_level)
+          SELECT d, tupleElement(t, 1) AS unit, tupleElement(t, 2) AS adjust_rule, tupleElement(t, 3) AS division_code
+          FROM (SELECT d, tupleElement(arrayFirst(x -> tupleElement(x, 1) <= d, xs), 3) AS t
+          FROM (WITH bitOr(bitShiftLeft(toUInt256(toInt32(effective_from) + 40000), 127), bitOr(bitShiftLeft(toUInt256(999999 - toUInt32(toString(reporting_unit))), 107), toUInt256(_version))) AS _order SELECT arrayReverseSort(x -> tupleElement(x, 2), groupArray((effective_from, _order, (toString(reporting_unit), adjust_rule, division_code)))) AS xs FROM pay_standard FINAL WHERE effective_from <= arrayMax({dates:Array(Date32)}) GROUP BY division_code, cert_level)
           ARRAY JOIN {dates:Array(Date32)} AS d
-          WHERE arrayExists(x -> tupleElement(x, 1) <= d, xs)
+          WHERE arrayExists(x -> tupleElement(x, 1) <= d, xs))
         )
         WHERE has({where_adjust_rule:Array(String)}, ifNull(toString(adjust_rule), ''))
       )
@@ -43,7 +46,7 @@ FROM (
         FROM (
           SELECT if(reporting_unit = '000000', concat(substring(division_code, 1, 2), '0000'), toString(reporting_unit)) AS unit,
             toString(division_code) AS area, period AS month,
-            argMax(registered_users, (reporting_unit != '000000', _version)) AS x
+            argMax(registered_users, bitOr(bitShiftLeft(toUInt128(reporting_unit != '000000'), 120), _version)) AS x
           FROM context FINAL
           WHERE registered_users IS NOT NULL AND period <= arrayMax({dates:Array(Date32)}) AND NOT endsWith(division_code, '00')
           GROUP BY unit, area, month
@@ -56,13 +59,13 @@ FROM (
     GROUP BY d, unit
   ) AS t
   INNER JOIN (
-    SELECT d, unit, '' AS cat, toFloat64(argMax(total, (month, level))) AS v, argMax(areas, (month, level)) AS source
+    SELECT d, unit, '' AS cat, toFloat64(argMax(total, 4 * toInt32(month) + level)) AS v, argMax(areas, 4 * toInt32(month) + level) AS source
     FROM (
       SELECT d, unit, month, multiIf(endsWith(area, '0000'), 3, endsWith(area, '00'), 2, 1) AS level, sum(x) AS total, count() AS areas
       FROM (
         SELECT if(reporting_unit = '000000', concat(substring(division_code, 1, 2), '0000'), toString(reporting_unit)) AS unit,
           toString(division_code) AS area, period AS month,
-          argMax(county_total, (reporting_unit != '000000', _version)) AS x
+          argMax(county_total, bitOr(bitShiftLeft(toUInt128(reporting_unit != '000000'), 120), _version)) AS x
         FROM context FINAL
         WHERE county_total IS NOT NULL AND period <= arrayMax({dates:Array(Date32)})
         GROUP BY unit, area, month

@@ -10,10 +10,11 @@ FROM (
     LEFT JOIN (
       SELECT t.d AS d, t.unit AS unit, '' AS cat, toFloat64(sum(abs(toInt64(worker_total) - toInt64(ifNull(c.heads, 0))))) AS v, count() AS source
       FROM (
-        SELECT d, tupleElement(tupleElement(arrayFirst(x -> tupleElement(x, 1) <= d, xs), 3), 1) AS unit, tupleElement(tupleElement(arrayFirst(x -> tupleElement(x, 1) <= d, xs), 3), 2) AS uscc, tupleElement(tupleElement(arrayFirst(x -> tupleElement(x, 1) <= d, xs), 3), 3) AS worker_total
-        FROM (SELECT arrayReverseSort(x -> tupleElement(x, 2), groupArray((effective_from, (effective_from, -toInt32(reporting_unit), _version), (toString(reporting_unit), uscc, worker_total)))) AS xs FROM org FINAL WHERE effective_from <= arrayMax({dates:Array(Date32)}) GROUP BY uscc)
+        SELECT d, tupleElement(t, 1) AS unit, tupleElement(t, 2) AS uscc, tupleElement(t, 3) AS worker_total
+        FROM (SELECT d, tupleElement(arrayFirst(x -> tupleElement(x, 1) <= d, xs), 3) AS t
+        FROM (WITH bitOr(bitShiftLeft(toUInt256(toInt32(effective_from) + 40000), 127), bitOr(bitShiftLeft(toUInt256(999999 - toUInt32(toString(reporting_unit))), 107), toUInt256(_version))) AS _order SELECT arrayReverseSort(x -> tupleElement(x, 2), groupArray((effective_from, _order, (toString(reporting_unit), uscc, worker_total)))) AS xs FROM org FINAL WHERE effective_from <= arrayMax({dates:Array(Date32)}) GROUP BY uscc)
         ARRAY JOIN {dates:Array(Date32)} AS d
-        WHERE arrayExists(x -> tupleElement(x, 1) <= d, xs)
+        WHERE arrayExists(x -> tupleElement(x, 1) <= d, xs))
       ) AS t
       LEFT JOIN (
         SELECT d, employer_uscc, uniqExact(id_number_token) AS heads
@@ -34,10 +35,11 @@ FROM (
     LEFT JOIN (
       SELECT t.d AS d, t.unit AS unit, '' AS cat, toFloat64(sum(worker_total)) AS v, count() AS source
       FROM (
-        SELECT d, tupleElement(tupleElement(arrayFirst(x -> tupleElement(x, 1) <= d, xs), 3), 1) AS unit, tupleElement(tupleElement(arrayFirst(x -> tupleElement(x, 1) <= d, xs), 3), 2) AS uscc, tupleElement(tupleElement(arrayFirst(x -> tupleElement(x, 1) <= d, xs), 3), 3) AS worker_total
-        FROM (SELECT arrayReverseSort(x -> tupleElement(x, 2), groupArray((effective_from, (effective_from, -toInt32(reporting_unit), _version), (toString(reporting_unit), uscc, worker_total)))) AS xs FROM org FINAL WHERE effective_from <= arrayMax({dates:Array(Date32)}) GROUP BY uscc)
+        SELECT d, tupleElement(t, 1) AS unit, tupleElement(t, 2) AS uscc, tupleElement(t, 3) AS worker_total
+        FROM (SELECT d, tupleElement(arrayFirst(x -> tupleElement(x, 1) <= d, xs), 3) AS t
+        FROM (WITH bitOr(bitShiftLeft(toUInt256(toInt32(effective_from) + 40000), 127), bitOr(bitShiftLeft(toUInt256(999999 - toUInt32(toString(reporting_unit))), 107), toUInt256(_version))) AS _order SELECT arrayReverseSort(x -> tupleElement(x, 2), groupArray((effective_from, _order, (toString(reporting_unit), uscc, worker_total)))) AS xs FROM org FINAL WHERE effective_from <= arrayMax({dates:Array(Date32)}) GROUP BY uscc)
         ARRAY JOIN {dates:Array(Date32)} AS d
-        WHERE arrayExists(x -> tupleElement(x, 1) <= d, xs)
+        WHERE arrayExists(x -> tupleElement(x, 1) <= d, xs))
       ) AS t
       LEFT JOIN (
         SELECT d, employer_uscc, uniqExact(id_number_token) AS heads
