@@ -25,8 +25,11 @@ type table struct {
 	name    string
 	columns []column
 	engine  string
+	// partition is an expression over columns of order, or empty.
+	partition string
 	// primary is empty when it equals order.
 	primary, order []string
+	settings       string
 	comment        string
 }
 
@@ -41,10 +44,17 @@ func (t *table) create(name string) string {
 		b.WriteByte('\n')
 	}
 	fmt.Fprintf(&b, ")\nENGINE = %s\n", t.engine)
+	if t.partition != "" {
+		fmt.Fprintf(&b, "PARTITION BY %s\n", t.partition)
+	}
 	if len(t.primary) > 0 {
 		fmt.Fprintf(&b, "PRIMARY KEY (%s)\n", quoteNames(t.primary))
 	}
-	fmt.Fprintf(&b, "ORDER BY (%s)\nCOMMENT %s", quoteNames(t.order), quoteText(t.comment))
+	fmt.Fprintf(&b, "ORDER BY (%s)\n", quoteNames(t.order))
+	if t.settings != "" {
+		fmt.Fprintf(&b, "SETTINGS %s\n", t.settings)
+	}
+	fmt.Fprintf(&b, "COMMENT %s", quoteText(t.comment))
 	return b.String()
 }
 
@@ -125,13 +135,18 @@ func historyTable(s *feed.Spec) table {
 }
 
 // currentTable never runs CLEANUP: a void must stay, or a late older version of
-// its record would come back to life.
+// its record would come back to life. Monthly states are kept by the year: one
+// that is over settles into a single part, and FINAL has nothing to do for it.
 func currentTable(s *feed.Spec) table {
 	t := table{
 		name:    s.CurrentTable(),
 		engine:  "ReplacingMergeTree(" + feed.ColVersion + ", " + feed.ColDeleted + ")",
 		order:   s.Key(),
 		comment: s.En + ": the newest version of each record; read it with FINAL",
+	}
+	if s.KeyHasDate() {
+		t.partition = "toYear(effective_from)"
+		t.settings = "min_age_to_force_merge_seconds = 3600, min_age_to_force_merge_on_partition_only = 1"
 	}
 	for _, c := range s.Columns() {
 		if c.Current {

@@ -41,6 +41,8 @@ var insertSettings = map[string]string{
 	"min_insert_block_size_bytes": "0",
 	// A view that fails must fail the insert.
 	"materialized_views_ignore_errors": "0",
+	// A batch may hold the states of many years, each a part of its own.
+	"max_partitions_per_insert_block": "0",
 }
 
 // send makes one request: a statement in the URL with a body, or in the body
