@@ -298,21 +298,12 @@ func (k *compiler) count(leaves []*Leaf) (string, error) {
 // newest is one row per natural key of a feed about persons: person, then the
 // columns under the names x1, x2 ...
 func (k *compiler) newest(name string, columns ...string) string {
-	s := k.c.Contract.Feed(name)
-	key := k.naturalKey(s)
-	out, picked := []string{k.columnOf(name, "id_number") + " AS person"}, make([]string, len(columns))
-	for i := range columns {
-		out = append(out, fmt.Sprintf("x%d", i+1))
-		picked[i] = k.latest(name, columns[i]) + fmt.Sprintf(" AS x%d", i+1)
+	key := k.naturalKey(k.c.Contract.Feed(name))
+	out := []string{"any(" + k.columnOf(name, "id_number") + ") AS person"}
+	for i, c := range columns {
+		out = append(out, k.latest(name, c)+fmt.Sprintf(" AS x%d", i+1))
 	}
-	keep := ""
-	for _, n := range key {
-		if n == "reporting_unit" || n == "session_id" {
-			keep += n + ", "
-		}
-	}
-	return "SELECT " + keep + strings.Join(out, ", ") + "\nFROM (WITH _version AS _order SELECT " + strings.Join(key, ", ") + ", " + strings.Join(picked, ", ") + " FROM " +
-		k.table(name, append(slices.Clone(key), columns...)...) + " GROUP BY " + strings.Join(key, ", ") + ")"
+	return "WITH _version AS _order\nSELECT " + strings.Join(out, ", ") + "\nFROM " + k.table(name, append(slices.Clone(key), columns...)...) + "\nGROUP BY " + hashed(key)
 }
 
 // holds is the condition that a stored value must meet.
@@ -461,8 +452,8 @@ func (k *compiler) attribute(h *head, g *Group) *value {
 func (k *compiler) byTier(l *Leaf) string {
 	w := &l.With[0]
 	tiers := "SELECT reporting_unit, session_id, toString(argMax(tier, _version)) AS tier FROM " + k.table("training", "session_id", "tier") + " GROUP BY reporting_unit, session_id"
-	rows := k.newest(w.Feed, k.columnOf(w.Feed, w.Field), k.columnOf(w.Feed, w.Date))
-	facts := "SELECT person, tier, groupArray(x2) AS days\nFROM (\n" + indent(rows) + "\n) AS n\nINNER JOIN (" + tiers + ") AS t ON n.reporting_unit = t.reporting_unit AND n.session_id = t.session_id\nWHERE " + k.holds(w, "x1") + "\nGROUP BY person, tier"
+	rows := k.newest(w.Feed, k.columnOf(w.Feed, w.Field), k.columnOf(w.Feed, w.Date), "reporting_unit", "session_id")
+	facts := "SELECT person, tier, groupArray(x2) AS days\nFROM (\n" + indent(rows) + "\n) AS n\nINNER JOIN (" + tiers + ") AS t ON n.x3 = t.reporting_unit AND n.x4 = t.session_id\nWHERE " + k.holds(w, "x1") + "\nGROUP BY person, tier"
 	return k.onGrid(byDay("unit, cat", "{dates:Array(Date32)}", "SELECT p.unit AS unit, e.tier AS cat,\n  sumForEach(arrayMap((h, d) -> h AND arrayExists(x -> x <= d AND x >= "+window(w.Window)+", e.days), p.here, {dates:Array(Date32)})) AS flags\n"+
 		"FROM (\n"+indent(k.persons(false))+"\n) AS p\nINNER JOIN (\n"+indent(facts)+"\n) AS e ON p.person = e.person\nGROUP BY unit, cat"), "employment")
 }

@@ -56,7 +56,7 @@ func (k *compiler) state(s *Source, more ...string) string {
 		by = slices.Insert(by, 0, byOwn)
 	}
 	from := k.table(s.Feed, append(append([]string{"effective_from"}, key...), cols...)...)
-	keys := strings.Join(key, ", ")
+	keys := hashed(key)
 	picked, names := []string{"argMax(toString(reporting_unit), _order) AS x0"}, []string{"x0 AS unit"}
 	for i, c := range cols {
 		picked = append(picked, k.latest(s.Feed, c)+fmt.Sprintf(" AS x%d", i+1))

@@ -15,7 +15,7 @@ FROM (
           SELECT *
           FROM (
             SELECT d, x0 AS unit, x1 AS county_code, x2 AS end_on, x3 AS provider_uscc, x4 AS start_on
-            FROM (WITH bitOr(bitShiftLeft(toUInt256(substring(purchaser_uscc, 3, 2) = substring(toString(reporting_unit), 1, 2)), 145), bitOr(bitShiftLeft(toUInt256(999999 - toUInt32(toString(reporting_unit))), 107), toUInt256(_version))) AS _order SELECT argMax(toString(reporting_unit), _order) AS x0, argMax(county_code, _order) AS x1, argMax(end_on, _order) AS x2, argMax(provider_uscc, _order) AS x3, argMax(start_on, _order) AS x4 FROM project FINAL GROUP BY purchaser_uscc, project_id)
+            FROM (WITH bitOr(bitShiftLeft(toUInt256(substring(purchaser_uscc, 3, 2) = substring(toString(reporting_unit), 1, 2)), 145), bitOr(bitShiftLeft(toUInt256(999999 - toUInt32(toString(reporting_unit))), 107), toUInt256(_version))) AS _order SELECT argMax(toString(reporting_unit), _order) AS x0, argMax(county_code, _order) AS x1, argMax(end_on, _order) AS x2, argMax(provider_uscc, _order) AS x3, argMax(start_on, _order) AS x4 FROM project FINAL GROUP BY xxh3(purchaser_uscc, project_id), cityHash64(purchaser_uscc, project_id))
             ARRAY JOIN {dates:Array(Date32)} AS d
           )
           WHERE ifNull(start_on <= d, true) AND ifNull(end_on >= d, true) AND (d, provider_uscc) IN (SELECT d, uscc FROM (
@@ -37,7 +37,7 @@ FROM (
           FROM (
             SELECT d, tupleElement(t, 1) AS unit, tupleElement(t, 2) AS county_code, tupleElement(t, 3) AS end_on, tupleElement(t, 4) AS provider_uscc, tupleElement(t, 5) AS start_on
             FROM (SELECT d, tupleElement(arrayFirst(x -> tupleElement(x, 1) <= d, xs), 3) AS t
-            FROM (WITH bitOr(bitShiftLeft(toUInt256(substring(purchaser_uscc, 3, 2) = substring(toString(reporting_unit), 1, 2)), 145), bitOr(bitShiftLeft(toUInt256(toInt32(effective_from) + 40000), 127), bitOr(bitShiftLeft(toUInt256(999999 - toUInt32(toString(reporting_unit))), 107), toUInt256(_version)))) AS _order SELECT arrayReverseSort(x -> tupleElement(x, 2), groupArray((effective_from, _order, (toString(reporting_unit), county_code, end_on, provider_uscc, start_on)))) AS xs FROM post FINAL WHERE effective_from <= arrayMax({dates:Array(Date32)}) GROUP BY purchaser_uscc, post_id, budget_year)
+            FROM (WITH bitOr(bitShiftLeft(toUInt256(substring(purchaser_uscc, 3, 2) = substring(toString(reporting_unit), 1, 2)), 145), bitOr(bitShiftLeft(toUInt256(toInt32(effective_from) + 40000), 127), bitOr(bitShiftLeft(toUInt256(999999 - toUInt32(toString(reporting_unit))), 107), toUInt256(_version)))) AS _order SELECT arrayReverseSort(x -> tupleElement(x, 2), groupArray((effective_from, _order, (toString(reporting_unit), county_code, end_on, provider_uscc, start_on)))) AS xs FROM post FINAL WHERE effective_from <= arrayMax({dates:Array(Date32)}) GROUP BY xxh3(purchaser_uscc, post_id, budget_year), cityHash64(purchaser_uscc, post_id, budget_year))
             ARRAY JOIN {dates:Array(Date32)} AS d
             WHERE arrayExists(x -> tupleElement(x, 1) <= d, xs))
           )
@@ -59,7 +59,7 @@ FROM (
           SELECT *
           FROM (
             SELECT d, x0 AS unit, x1 AS county_code, x2 AS employer_uscc, x3 AS end_on, x4 AS start_on, x5 AS worker_category
-            FROM (WITH bitOr(bitShiftLeft(toUInt256(999999 - toUInt32(toString(reporting_unit))), 107), toUInt256(_version)) AS _order SELECT argMax(toString(reporting_unit), _order) AS x0, argMax(county_code, _order) AS x1, argMax(employer_uscc, _order) AS x2, if(argMax(isNull(end_on), _order), NULL, argMax(assumeNotNull(end_on), _order)) AS x3, argMax(start_on, _order) AS x4, argMax(worker_category, _order) AS x5 FROM employment FINAL GROUP BY id_number_token, employer_uscc, start_on)
+            FROM (WITH bitOr(bitShiftLeft(toUInt256(999999 - toUInt32(toString(reporting_unit))), 107), toUInt256(_version)) AS _order SELECT argMax(toString(reporting_unit), _order) AS x0, argMax(county_code, _order) AS x1, argMax(employer_uscc, _order) AS x2, if(argMax(isNull(end_on), _order), NULL, argMax(assumeNotNull(end_on), _order)) AS x3, argMax(start_on, _order) AS x4, argMax(worker_category, _order) AS x5 FROM employment FINAL GROUP BY xxh3(id_number_token, employer_uscc, start_on), cityHash64(id_number_token, employer_uscc, start_on))
             ARRAY JOIN {dates:Array(Date32)} AS d
           )
           WHERE has({where_worker_category:Array(String)}, ifNull(toString(worker_category), '')) AND ifNull(start_on <= d, true) AND ifNull(end_on > d, true) AND (d, employer_uscc) IN (SELECT d, uscc FROM (

@@ -28,8 +28,10 @@ FROM (
           FROM (
             SELECT person, groupArray((x2, toFloat64(1))) AS days
             FROM (
-              SELECT reporting_unit, session_id, id_number_token AS person, x1, x2
-              FROM (WITH _version AS _order SELECT reporting_unit, session_id, id_number_token, if(argMax(isNull(passed), _order), NULL, argMax(assumeNotNull(passed), _order)) AS x1, argMax(effective_from, _order) AS x2 FROM attendance FINAL GROUP BY reporting_unit, session_id, id_number_token)
+              WITH _version AS _order
+              SELECT any(id_number_token) AS person, if(argMax(isNull(passed), _order), NULL, argMax(assumeNotNull(passed), _order)) AS x1, argMax(effective_from, _order) AS x2
+              FROM attendance FINAL
+              GROUP BY xxh3(reporting_unit, session_id, id_number_token), cityHash64(reporting_unit, session_id, id_number_token)
             )
             WHERE ifNull(toString(x1), '') = {with_is:String}
             GROUP BY person

@@ -27,10 +27,12 @@ FROM (
         INNER JOIN (
           SELECT person, tier, groupArray(x2) AS days
           FROM (
-            SELECT reporting_unit, session_id, id_number_token AS person, x1, x2
-            FROM (WITH _version AS _order SELECT reporting_unit, session_id, id_number_token, if(argMax(isNull(passed), _order), NULL, argMax(assumeNotNull(passed), _order)) AS x1, argMax(effective_from, _order) AS x2 FROM attendance FINAL GROUP BY reporting_unit, session_id, id_number_token)
+            WITH _version AS _order
+            SELECT any(id_number_token) AS person, if(argMax(isNull(passed), _order), NULL, argMax(assumeNotNull(passed), _order)) AS x1, argMax(effective_from, _order) AS x2, argMax(reporting_unit, _order) AS x3, argMax(session_id, _order) AS x4
+            FROM attendance FINAL
+            GROUP BY xxh3(reporting_unit, session_id, id_number_token), cityHash64(reporting_unit, session_id, id_number_token)
           ) AS n
-          INNER JOIN (SELECT reporting_unit, session_id, toString(argMax(tier, _version)) AS tier FROM training FINAL GROUP BY reporting_unit, session_id) AS t ON n.reporting_unit = t.reporting_unit AND n.session_id = t.session_id
+          INNER JOIN (SELECT reporting_unit, session_id, toString(argMax(tier, _version)) AS tier FROM training FINAL GROUP BY reporting_unit, session_id) AS t ON n.x3 = t.reporting_unit AND n.x4 = t.session_id
           WHERE ifNull(toString(x1), '') = {with_is:String}
           GROUP BY person, tier
         ) AS e ON p.person = e.person

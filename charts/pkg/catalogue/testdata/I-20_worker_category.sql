@@ -28,8 +28,10 @@ FROM (
           FROM (
             SELECT person, groupArray((x2, toFloat64(1))) AS days
             FROM (
-              SELECT id_number_token AS person, x1, x2, x3
-              FROM (WITH _version AS _order SELECT id_number_token, cert_level, argMax(cert_level, _order) AS x1, argMax(issued_on, _order) AS x2, argMax(cert_status, _order) AS x3 FROM qualification FINAL GROUP BY id_number_token, cert_level)
+              WITH _version AS _order
+              SELECT any(id_number_token) AS person, argMax(cert_level, _order) AS x1, argMax(issued_on, _order) AS x2, argMax(cert_status, _order) AS x3
+              FROM qualification FINAL
+              GROUP BY xxh3(id_number_token, cert_level), cityHash64(id_number_token, cert_level)
             )
             WHERE ifNull(toString(x1), '') >= {with_min:String} AND ifNull(toString(x3), '') != {with_unless:String}
             GROUP BY person

@@ -15,7 +15,7 @@ FROM (
           SELECT *
           FROM (
             SELECT d, x0 AS unit, x1 AS amount_fen, x2 AS budget_year, x3 AS start_on
-            FROM (WITH bitOr(bitShiftLeft(toUInt256(substring(purchaser_uscc, 3, 2) = substring(toString(reporting_unit), 1, 2)), 145), bitOr(bitShiftLeft(toUInt256(999999 - toUInt32(toString(reporting_unit))), 107), toUInt256(_version))) AS _order SELECT argMax(toString(reporting_unit), _order) AS x0, argMax(amount_fen, _order) AS x1, argMax(budget_year, _order) AS x2, argMax(start_on, _order) AS x3 FROM project FINAL GROUP BY purchaser_uscc, project_id)
+            FROM (WITH bitOr(bitShiftLeft(toUInt256(substring(purchaser_uscc, 3, 2) = substring(toString(reporting_unit), 1, 2)), 145), bitOr(bitShiftLeft(toUInt256(999999 - toUInt32(toString(reporting_unit))), 107), toUInt256(_version))) AS _order SELECT argMax(toString(reporting_unit), _order) AS x0, argMax(amount_fen, _order) AS x1, argMax(budget_year, _order) AS x2, argMax(start_on, _order) AS x3 FROM project FINAL GROUP BY xxh3(purchaser_uscc, project_id), cityHash64(purchaser_uscc, project_id))
             ARRAY JOIN {dates:Array(Date32)} AS d
           )
           WHERE ifNull(start_on <= d, true)
@@ -29,7 +29,7 @@ FROM (
           FROM (
             SELECT d, tupleElement(t, 1) AS unit, tupleElement(t, 2) AS budget_year, tupleElement(t, 3) AS start_on, tupleElement(t, 4) AS unit_price_fen
             FROM (SELECT d, tupleElement(arrayFirst(x -> tupleElement(x, 1) <= d, xs), 3) AS t
-            FROM (WITH bitOr(bitShiftLeft(toUInt256(substring(purchaser_uscc, 3, 2) = substring(toString(reporting_unit), 1, 2)), 145), bitOr(bitShiftLeft(toUInt256(toInt32(effective_from) + 40000), 127), bitOr(bitShiftLeft(toUInt256(999999 - toUInt32(toString(reporting_unit))), 107), toUInt256(_version)))) AS _order SELECT arrayReverseSort(x -> tupleElement(x, 2), groupArray((effective_from, _order, (toString(reporting_unit), budget_year, start_on, unit_price_fen)))) AS xs FROM post FINAL WHERE effective_from <= arrayMax({dates:Array(Date32)}) GROUP BY purchaser_uscc, post_id, budget_year)
+            FROM (WITH bitOr(bitShiftLeft(toUInt256(substring(purchaser_uscc, 3, 2) = substring(toString(reporting_unit), 1, 2)), 145), bitOr(bitShiftLeft(toUInt256(toInt32(effective_from) + 40000), 127), bitOr(bitShiftLeft(toUInt256(999999 - toUInt32(toString(reporting_unit))), 107), toUInt256(_version)))) AS _order SELECT arrayReverseSort(x -> tupleElement(x, 2), groupArray((effective_from, _order, (toString(reporting_unit), budget_year, start_on, unit_price_fen)))) AS xs FROM post FINAL WHERE effective_from <= arrayMax({dates:Array(Date32)}) GROUP BY xxh3(purchaser_uscc, post_id, budget_year), cityHash64(purchaser_uscc, post_id, budget_year))
             ARRAY JOIN {dates:Array(Date32)} AS d
             WHERE arrayExists(x -> tupleElement(x, 1) <= d, xs))
           )

@@ -15,7 +15,7 @@ FROM (
           SELECT *
           FROM (
             SELECT d, x0 AS unit, x1 AS end_on, x2 AS project_id
-            FROM (WITH bitOr(bitShiftLeft(toUInt256(substring(purchaser_uscc, 3, 2) = substring(toString(reporting_unit), 1, 2)), 145), bitOr(bitShiftLeft(toUInt256(999999 - toUInt32(toString(reporting_unit))), 107), toUInt256(_version))) AS _order SELECT argMax(toString(reporting_unit), _order) AS x0, argMax(end_on, _order) AS x1, argMax(project_id, _order) AS x2 FROM project FINAL GROUP BY purchaser_uscc, project_id)
+            FROM (WITH bitOr(bitShiftLeft(toUInt256(substring(purchaser_uscc, 3, 2) = substring(toString(reporting_unit), 1, 2)), 145), bitOr(bitShiftLeft(toUInt256(999999 - toUInt32(toString(reporting_unit))), 107), toUInt256(_version))) AS _order SELECT argMax(toString(reporting_unit), _order) AS x0, argMax(end_on, _order) AS x1, argMax(project_id, _order) AS x2 FROM project FINAL GROUP BY xxh3(purchaser_uscc, project_id), cityHash64(purchaser_uscc, project_id))
             ARRAY JOIN {dates:Array(Date32)} AS d
           )
           WHERE ifNull(end_on <= d AND end_on >= toDate32(toStartOfYear(d)), false) AND (d, unit, toString(project_id)) IN (
@@ -23,7 +23,7 @@ FROM (
               SELECT *
               FROM (
                 SELECT d, x0 AS unit, x1 AS evaluated_on, x2 AS evaluator_type, x3 AS subject_key, x4 AS subject_type
-                FROM (WITH bitOr(bitShiftLeft(toUInt256(999999 - toUInt32(toString(reporting_unit))), 107), toUInt256(_version)) AS _order SELECT argMax(toString(reporting_unit), _order) AS x0, argMax(evaluated_on, _order) AS x1, argMax(evaluator_type, _order) AS x2, argMax(subject_key, _order) AS x3, argMax(subject_type, _order) AS x4 FROM evaluation FINAL GROUP BY reporting_unit, evaluation_id, year)
+                FROM (WITH bitOr(bitShiftLeft(toUInt256(999999 - toUInt32(toString(reporting_unit))), 107), toUInt256(_version)) AS _order SELECT argMax(toString(reporting_unit), _order) AS x0, argMax(evaluated_on, _order) AS x1, argMax(evaluator_type, _order) AS x2, argMax(subject_key, _order) AS x3, argMax(subject_type, _order) AS x4 FROM evaluation FINAL GROUP BY xxh3(reporting_unit, evaluation_id, year), cityHash64(reporting_unit, evaluation_id, year))
                 ARRAY JOIN {dates:Array(Date32)} AS d
               )
               WHERE has({where_subject_type:Array(String)}, ifNull(toString(subject_type), '')) AND has({where_evaluator_type:Array(String)}, ifNull(toString(evaluator_type), '')) AND ifNull(evaluated_on <= d AND evaluated_on >= toDate32('1900-01-01'), false)
@@ -37,7 +37,7 @@ FROM (
           FROM (
             SELECT d, tupleElement(t, 1) AS unit, tupleElement(t, 2) AS budget_year, tupleElement(t, 3) AS end_on, tupleElement(t, 4) AS post_id
             FROM (SELECT d, tupleElement(arrayFirst(x -> tupleElement(x, 1) <= d, xs), 3) AS t
-            FROM (WITH bitOr(bitShiftLeft(toUInt256(substring(purchaser_uscc, 3, 2) = substring(toString(reporting_unit), 1, 2)), 145), bitOr(bitShiftLeft(toUInt256(toInt32(effective_from) + 40000), 127), bitOr(bitShiftLeft(toUInt256(999999 - toUInt32(toString(reporting_unit))), 107), toUInt256(_version)))) AS _order SELECT arrayReverseSort(x -> tupleElement(x, 2), groupArray((effective_from, _order, (toString(reporting_unit), budget_year, end_on, post_id)))) AS xs FROM post FINAL WHERE effective_from <= arrayMax({dates:Array(Date32)}) GROUP BY purchaser_uscc, post_id, budget_year)
+            FROM (WITH bitOr(bitShiftLeft(toUInt256(substring(purchaser_uscc, 3, 2) = substring(toString(reporting_unit), 1, 2)), 145), bitOr(bitShiftLeft(toUInt256(toInt32(effective_from) + 40000), 127), bitOr(bitShiftLeft(toUInt256(999999 - toUInt32(toString(reporting_unit))), 107), toUInt256(_version)))) AS _order SELECT arrayReverseSort(x -> tupleElement(x, 2), groupArray((effective_from, _order, (toString(reporting_unit), budget_year, end_on, post_id)))) AS xs FROM post FINAL WHERE effective_from <= arrayMax({dates:Array(Date32)}) GROUP BY xxh3(purchaser_uscc, post_id, budget_year), cityHash64(purchaser_uscc, post_id, budget_year))
             ARRAY JOIN {dates:Array(Date32)} AS d
             WHERE arrayExists(x -> tupleElement(x, 1) <= d, xs))
           )
@@ -46,7 +46,7 @@ FROM (
               SELECT *
               FROM (
                 SELECT d, x0 AS unit, x1 AS evaluated_on, x2 AS evaluator_type, x3 AS subject_key, x4 AS subject_type, x5 AS year
-                FROM (WITH bitOr(bitShiftLeft(toUInt256(999999 - toUInt32(toString(reporting_unit))), 107), toUInt256(_version)) AS _order SELECT argMax(toString(reporting_unit), _order) AS x0, argMax(evaluated_on, _order) AS x1, argMax(evaluator_type, _order) AS x2, argMax(subject_key, _order) AS x3, argMax(subject_type, _order) AS x4, argMax(year, _order) AS x5 FROM evaluation FINAL GROUP BY reporting_unit, evaluation_id, year)
+                FROM (WITH bitOr(bitShiftLeft(toUInt256(999999 - toUInt32(toString(reporting_unit))), 107), toUInt256(_version)) AS _order SELECT argMax(toString(reporting_unit), _order) AS x0, argMax(evaluated_on, _order) AS x1, argMax(evaluator_type, _order) AS x2, argMax(subject_key, _order) AS x3, argMax(subject_type, _order) AS x4, argMax(year, _order) AS x5 FROM evaluation FINAL GROUP BY xxh3(reporting_unit, evaluation_id, year), cityHash64(reporting_unit, evaluation_id, year))
                 ARRAY JOIN {dates:Array(Date32)} AS d
               )
               WHERE has({where_subject_type_2:Array(String)}, ifNull(toString(subject_type), '')) AND has({where_evaluator_type:Array(String)}, ifNull(toString(evaluator_type), '')) AND ifNull(evaluated_on <= d AND evaluated_on >= toDate32('1900-01-01'), false)
@@ -71,7 +71,7 @@ FROM (
           SELECT *
           FROM (
             SELECT d, x0 AS unit, x1 AS end_on
-            FROM (WITH bitOr(bitShiftLeft(toUInt256(substring(purchaser_uscc, 3, 2) = substring(toString(reporting_unit), 1, 2)), 145), bitOr(bitShiftLeft(toUInt256(999999 - toUInt32(toString(reporting_unit))), 107), toUInt256(_version))) AS _order SELECT argMax(toString(reporting_unit), _order) AS x0, argMax(end_on, _order) AS x1 FROM project FINAL GROUP BY purchaser_uscc, project_id)
+            FROM (WITH bitOr(bitShiftLeft(toUInt256(substring(purchaser_uscc, 3, 2) = substring(toString(reporting_unit), 1, 2)), 145), bitOr(bitShiftLeft(toUInt256(999999 - toUInt32(toString(reporting_unit))), 107), toUInt256(_version))) AS _order SELECT argMax(toString(reporting_unit), _order) AS x0, argMax(end_on, _order) AS x1 FROM project FINAL GROUP BY xxh3(purchaser_uscc, project_id), cityHash64(purchaser_uscc, project_id))
             ARRAY JOIN {dates:Array(Date32)} AS d
           )
           WHERE ifNull(end_on <= d AND end_on >= toDate32(toStartOfYear(d)), false)
@@ -83,7 +83,7 @@ FROM (
           FROM (
             SELECT d, tupleElement(t, 1) AS unit, tupleElement(t, 2) AS end_on
             FROM (SELECT d, tupleElement(arrayFirst(x -> tupleElement(x, 1) <= d, xs), 3) AS t
-            FROM (WITH bitOr(bitShiftLeft(toUInt256(substring(purchaser_uscc, 3, 2) = substring(toString(reporting_unit), 1, 2)), 145), bitOr(bitShiftLeft(toUInt256(toInt32(effective_from) + 40000), 127), bitOr(bitShiftLeft(toUInt256(999999 - toUInt32(toString(reporting_unit))), 107), toUInt256(_version)))) AS _order SELECT arrayReverseSort(x -> tupleElement(x, 2), groupArray((effective_from, _order, (toString(reporting_unit), end_on)))) AS xs FROM post FINAL WHERE effective_from <= arrayMax({dates:Array(Date32)}) GROUP BY purchaser_uscc, post_id, budget_year)
+            FROM (WITH bitOr(bitShiftLeft(toUInt256(substring(purchaser_uscc, 3, 2) = substring(toString(reporting_unit), 1, 2)), 145), bitOr(bitShiftLeft(toUInt256(toInt32(effective_from) + 40000), 127), bitOr(bitShiftLeft(toUInt256(999999 - toUInt32(toString(reporting_unit))), 107), toUInt256(_version)))) AS _order SELECT arrayReverseSort(x -> tupleElement(x, 2), groupArray((effective_from, _order, (toString(reporting_unit), end_on)))) AS xs FROM post FINAL WHERE effective_from <= arrayMax({dates:Array(Date32)}) GROUP BY xxh3(purchaser_uscc, post_id, budget_year), cityHash64(purchaser_uscc, post_id, budget_year))
             ARRAY JOIN {dates:Array(Date32)} AS d
             WHERE arrayExists(x -> tupleElement(x, 1) <= d, xs))
           )

@@ -15,7 +15,7 @@ FROM (
           SELECT *
           FROM (
             SELECT d, x0 AS unit, x1 AS evaluated_on, x2 AS evaluator_type, x3 AS grade
-            FROM (WITH bitOr(bitShiftLeft(toUInt256(999999 - toUInt32(toString(reporting_unit))), 107), toUInt256(_version)) AS _order SELECT argMax(toString(reporting_unit), _order) AS x0, argMax(evaluated_on, _order) AS x1, argMax(evaluator_type, _order) AS x2, argMax(grade, _order) AS x3 FROM evaluation FINAL GROUP BY reporting_unit, evaluation_id, year)
+            FROM (WITH bitOr(bitShiftLeft(toUInt256(999999 - toUInt32(toString(reporting_unit))), 107), toUInt256(_version)) AS _order SELECT argMax(toString(reporting_unit), _order) AS x0, argMax(evaluated_on, _order) AS x1, argMax(evaluator_type, _order) AS x2, argMax(grade, _order) AS x3 FROM evaluation FINAL GROUP BY xxh3(reporting_unit, evaluation_id, year), cityHash64(reporting_unit, evaluation_id, year))
             ARRAY JOIN {dates:Array(Date32)} AS d
           )
           WHERE has({where_grade:Array(String)}, ifNull(toString(grade), '')) AND ifNull(evaluated_on <= d AND evaluated_on >= toDate32(toStartOfYear(d)), false)
@@ -38,7 +38,7 @@ FROM (
           SELECT *
           FROM (
             SELECT d, x0 AS unit, x1 AS evaluated_on, x2 AS evaluator_type
-            FROM (WITH bitOr(bitShiftLeft(toUInt256(999999 - toUInt32(toString(reporting_unit))), 107), toUInt256(_version)) AS _order SELECT argMax(toString(reporting_unit), _order) AS x0, argMax(evaluated_on, _order) AS x1, argMax(evaluator_type, _order) AS x2 FROM evaluation FINAL GROUP BY reporting_unit, evaluation_id, year)
+            FROM (WITH bitOr(bitShiftLeft(toUInt256(999999 - toUInt32(toString(reporting_unit))), 107), toUInt256(_version)) AS _order SELECT argMax(toString(reporting_unit), _order) AS x0, argMax(evaluated_on, _order) AS x1, argMax(evaluator_type, _order) AS x2 FROM evaluation FINAL GROUP BY xxh3(reporting_unit, evaluation_id, year), cityHash64(reporting_unit, evaluation_id, year))
             ARRAY JOIN {dates:Array(Date32)} AS d
           )
           WHERE ifNull(evaluated_on <= d AND evaluated_on >= toDate32(toStartOfYear(d)), false)
