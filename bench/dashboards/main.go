@@ -237,9 +237,39 @@ func fill(ctx context.Context, dsn string, contract *feed.Catalogue, rows int) e
 			return fmt.Errorf("cannot fill: %w\n%.3000s", err, statement)
 		}
 	}
+	if err := settle(ctx, conn); err != nil {
+		return err
+	}
 	if err := count(); err != nil {
 		return err
 	}
 	fmt.Printf("%d rows of history, %d MB, made in %s\n", have, disk>>20, time.Since(begun).Round(time.Second))
+	return nil
+}
+
+// settle merges the years that are over, as the server does by itself within an
+// hour of their last row.
+func settle(ctx context.Context, conn clickhouse.Conn) error {
+	rows, err := conn.Query(ctx, "SELECT DISTINCT table, partition FROM system.parts WHERE active AND database = currentDatabase() AND partition < '2016' AND partition != 'tuple()'")
+	if err != nil {
+		return err
+	}
+	defer func() { _ = rows.Close() }()
+	var merges []string
+	for rows.Next() {
+		var table, partition string
+		if err := rows.Scan(&table, &partition); err != nil {
+			return err
+		}
+		merges = append(merges, fmt.Sprintf("OPTIMIZE TABLE %s PARTITION %s FINAL", table, partition))
+	}
+	if err := rows.Err(); err != nil {
+		return err
+	}
+	for _, m := range merges {
+		if err := conn.Exec(ctx, m); err != nil {
+			return fmt.Errorf("cannot settle: %w", err)
+		}
+	}
 	return nil
 }
