@@ -264,7 +264,7 @@ func (d *Datasource) fill(f *data.Frame, l *List, rows [][]any, lang string) {
 		cell := func(i int) any { return rows[i][at] }
 		step := true
 		switch c.name {
-		case "unit_name", "other_unit_name":
+		case "unit_name":
 			at--
 			cell = func(i int) any { return d.unitName(rows[i][at].(string), lang) }
 		case "rule_name":
