@@ -3,6 +3,8 @@ package worklist
 import (
 	"crypto/sha256"
 	"encoding/hex"
+	"fmt"
+	"maps"
 	"slices"
 	"strings"
 
@@ -114,6 +116,18 @@ func (p *People) Params() map[string]string {
 		"alias_of": list(p.alias.from), "alias_is": list(p.alias.to), "split_of": list(p.split.from), "split_is": list(p.split.to),
 		"kept_of": list(p.kept.from), "kept_in": list(p.kept.to),
 	}
+}
+
+// Masked are parameters as people may see them: a statement that is shown to a
+// viewer says how many tokens it was given, and none of them.
+func Masked(params map[string]string) map[string]string {
+	out := maps.Clone(params)
+	for name := range (&People{}).Params() {
+		if v, ok := out[name]; ok {
+			out[name] = fmt.Sprintf("(%d)", strings.Count(v, "'")/2)
+		}
+	}
+	return out
 }
 
 // tokens is a parameter as constant tokens.

@@ -15,6 +15,7 @@ import (
 
 	"github.com/duiwu/duiwu/charts/pkg/catalogue"
 	"github.com/duiwu/duiwu/internal/feed"
+	"github.com/duiwu/duiwu/internal/worklist"
 )
 
 const (
@@ -202,7 +203,7 @@ func (d *Datasource) list(ctx context.Context, m *Model) (data.Frames, error) {
 			}
 			rows, notice = nil, pick(m.Lang, catalogue.Text{Zh: "流水线的表尚未建立，先运行 duiwu migrate", En: "the pipeline's tables are not there yet; run duiwu migrate first"})
 		}
-		sql += comment(params)
+		sql += comment(worklist.Masked(params))
 	}
 	f := data.NewFrame(l.ID)
 	f.Meta = &data.FrameMeta{Type: data.FrameTypeTable, TypeVersion: data.FrameTypeVersion{0, 1}, ExecutedQueryString: sql}
