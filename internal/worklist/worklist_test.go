@@ -1,6 +1,7 @@
 package worklist
 
 import (
+	"fmt"
 	"strings"
 	"testing"
 
@@ -11,7 +12,7 @@ func TestPeople(t *testing.T) {
 	f := func(want string, facts ...Fact) {
 		t.Helper()
 		p := NewPeople(facts).Params()
-		require.Equal(t, want, strings.NewReplacer("'", "", "[", "", "]", "").Replace(p["alias_of"]+" as "+p["alias_is"]))
+		require.Equal(t, want, strings.NewReplacer("'", "", "[", "", "]", "").Replace(p["alias_of_1"]+" as "+p["alias_is_1"]))
 	}
 	same := func(a, b string) Fact { return Fact{What: "same", A: a, B: b} }
 	f("b as a", same("a", "b"))
@@ -28,12 +29,20 @@ func TestPeople(t *testing.T) {
 
 	// A decision about the primary unit follows the person to the joined token.
 	p := NewPeople([]Fact{{What: "keep", A: "b", Unit: "310000"}, same("a", "b"), {What: "split", A: "c", B: "c", Unit: "320000"}})
-	require.Equal(t, "['a']", p.Params()["kept_of"])
-	require.Equal(t, "['c320000']", p.Params()["split_of"])
-	require.Len(t, p.Params()["split_is"], 64+4)
+	require.Equal(t, "['a']", p.Params()["kept_of_1"])
+	require.Equal(t, "['c320000']", p.Params()["split_of_1"])
+	require.Len(t, p.Params()["split_is_1"], 64+4)
+	// What one parameter cannot hold goes on in the next.
+	var many []Fact
+	for i := range most + 2 {
+		many = append(many, same("a", fmt.Sprintf("b%04d", i)))
+	}
+	long := NewPeople(many)
+	require.Equal(t, "['b1500','b1501']", long.Params()["alias_of_2"])
+	require.Contains(t, long.Person("token", "unit"), "arrayConcat({alias_of_1:Array(String)}, {alias_of_2:Array(String)})")
 	shown := Masked(p.Params())
-	require.Equal(t, "(1)", shown["kept_of"])
-	require.Equal(t, "(1)", shown["split_of"])
+	require.Equal(t, "(1)", shown["kept_of_1"])
+	require.Equal(t, "(1)", shown["split_of_1"])
 }
 
 func TestEveryWordHasBothLanguages(t *testing.T) {
