@@ -71,7 +71,7 @@ func caseOf(t testing.TB, s *Sink, kind, unit string) WorklistCase {
 }
 
 func TestWorklist(t *testing.T) {
-	s := fresh(t)
+	s := fresh(t, "worker", "employment", "org", "id_change")
 	require.Empty(t, cases(t, s))
 	worker := func(unit, id, token, name, more string) string {
 		return fmt.Sprintf("reporting_unit = '%s', record_id = '%s', id_number_token = '%s', name_token = '%s', sex = '1', birth_year = 1980, county_code = '310115'%s", unit, id, token, name, more)
@@ -121,7 +121,6 @@ func TestWorklist(t *testing.T) {
 		"conflict moment 310000/O1 310000/O1 since 2016-11-05",
 	}
 	require.Equal(t, strings.Join(want, "\n"), cases(t, s))
-	require.Equal(t, want[1], cases(t, s)[len(want[0])+1:][:len(want[1])], "and again the same")
 
 	// A change of number joins two tokens; what follows from it is found too.
 	rowsOf(t, s, "id_change", "reporting_unit = '340000', record_id = 'I1', old_id_number_token = 'F', new_id_number_token = 'G'")
@@ -136,26 +135,26 @@ func TestWorklist(t *testing.T) {
 	require.ErrorContains(t, decide(weak, worklist.KeepPrimary, "310000"), "use one of same_person, different_persons, ignore, undo")
 	require.ErrorContains(t, decide(weak, worklist.Undo, ""), "no decision to undo")
 	require.NoError(t, decide(weak, worklist.SamePerson, ""))
-	require.NotContains(t, cases(t, s), "weak")
 	p, err := s.People(t.Context())
 	require.NoError(t, err)
 	token := func(v string) string { return fmt.Sprintf("%-64s", fmt.Sprintf("%x", v))[:64] }
 	zeros := func(v string) string { return strings.ReplaceAll(token(v), " ", "0") }
-	require.Equal(t, "['"+zeros("B")+"','"+zeros("G")+"']", p.Params()["alias_of"])
-	require.Equal(t, "['"+zeros("A")+"','"+zeros("F")+"']", p.Params()["alias_is"])
+	require.Equal(t, "['"+zeros("B")+"','"+zeros("G")+"']", p.Params()["alias_of_1"])
+	require.Equal(t, "['"+zeros("A")+"','"+zeros("F")+"']", p.Params()["alias_is_1"])
 	// A decided case is remembered when the tables no longer show it, and comes
 	// back when the decision is undone.
+	id := weak.ID
 	weak = caseOf(t, s, "weak", "310000")
+	require.Equal(t, id, weak.ID)
 	require.False(t, weak.Found)
 	require.Len(t, weak.Decisions, 1)
 	require.NoError(t, decide(weak, worklist.Undo, ""))
-	require.Contains(t, cases(t, s), want[1])
 	require.Equal(t, weak.Decisions[0].ID, caseOf(t, s, "weak", "310000").Decisions[0].Revokes)
 
 	two := caseOf(t, s, "two_units", "320000")
 	require.ErrorContains(t, decide(two, worklist.KeepPrimary, "440000"), "say which unit counts")
 	require.NoError(t, decide(two, worklist.KeepPrimary, "310000"))
-	require.NotContains(t, cases(t, s), want[2])
 	require.NoError(t, decide(caseOf(t, s, "identity", "310000"), worklist.DifferentPersons, ""))
-	require.NotContains(t, cases(t, s), "two_units both 320000/E2")
+	// The weak match is open again, and the two persons are still apart.
+	require.Equal(t, strings.Join([]string{want[1], "two_units both 350000/E8 340000/E7 since 2015-02-01", want[3], want[4]}, "\n"), cases(t, s))
 }

@@ -276,6 +276,12 @@ func d12() Page {
 			matrix(24, "I-37", "other_unit", "哪两个省在重复报同一批人？", "Which pairs of provinces report the same people?"),
 			heat(24, "I-39", "历史月份被改动了多少？", "How much were past months revised?"),
 		}},
+		{title: text("待核案件", "Cases that wait for a steward"), panels: []panel{
+			list(24, "worklist_counts", "各单位有多少案件待核、最久多少天？", "How many cases wait in which unit, and for how long?").
+				says("一条数据流判断不了的成对记录：是不是同一人、该算哪个单位。决定之前指标不会合并任何人；用 duiwu worklist decide 作出的决定记名留痕，指标随即照办。",
+					"Pairs that no stream can judge: one person or two, and in which unit. Until somebody decides, no figure merges anybody; a decision by duiwu worklist decide keeps a name and a reason, and figures obey it.").tall(10),
+			list(24, "worklist", "哪些案件存在最久？", "Which cases stand for longest?").tall(14),
+		}},
 	}}
 }
 

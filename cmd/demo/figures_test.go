@@ -87,6 +87,7 @@ func TestFigures(t *testing.T) {
 	t.Run("those of the manifest", func(t *testing.T) { figuresOfTheManifest(t, s, ds) })
 	t.Run("every indicator", func(t *testing.T) { everyIndicator(t, s, ds) })
 	t.Run("late units", func(t *testing.T) { lateUnits(t, s, ds) })
+	t.Run("a decision", func(t *testing.T) { aDecision(t, s) })
 }
 
 // figuresOfTheManifest compares what the dashboards' queries answer

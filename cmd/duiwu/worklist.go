@@ -1,7 +1,6 @@
 package main
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"flag"
@@ -110,18 +109,18 @@ func printCases(out io.Writer, all []sink.WorklistCase, day time.Time, decided b
 	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
 	head := "case\tkind\tdays\tfeed\tunit\trecord\tunit\trecord\twhy"
 	if decided {
-		head = "case\tkind\tdecided\tby\tunit\trecord\tunit\trecord\tdecision"
+		head = "case\tkind\tdecided\tfeed\tunit\trecord\tunit\trecord\tdecision"
 	}
 	fmt.Fprintln(w, head)
 	for _, c := range all {
 		why := worklist.Reason(c.Reason)
-		third, fourth := fmt.Sprint(age(c.Since, day)), c.Feed
+		third := fmt.Sprint(age(c.Since, day))
 		if decided {
 			d := c.Decisions[0]
-			third, fourth = d.At.In(feed.Shanghai).Format(minute), d.By
-			why = worklist.Text{En: d.Verb(), Zh: worklist.DecisionText(d.Decision).Zh + "：" + d.Reason}
+			third = d.At.In(feed.Shanghai).Format(minute)
+			why = worklist.Text{En: d.Verb() + " by " + d.By, Zh: worklist.DecisionText(d.Decision).Zh + "：" + d.Reason}
 		}
-		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s  %s\n", c.ID, c.Kind, third, fourth, c.A.Unit, c.A.Record, c.B.Unit, c.B.Record, why.En, why.Zh)
+		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s  %s\n", c.ID, c.Kind, third, c.Feed, c.A.Unit, c.A.Record, c.B.Unit, c.B.Record, why.En, why.Zh)
 	}
 	if err := w.Flush(); err != nil {
 		return err
@@ -252,7 +251,10 @@ func worklistDecide(ctx context.Context, env *environment, args []string) error 
 		return err
 	}
 	text := worklist.DecisionText(decision)
-	_, err = fmt.Fprintf(env.stdout, "%s: %s, %s; figures show it within seconds, `duiwu worklist decide %s undo` takes it back\n%s：%s，数秒后指标生效\n",
-		x.ID, cmp.Or(x.Decisions[0].Verb(), decision), text.En, x.ID, worklist.KindOf(x.Kind).Zh, text.Zh)
+	back := "undo takes it back, and both decisions stay on record"
+	if decision == worklist.Undo {
+		back = "the case waits again if the tables still show it"
+	}
+	_, err = fmt.Fprintf(env.stdout, "%s: %s; figures follow within seconds; %s\n%s：%s，数秒后指标生效\n", x.ID, x.Decisions[0].Verb(), back, x.ID, text.Zh)
 	return err
 }

@@ -32,7 +32,7 @@ func Cases(c *feed.Catalogue, p *People, open bool) string {
 		where = "\nWHERE id NOT IN (SELECT case_id FROM (" + Standing() + "))"
 	}
 	// Of several records that make one case the least pair stands for it.
-	return "SELECT id, kind, feed, reason, unit_a, record_a, toString(from_a), token_a, unit_b, record_b, toString(from_b), token_b, toString(since)\nFROM (\n" +
+	return "SELECT id, kind, feed, reason, unit_a, record_a, toString(from_a) AS day_a, token_a, unit_b, record_b, toString(from_b) AS day_b, token_b, toString(since) AS since_day\nFROM (\n" +
 		"  SELECT lower(hex(substring(SHA256(concat(kind, '|', key)), 1, 6))) AS id, * FROM (\n" + strings.Join(parts, "\nUNION ALL\n") + "\n  )\n" +
 		"  ORDER BY unit_a, record_a, unit_b, record_b\n  LIMIT 1 BY id\n)" + where + "\nORDER BY indexOf(['" + kindOrder() + "'], kind), since, id"
 }

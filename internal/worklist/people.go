@@ -3,6 +3,8 @@ package worklist
 import (
 	"crypto/sha256"
 	"encoding/hex"
+	"fmt"
+	"maps"
 	"slices"
 	"strings"
 
@@ -104,21 +106,50 @@ func NewPeople(facts []Fact) *People {
 	return p
 }
 
+// most is how many values one parameter holds: the server takes 128 KB of each.
+const most = 1500
+
 // Params are the query parameters of the expressions below.
 func (p *People) Params() map[string]string {
+	out := map[string]string{}
 	if p == nil {
-		return nil
+		return out
 	}
-	list := func(v []string) string { return "['" + strings.Join(v, "','") + "']" }
-	return map[string]string{
-		"alias_of": list(p.alias.from), "alias_is": list(p.alias.to), "split_of": list(p.split.from), "split_is": list(p.split.to),
-		"kept_of": list(p.kept.from), "kept_in": list(p.kept.to),
+	for name, v := range map[string][]string{"alias_of": p.alias.from, "alias_is": p.alias.to, "split_of": p.split.from, "split_is": p.split.to, "kept_of": p.kept.from, "kept_in": p.kept.to} {
+		i := 0
+		for part := range slices.Chunk(v, most) {
+			i++
+			out[fmt.Sprintf("%s_%d", name, i)] = "['" + strings.Join(part, "','") + "']"
+		}
 	}
+	return out
 }
 
-// tokens is a parameter as constant tokens.
-func tokens(name string) string {
-	return "arrayMap(x -> toFixedString(unhex(x), 32), {" + name + ":Array(String)})"
+// texts are all values of a list, tokens the same as tokens; both are constant.
+func texts(name string, v []string) string {
+	var parts []string
+	for i := 1; i <= (len(v)+most-1)/most; i++ {
+		parts = append(parts, fmt.Sprintf("{%s_%d:Array(String)}", name, i))
+	}
+	return "arrayConcat(" + strings.Join(parts, ", ") + ")"
+}
+
+func tokens(name string, v []string) string {
+	return "arrayMap(x -> toFixedString(unhex(x), 32), " + texts(name, v) + ")"
+}
+
+// Masked are parameters as people may see them: a statement that is shown to a
+// viewer says how many tokens it was given, and none of them.
+func Masked(params map[string]string) map[string]string {
+	out := maps.Clone(params)
+	for name, v := range out {
+		for _, own := range []string{"alias_", "split_", "kept_"} {
+			if strings.HasPrefix(name, own) {
+				out[name] = fmt.Sprintf("(%d)", strings.Count(v, "'")/2)
+			}
+		}
+	}
+	return out
 }
 
 // Joins says whether a token can be another person than itself.
@@ -134,10 +165,10 @@ func (p *People) Person(token, unit string) string {
 	}
 	out := token
 	if len(p.alias.from) > 0 {
-		out = "transform(" + token + ", " + tokens("alias_of") + ", " + tokens("alias_is") + ", " + token + ")"
+		out = "transform(" + token + ", " + tokens("alias_of", p.alias.from) + ", " + tokens("alias_is", p.alias.to) + ", " + token + ")"
 	}
 	if len(p.split.from) > 0 {
-		out = "transform(concat(lower(hex(" + token + ")), toString(" + unit + ")), {split_of:Array(String)}, " + tokens("split_is") + ", " + out + ")"
+		out = "transform(concat(lower(hex(" + token + ")), toString(" + unit + ")), " + texts("split_of", p.split.from) + ", " + tokens("split_is", p.split.to) + ", " + out + ")"
 	}
 	return out
 }
@@ -148,5 +179,5 @@ func (p *People) Ahead(person, unit string) string {
 	if p == nil || len(p.kept.from) == 0 {
 		return ""
 	}
-	return "if(transform(" + person + ", " + tokens("kept_of") + ", {kept_in:Array(String)}, '') = toString(" + unit + "), -10000000, 0)"
+	return "if(transform(" + person + ", " + tokens("kept_of", p.kept.from) + ", " + texts("kept_in", p.kept.to) + ", '') = toString(" + unit + "), -10000000, 0)"
 }

@@ -15,6 +15,7 @@ import (
 
 	"github.com/duiwu/duiwu/charts/pkg/catalogue"
 	"github.com/duiwu/duiwu/internal/feed"
+	"github.com/duiwu/duiwu/internal/worklist"
 )
 
 const (
@@ -48,6 +49,8 @@ type listColumn struct {
 	unit   string
 	// list is the code list or dimension by which codes become names.
 	list string
+	// text names codes that no list holds.
+	text func(code string) catalogue.Text
 }
 
 var unitColumns = []listColumn{{name: "unit", zh: "单位代码", en: "unit code"}, {name: "unit_name", zh: "报送单位", en: "reporting unit"}}
@@ -116,6 +119,7 @@ var lists = []List{
 		columns: []listColumn{{name: "topic", zh: "通道", en: "topic"}, {name: "partition", zh: "分区", en: "partition"}, {name: "next", zh: "下一位移", en: "next offset"}, {name: "cuts", zh: "切片数", en: "cuts"}, {name: "arrived", zh: "最近写入", en: "last written"}, {name: "age", zh: "距今", en: "age", unit: "s"}},
 		sql:     "SELECT toString(topic), toFloat64(partition), toFloat64(max(last_offset) + 1), toFloat64(count()), formatDateTime(max(arrived_at), '%F %T', 'Asia/Shanghai'), toFloat64(dateDiff('second', max(arrived_at), now())) AS age FROM ledger_effective GROUP BY topic, incarnation, partition ORDER BY age DESC, topic, partition",
 	},
+	worklistCounts(), worklistCases,
 }
 
 func projectsBy(field string) string {
@@ -188,13 +192,18 @@ func (d *Datasource) list(ctx context.Context, m *Model) (data.Frames, error) {
 		params := map[string]string{"units": quoted(d.unitsOf(m)), "today": today.Format(time.DateOnly), "horizon": today.AddDate(0, 0, 90).Format(time.DateOnly), "year": time.Date(today.Year(), 1, 1, 0, 0, 0, 0, time.UTC).Format(time.DateOnly)}
 		sql = strings.ReplaceAll(l.sql, "HOURS", d.hoursColumn()) + fmt.Sprintf(" LIMIT %d", mostRows+1)
 		var err error
+		if strings.Contains(sql, openCases) {
+			if sql, err = d.withCases(ctx, sql, params); err != nil {
+				return nil, err
+			}
+		}
 		if rows, err = d.readList(ctx, sql, params); err != nil {
 			if codeOf(err) != codeUnknownTable {
 				return nil, fmt.Errorf("cannot read the list %s: %w", l.ID, err)
 			}
 			rows, notice = nil, pick(m.Lang, catalogue.Text{Zh: "流水线的表尚未建立，先运行 duiwu migrate", En: "the pipeline's tables are not there yet; run duiwu migrate first"})
 		}
-		sql += comment(params)
+		sql += comment(worklist.Masked(params))
 	}
 	f := data.NewFrame(l.ID)
 	f.Meta = &data.FrameMeta{Type: data.FrameTypeTable, TypeVersion: data.FrameTypeVersion{0, 1}, ExecutedQueryString: sql}
@@ -263,7 +272,9 @@ func (d *Datasource) fill(f *data.Frame, l *List, rows [][]any, lang string) {
 			at--
 			cell = func(i int) any { return ruleName(rows[i][at].(string), lang) }
 		default:
-			if c.list != "" {
+			if c.text != nil {
+				cell = func(i int) any { return pick(lang, c.text(rows[i][at].(string))) }
+			} else if c.list != "" {
 				cell = func(i int) any { return pick(lang, d.label(c.list, rows[i][at].(string))) }
 			}
 		}

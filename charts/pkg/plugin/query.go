@@ -17,6 +17,7 @@ import (
 
 	"github.com/duiwu/duiwu/charts/pkg/catalogue"
 	"github.com/duiwu/duiwu/internal/feed"
+	"github.com/duiwu/duiwu/internal/worklist"
 )
 
 // Model is a query as a panel writes it.
@@ -338,9 +339,9 @@ func (d *Datasource) run(ctx context.Context, p *plan) (*result, error) {
 	if err != nil {
 		return nil, userError{err}
 	}
-	r.sql = st.SQL + comment(st.Params)
+	r.sql = st.SQL + comment(worklist.Masked(st.Params))
 	asked := time.Now()
-	parts, err := d.answers.get(ctx, r.sql, func(ctx context.Context) (map[place]part, error) { return d.read(ctx, st) })
+	parts, err := d.answers.get(ctx, st.SQL+comment(st.Params), func(ctx context.Context) (map[place]part, error) { return d.read(ctx, st) })
 	r.queried = waited + time.Since(asked)
 	if err != nil {
 		return nil, fmt.Errorf("cannot compute %s: %w", p.in.ID, err)

@@ -3,9 +3,67 @@ package plugin
 import (
 	"context"
 	"fmt"
+	"maps"
+	"strings"
+	"time"
 
+	"github.com/duiwu/duiwu/charts/pkg/catalogue"
 	"github.com/duiwu/duiwu/internal/worklist"
 )
+
+// openCases stands in a list's statement for the query that finds the cases.
+const openCases = "OPEN_CASES"
+
+// withCases puts the query of the open cases into a statement, and what it needs
+// into its parameters.
+func (d *Datasource) withCases(ctx context.Context, sql string, params map[string]string) (string, error) {
+	a, err := d.arrivals(ctx, time.Time{})
+	if err != nil {
+		return "", err
+	}
+	maps.Copy(params, a.people.Params())
+	return strings.ReplaceAll(sql, openCases, worklist.Cases(d.catalogue.Contract, a.people, true)), nil
+}
+
+func worklistText(t worklist.Text) catalogue.Text { return catalogue.Text{Zh: t.Zh, En: t.En} }
+
+func kindText(id string) catalogue.Text {
+	if k := worklist.KindOf(id); k != nil {
+		return worklistText(k.Text)
+	}
+	return catalogue.Text{Zh: id, En: id}
+}
+
+func reasonText(codes string) catalogue.Text { return worklistText(worklist.Reason(codes)) }
+
+// worklistCases is what waits for a steward. It names records by their number in the
+// unit's own books, never a person, and leaves out those of units not asked for.
+var worklistCases = List{
+	ID: "worklist", Text: catalogue.Text{Zh: "待核案件", En: "cases that wait for a steward"},
+	About: catalogue.Text{Zh: "须由人工判断的成对记录，最久的在前；用 duiwu worklist decide 作出决定。", En: "Pairs of records that only a person can judge, the oldest first; decide them with duiwu worklist decide."},
+	columns: []listColumn{{name: "case", zh: "案号", en: "case"}, {name: "kind", zh: "类别", en: "kind", text: kindText}, {name: "days", zh: "天数", en: "age", unit: "d"}, {name: "reason", zh: "原因", en: "why", text: reasonText}, {name: "feed", zh: "数据类别", en: "feed", list: "feed"},
+		{name: "unit", zh: "单位代码", en: "unit code"}, {name: "unit_name", zh: "报送单位", en: "reporting unit"}, {name: "record", zh: "记录号", en: "record"},
+		{name: "other_unit", zh: "对方单位", en: "other unit", list: catalogue.OtherUnit}, {name: "other_record", zh: "对方记录号", en: "other record"}},
+	sql: "SELECT id, kind, toFloat64(dateDiff('day', toDate32(since_day), {today:Date32})) AS days, reason, feed, unit_a, if(unit_a IN {units:Array(String)}, record_a, '') AS mine, unit_b, if(unit_b IN {units:Array(String)}, record_b, '') AS theirs FROM (OPEN_CASES) WHERE unit_a IN {units:Array(String)} OR unit_b IN {units:Array(String)} ORDER BY days DESC, id",
+}
+
+// worklistCounts counts the cases of each unit by kind; a case of two units is
+// one of each.
+func worklistCounts() List {
+	l := List{
+		ID: "worklist_counts", Text: catalogue.Text{Zh: "待核案件：按单位与类别", En: "waiting cases by unit and kind"},
+		About:   catalogue.Text{Zh: "各单位待核案件数与最久的一件已有多少天；涉及两个单位的案件，两边各计一件。", En: "How many cases of each unit wait, and for how long the oldest; a case between two units counts for both."},
+		columns: with(listColumn{name: "cases", zh: "案件", en: "cases"}, listColumn{name: "oldest", zh: "最久", en: "oldest", unit: "d"}),
+	}
+	counts := ""
+	for _, k := range worklist.Kinds {
+		l.columns = append(l.columns, listColumn{name: k.ID, zh: k.Zh, en: k.En})
+		counts += ", toFloat64(countIf(kind = '" + k.ID + "'))"
+	}
+	l.sql = "SELECT unit, toFloat64(count()) AS cases, toFloat64(max(dateDiff('day', toDate32(since_day), {today:Date32})))" + counts +
+		" FROM (SELECT *, arrayJoin(arrayDistinct([unit_a, unit_b])) AS unit FROM (OPEN_CASES)) WHERE unit IN {units:Array(String)} GROUP BY unit ORDER BY cases DESC, unit"
+	return l
+}
 
 // people reads whose tokens are one person, as it stands or as it stood.
 func (d *Datasource) people(ctx context.Context, asOf bool, params map[string]string) (*worklist.People, error) {

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"testing"
 
+	"github.com/grafana/grafana-plugin-sdk-go/data"
 	"github.com/stretchr/testify/require"
 
 	"github.com/duiwu/duiwu/charts/internal/chartstest"
@@ -42,6 +43,7 @@ func TestFiguresObeyTheWorklist(t *testing.T) {
 			}
 		}
 		require.Equal(t, want, got, "%s known on %q", id, known)
+		require.NotContains(t, f.Meta.ExecutedQueryString, hex.EncodeToString([]byte("person-")), "the shown statement holds no token")
 	}
 	figures("I-01", "", "310000:2 320000:2 330000:1 ")
 	db.Insert(t, "id_change", chartstest.Row{"reporting_unit": "310000", "old_id_number_token": chartstest.Person(1), "new_id_number_token": chartstest.Person(2), "_arrived_at": "2016-03-01 09:00:00.000"})
@@ -71,4 +73,45 @@ func TestFiguresObeyTheWorklist(t *testing.T) {
 	figures("I-01", "2016-05-31", "310000:1 320000:2 ")
 	figures("I-01", "2016-06-30", "310000:1 320000:2 330000:1 ")
 	figures("I-01", "2016-07-31", "310000:1 320000:2 330000:2 ")
+}
+
+// The lists count the open cases, name records of the asked units only, and lose
+// a case with its decision.
+func TestListsOfTheWorklist(t *testing.T) {
+	db := chartstest.New(t, "charts_plugin_cases")
+	for i, unit := range []string{"310000", "320000"} {
+		db.Insert(t, "employment", chartstest.Row{"record_id": fmt.Sprint("e", i), "reporting_unit": unit, "id_number_token": chartstest.Person(1), "start_on": "2016-01-01", "end_on": nil, "worker_category": "01"})
+	}
+	d := open(t, Config{URL: db.DSN(), Today: today, SuppressBelow: -1})
+	f := func(list, units, want string) {
+		t.Helper()
+		frame := ask(t, d, fmt.Sprintf(`{"queryType":"list","list":%q,"filter":{"units":[%s]},"lang":"en"}`, list, units))
+		require.Empty(t, frame.Meta.Notices)
+		require.Equal(t, want, rows(frame))
+	}
+	counts := "310000 Shanghai 1 315 0 0 1 0 0\n"
+	f("worklist_counts", `"310000"`, counts)
+	f("worklist_counts", "", counts+"320000 Jiangsu 1 315 0 0 1 0 0\n")
+	f("worklist", `"440000"`, "")
+	id := rows(ask(t, d, `{"queryType":"list","list":"worklist","lang":"en"}`))[:12]
+	why := id + " open in two units 315 open in both units for more than 31 days employment spell 310000 Shanghai e0 Jiangsu "
+	f("worklist", "", why+"e1\n")
+	f("worklist", `"310000"`, why+"\n")
+	db.Exec(t, "INSERT INTO worklist_decisions (case_id, decision, decided_at) VALUES ('"+id+"', 'ignore', now())")
+	f("worklist", "", "")
+}
+
+// rows prints a list, a line a row.
+func rows(f *data.Frame) string {
+	out := ""
+	for i := range f.Rows() {
+		for j, x := range f.Fields {
+			if j > 0 {
+				out += " "
+			}
+			out += fmt.Sprint(x.At(i))
+		}
+		out += "\n"
+	}
+	return out
 }

@@ -621,7 +621,7 @@ func (g *Generator) employment(u *unit, p *person, s *spell, m int, from int32, 
 	if closing {
 		r.outcome = correction
 	}
-	r.bytes(own, p.number(m))
+	r.bytes(own, p.number(s, m))
 	r.str(own+1, s.employer)
 	g.day(r, own+2, s.start)
 	if closing {
@@ -647,7 +647,7 @@ func (g *Generator) employment(u *unit, p *person, s *spell, m int, from int32, 
 func (g *Generator) worker(u *unit, p *person, s *spell, m int, from int32, at int64) error {
 	r := g.begin(fWorker, s.unit, m, from, at)
 	g.personID(r, "W", u, p, string(s.suffix))
-	r.bytes(own, p.number(m))
+	r.bytes(own, p.number(s, m))
 	r.bytes(own+1, p.name)
 	if p.misspelt(s) {
 		r.str(own+1, string(p.name)+"儿")
@@ -693,7 +693,7 @@ func (g *Generator) qualification(u *unit, p *person, c *certificate, m, i int) 
 	}
 	r := g.begin(fQualification, u.index, m, c.issued, at)
 	g.personID(r, "Q", u, p, "L"+string(c.level))
-	r.bytes(own, p.number(m))
+	r.bytes(own, p.number(&p.spells[0], m))
 	r.str(own+1, string(c.level))
 	lo := len(r.buf)
 	r.buf = append(r.buf, "SW"...)
@@ -738,7 +738,7 @@ func (g *Generator) attendance(u *unit, p *person, m, no int, day int32, passed,
 	lo = len(r.buf)
 	r.buf = appendSession(r.buf, u, m, no)
 	r.close(own, lo, text)
-	r.bytes(own+1, p.number(m))
+	r.bytes(own+1, p.number(&p.spells[0], m))
 	switch {
 	case drill:
 		r.lit(own+2, "2")
@@ -964,7 +964,7 @@ func (g *Generator) evaluations(u *unit, m int) error {
 			r.close(own+2, lo, text)
 		case '4':
 			g.person(u, e.subject, &p)
-			r.bytes(own+2, p.number(m))
+			r.bytes(own+2, p.number(&p.spells[0], m))
 		}
 		r.str(own+3, string(e.by))
 		if e.by == '2' {

@@ -95,8 +95,8 @@ type certificate struct {
 type person struct {
 	unit, n int
 	id      [18]byte
-	// former is the number until the month renewed, 0 when it never changed: what
-	// is sent from then on carries id.
+	// former is the number that the police changed to id; the month in which that
+	// is reported is renewed, 0 when nothing changed.
 	former              [18]byte
 	renewed             int
 	sex                 byte
@@ -126,9 +126,15 @@ var reasons = []string{"01", "01", "01", "02", "02", "02", "02", "02", "04", "04
 
 const bogus = 30_000 // numbers from here on are persons who never worked: voided slips
 
-// number is the identity number that a person's records of a month carry.
-func (p *person) number(m int) []byte {
-	if p.renewed > 0 && m < p.renewed {
+// number is the identity number that the records of a spell carry in a month: the
+// former one until the change, and for ever in a second unit that never heard of
+// it, so that one person is open there and at home under two numbers.
+func (p *person) number(s *spell, m int) []byte {
+	heard := m >= p.renewed
+	if p.nspells == 2 && p.spells[1].end == 0 {
+		heard = s == &p.spells[0]
+	}
+	if p.renewed > 0 && !heard {
 		return p.former[:]
 	}
 	return p.id[:]
