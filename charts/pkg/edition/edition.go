@@ -49,13 +49,13 @@ type Edition struct {
 	Events []Event `json:"events"`
 	// ReadAt is the moment at which the records were read, ReportedAt what the
 	// newest of them said.
-	ReadAt     time.Time `json:"readAt"`
-	ReportedAt time.Time `json:"reportedAt"`
+	ReadAt     time.Time `json:"read_at"`
+	ReportedAt time.Time `json:"reported_at"`
 	// Positions is the next offset of each partition in the ledger then, by
 	// topic/incarnation/partition: everything below it was counted.
 	Positions     map[string]int64  `json:"positions"`
 	Figures       uint64            `json:"figures"`
-	SuppressBelow int32             `json:"suppressBelow"`
+	SuppressBelow int32             `json:"suppress_below"`
 	Software      string            `json:"software"`
 	Missing       []figures.Missing `json:"missing"`
 
@@ -150,17 +150,14 @@ func Read(ctx context.Context, query Query, indicator, dimension string, edition
 	if len(editions) == 0 {
 		return nil, nil
 	}
-	months, attempts := "[", "["
-	for i, e := range editions {
-		if i > 0 {
-			months, attempts = months+",", attempts+","
-		}
-		months, attempts = months+"'"+e.Month.Format(time.DateOnly)+"'", attempts+"'"+e.attempt+"'"
+	var months, attempts []string
+	for _, e := range editions {
+		months, attempts = append(months, e.Month.Format(time.DateOnly)), append(attempts, e.attempt)
 	}
 	rows, err := query(ctx, `SELECT toString(unit), toString(code), month, definition_version, value, numerator, denominator, toString(state), source_rows
 FROM published_figures FINAL
 WHERE indicator = {indicator:String} AND dimension = {dimension:String} AND month IN {months:Array(Date32)} AND attempt IN {attempts:Array(UUID)}
-ORDER BY month, unit, code`, map[string]string{"indicator": indicator, "dimension": dimension, "months": months + "]", "attempts": attempts + "]"})
+ORDER BY month, unit, code`, map[string]string{"indicator": indicator, "dimension": dimension, "months": quoted(months), "attempts": quoted(attempts)})
 	if err != nil {
 		return nil, fmt.Errorf("cannot read the published figures of %s: %w", indicator, err)
 	}
@@ -177,4 +174,9 @@ ORDER BY month, unit, code`, map[string]string{"indicator": indicator, "dimensio
 		return nil, fmt.Errorf("cannot read the published figures of %s: %w", indicator, err)
 	}
 	return out, nil
+}
+
+// Counts says whether the unit of a figure stands in the nation's.
+func Counts(f Figure) bool {
+	return f.State == figures.OK || f.State == figures.Suppressed || f.Value != nil
 }
