@@ -117,6 +117,9 @@ func (d *Datasource) frames(p *plan, r *result) data.Frames {
 				if denominator != nil {
 					denominator.values = append(denominator.values, f.m)
 				}
+				if t.Equal(p.asOf) {
+					r.source += f.source
+				}
 				if f.state != stateOK {
 					states[t.Format(time.DateOnly)+"|"+u+"|"+c] = f.state
 				}
@@ -186,6 +189,9 @@ func (d *Datasource) frames(p *plan, r *result) data.Frames {
 		frame.AppendNotices(data.Notice{Severity: data.NoticeSeverityWarning, Text: fmt.Sprintf(
 			pick(p.Lang, catalogue.Text{Zh: "结果过大，后 %d 行未显示，请减少月份、单位或分组", En: "the answer is too large: %d rows at its end are not shown; ask for fewer months, units or groups"}), left)})
 	}
+	if n, ok := p.publishedNotice(); ok {
+		frame.AppendNotices(n)
+	}
 	if len(r.missing) > 0 {
 		late := map[string]bool{}
 		for _, m := range r.missing {
@@ -239,15 +245,24 @@ func rowBytes(unit, code string, columns int) int {
 	return n
 }
 
-// rank counts from 1, the best first; units of one value share a rank.
+// rank is a unit's place among all; among the published ones for who may not see
+// the others.
 func (p *plan) rank(r *result, day int32, unit, cat string) *float64 {
-	mine := r.figures[place{day, unit, cat}].value
+	if r.ranks != nil {
+		return r.ranks[place{day, unit, cat}]
+	}
+	return p.place(unit, cat, func(u string) *float64 { return r.figures[place{day, u, cat}].value }, r.units)
+}
+
+// place counts from 1, the best first; units of one value share a rank.
+func (p *plan) place(unit, cat string, value func(unit string) *float64, units []*feed.UnitInfo) *float64 {
+	mine := value(unit)
 	if unit == "" || mine == nil {
 		return nil
 	}
 	n := 1.0
-	for _, u := range r.units {
-		v := r.figures[place{day, u.Code, cat}].value
+	for _, u := range units {
+		v := value(u.Code)
 		if v == nil {
 			continue
 		}
@@ -289,9 +304,11 @@ func (p *plan) unit(column string) string {
 	return "suffix: " + pick(p.Lang, u)
 }
 
+// nationalTarget is the one that a figure is held against. What is asked of each
+// person, such as hours, is no target of the share who reach it.
 func (d *Datasource) nationalTarget(in *catalogue.Indicator) *feed.Target {
 	for _, id := range in.Targets {
-		if t := d.catalogue.Target(id); t != nil {
+		if t := d.catalogue.Target(id); t != nil && t.Scope != "person" {
 			return t
 		}
 	}

@@ -16,6 +16,8 @@ import (
 	"github.com/grafana/grafana-plugin-sdk-go/experimental/concurrent"
 
 	"github.com/duiwu/duiwu/charts/pkg/catalogue"
+	"github.com/duiwu/duiwu/charts/pkg/edition"
+	"github.com/duiwu/duiwu/charts/pkg/scope"
 	"github.com/duiwu/duiwu/internal/feed"
 )
 
@@ -74,8 +76,9 @@ const (
 
 // QueryData answers the queries of a request, each with its own error.
 func (d *Datasource) QueryData(ctx context.Context, req *backend.QueryDataRequest) (*backend.QueryDataResponse, error) {
+	s := d.admit(req.PluginContext, req.Headers)
 	return concurrent.QueryData(ctx, req, func(ctx context.Context, q concurrent.Query) backend.DataResponse {
-		return d.answer(ctx, q.DataQuery, alerting(req.Headers))
+		return d.answer(ctx, s, q.DataQuery, alerting(req.Headers))
 	}, maxConcurrent)
 }
 
@@ -84,14 +87,26 @@ type userError struct{ error }
 
 func badQuery(format string, args ...any) error { return userError{fmt.Errorf(format, args...)} }
 
-func (d *Datasource) answer(ctx context.Context, q backend.DataQuery, alert bool) backend.DataResponse {
-	frames, err := d.ask(ctx, q, alert)
+func (d *Datasource) answer(ctx context.Context, s scope.Scope, q backend.DataQuery, alert bool) backend.DataResponse {
+	start := time.Now()
+	what, frames, err := d.ask(ctx, s, q, alert)
+	rows := 0
+	for _, f := range frames {
+		rows += f.Rows()
+	}
+	d.audit(s, what, rows, start, outcomeOf(err))
 	if err == nil {
 		return backend.DataResponse{Frames: frames, Status: backend.StatusOK}
 	}
 	var ue userError
 	if errors.As(err, &ue) {
 		return backend.DataResponse{Error: err, Status: backend.StatusBadRequest, ErrorSource: backend.ErrorSourceDownstream}
+	}
+	if outcomeOf(err) == "refused" {
+		if errors.Is(err, scope.ErrDenied) {
+			err = fmt.Errorf("%s / %s", outside.zh, outside.en)
+		}
+		return backend.DataResponse{Error: err, Status: backend.StatusForbidden, ErrorSource: backend.ErrorSourceDownstream}
 	}
 	if errors.Is(err, context.Canceled) {
 		return backend.DataResponse{Error: err, Status: backend.StatusInternal, ErrorSource: backend.ErrorSourceDownstream}
@@ -122,6 +137,12 @@ type plan struct {
 	months    bool
 	provinces bool
 	unknown   []string // keys that were not understood
+
+	// Of who may not see the nation: the published editions by month, the one that
+	// the nation's figures come from, and how many days are left out.
+	editions    map[time.Time]*edition.Edition
+	nation      *edition.Edition
+	unpublished int
 }
 
 func monthEnd(m time.Time) time.Time {
@@ -293,13 +314,17 @@ const (
 	stateLate       = "late"
 	stateNone       = "none"
 	stateSuppressed = "suppressed"
+	// stateUnpublished is that of the nation's figure for who may see published ones only.
+	stateUnpublished = "unpublished"
 )
 
 // result is what one plan found.
 type result struct {
 	// figures by place; the nation is unit "".
-	figures  map[place]figure
-	units    []*feed.UnitInfo
+	figures map[place]figure
+	units   []*feed.UnitInfo
+	// ranks are the published ones; nil for who may see the nation.
+	ranks    map[place]*float64
 	included map[string]bool
 	missing  []Missing
 	arrivals *arrivals
@@ -311,9 +336,11 @@ type result struct {
 	computed time.Time
 }
 
-func (d *Datasource) run(ctx context.Context, p *plan) (*result, error) {
+// run computes the figures of all units, hides the small ones, and leaves of it
+// what the scope may see.
+func (d *Datasource) run(ctx context.Context, s scope.Scope, p *plan) (*result, error) {
 	start := time.Now()
-	a, err := d.arrivals(ctx, p.known)
+	a, err := d.arrivals(ctx, s, p.known)
 	if err != nil {
 		return nil, err
 	}
@@ -326,21 +353,16 @@ func (d *Datasource) run(ctx context.Context, p *plan) (*result, error) {
 	}
 	slices.SortFunc(days, time.Time.Compare)
 	r := &result{figures: map[place]figure{}, units: d.units(p.asOf), included: map[string]bool{}, arrivals: a, computed: d.clock()}
-	units := make([]string, len(r.units))
-	for i, u := range r.units {
-		units[i] = u.Code
-	}
 	split, codes := p.split, d.codes(p)
 	if split == catalogue.Region {
 		split = "" // regions are folded from the same rows
 	}
-	st, err := d.catalogue.Compile(catalogue.Query{Indicator: p.in, Dates: days, Split: split, Codes: p.Filter.Codes, Units: units, Now: d.now(), Known: p.known})
-	if err != nil {
-		return nil, userError{err}
+	if d.hides(p) {
+		codes = d.allCodes(p) // what is hidden depends on all of them
 	}
-	r.sql = st.SQL + comment(st.Params)
 	asked := time.Now()
-	parts, err := d.answers.get(ctx, r.sql, func(ctx context.Context) (map[place]part, error) { return d.read(ctx, st) })
+	sql, parts, err := d.ask1(ctx, s, p, days, split)
+	r.sql = sql
 	r.queried = waited + time.Since(asked)
 	if err != nil {
 		return nil, fmt.Errorf("cannot compute %s: %w", p.in.ID, err)
@@ -376,7 +398,6 @@ func (d *Datasource) run(ctx context.Context, p *plan) (*result, error) {
 					if f.value != nil {
 						r.included[u] = true
 					}
-					r.source += v.source
 				}
 			}
 			if own, ok := parts[place{day, "", cat}]; ok && begun {
@@ -386,9 +407,32 @@ func (d *Datasource) run(ctx context.Context, p *plan) (*result, error) {
 			r.figures[place{day, "", cat}] = d.nation(p, all, cat)
 		}
 	}
-	r.hidden = d.suppress(p, r, days, units, codes)
+	if r.hidden, err = d.suppress(ctx, s, p, r, parts, days, codes); err != nil {
+		return nil, fmt.Errorf("cannot compute %s: %w", p.in.ID, err)
+	}
 	r.took = time.Since(start)
+	if err := d.narrow(ctx, s, p, r); err != nil {
+		return nil, fmt.Errorf("cannot read what was published of %s: %w", p.in.ID, err)
+	}
 	return r, nil
+}
+
+// ask1 asks one statement for the parts of all units on some days.
+func (d *Datasource) ask1(ctx context.Context, s scope.Scope, p *plan, days []time.Time, split string) (sql string, parts map[place]part, err error) {
+	q := catalogue.Query{Indicator: p.in, Dates: days, Split: split, Now: d.now(), Known: p.known}
+	for _, u := range d.units(p.asOf) {
+		q.Units = append(q.Units, u.Code)
+	}
+	if split != "" && !d.hides(p) {
+		q.Codes = p.Filter.Codes
+	}
+	st, err := d.catalogue.Compile(q)
+	if err != nil {
+		return "", nil, userError{err}
+	}
+	sql = st.SQL + comment(st.Params)
+	parts, err = d.answers.get(ctx, s.String()+"\n"+sql, func(ctx context.Context) (map[place]part, error) { return d.read(ctx, s, st) })
+	return sql, parts, err
 }
 
 // codes lists the codes of the answer; one empty code without a split.
@@ -398,6 +442,13 @@ func (d *Datasource) codes(p *plan) []string {
 		return []string{""}
 	case len(p.Filter.Codes) > 0:
 		return p.Filter.Codes
+	}
+	return d.allCodes(p)
+}
+
+func (d *Datasource) allCodes(p *plan) []string {
+	if p.split == "" {
+		return []string{""}
 	}
 	return d.catalogue.Codes(p.in, p.split)
 }
@@ -423,8 +474,8 @@ func (p *plan) begun(a *arrivals, t time.Time) bool {
 	return len(any) == 0 || slices.ContainsFunc(any, func(name string) bool { return a.begun(name, t) })
 }
 
-func (d *Datasource) read(ctx context.Context, st catalogue.Statement) (map[place]part, error) {
-	rows, err := d.query(ctx, st.SQL, st.Params)
+func (d *Datasource) read(ctx context.Context, s scope.Scope, st catalogue.Statement) (map[place]part, error) {
+	rows, err := d.db.Whole(ctx, s, st.SQL, st.Params)
 	if err != nil {
 		return nil, err
 	}
@@ -489,93 +540,6 @@ func number(v float64) *float64 {
 		return nil
 	}
 	return &v
-}
-
-// minDenominator is the smallest number of persons of which a share is shown.
-const minDenominator = 10
-
-// suppress hides small cells before anything leaves the server: anybody who can
-// edit a panel could otherwise read them. A lone hidden cell of a total that is
-// shown could be computed from it, so the next smallest goes too. It returns
-// how many shown cells are hidden.
-func (d *Datasource) suppress(p *plan, r *result, days []time.Time, units, codes []string) int {
-	limit := float64(d.config.SuppressBelow)
-	m, _, _ := p.in.Of(p.split, "*")
-	top, bottom := m.Top.Counts(), m.Bottom.Counts()
-	if limit < 0 || m.Kind == "balance" || !top && !bottom {
-		return 0
-	}
-	small := func(v *float64) bool { return v != nil && math.Abs(*v) > 0 && math.Abs(*v) < limit }
-	hidden := 0
-	for _, t := range days {
-		day := feed.Day(t)
-		for _, u := range append([]string{""}, units...) {
-			for _, c := range codes {
-				k := place{day, u, c}
-				f := r.figures[k]
-				few := top && m.Kind != "median" && small(f.n) || bottom && small(f.m) ||
-					bottom && m.Kind == "ratio" && f.m != nil && *f.m > 0 && *f.m < minDenominator ||
-					m.Kind == "median" && f.source > 0 && f.source < minDenominator
-				if few {
-					r.figures[k] = figure{state: stateSuppressed, source: f.source}
-				}
-			}
-		}
-		// The lines whose totals are shown: a code over the units, a unit over the codes.
-		var lines [][]place
-		for _, c := range codes {
-			var l []place
-			for _, u := range units {
-				l = append(l, place{day, u, c})
-			}
-			lines = append(lines, l)
-		}
-		if len(codes) > 1 {
-			for _, u := range append([]string{""}, units...) {
-				var l []place
-				for _, c := range codes {
-					l = append(l, place{day, u, c})
-				}
-				lines = append(lines, l)
-			}
-		}
-		for again := true; again; {
-			again = false
-			for _, l := range lines {
-				again = r.complement(l) || again
-			}
-		}
-		if !slices.ContainsFunc(p.shown, t.Equal) {
-			continue
-		}
-		for k, f := range r.figures {
-			if k.day == day && f.state == stateSuppressed && (k.unit != "") == p.provinces {
-				hidden++
-			}
-		}
-	}
-	return hidden
-}
-
-// complement hides the next smallest cell of a line with exactly one hidden
-// one, and says whether it did.
-func (r *result) complement(line []place) bool {
-	hidden := 0
-	next := -1
-	for i, k := range line {
-		f := r.figures[k]
-		switch {
-		case f.state == stateSuppressed:
-			hidden++
-		case f.n != nil && *f.n > 0 && (next < 0 || *f.n < *r.figures[line[next]].n):
-			next = i
-		}
-	}
-	if hidden != 1 || next < 0 {
-		return false
-	}
-	r.figures[line[next]] = figure{state: stateSuppressed, source: r.figures[line[next]].source}
-	return true
 }
 
 func comment(params map[string]string) string {
