@@ -120,6 +120,9 @@ func (d *Datasource) frames(p *plan, r *result) data.Frames {
 				if t.Equal(p.asOf) {
 					r.source += f.source
 				}
+				if f.state == stateSuppressed {
+					r.hidden++
+				}
 				if f.state != stateOK {
 					states[t.Format(time.DateOnly)+"|"+u+"|"+c] = f.state
 				}

@@ -407,7 +407,7 @@ func (d *Datasource) run(ctx context.Context, s scope.Scope, p *plan) (*result, 
 			r.figures[place{day, "", cat}] = d.nation(p, all, cat)
 		}
 	}
-	if r.hidden, err = d.suppress(ctx, s, p, r, parts, days, codes); err != nil {
+	if err := d.suppress(ctx, s, p, r, parts, days, codes); err != nil {
 		return nil, fmt.Errorf("cannot compute %s: %w", p.in.ID, err)
 	}
 	r.took = time.Since(start)

@@ -247,11 +247,10 @@ func (d *Datasource) hideCells(p *plan, r *result, codes []string, hiddenTotals 
 	return t.hidden()
 }
 
-// suppress hides the small cells of a result, and returns how many of those that
-// are shown.
-func (d *Datasource) suppress(ctx context.Context, s scope.Scope, p *plan, r *result, parts map[place]part, days []time.Time, codes []string) (int, error) {
+// suppress hides the small cells of a result.
+func (d *Datasource) suppress(ctx context.Context, s scope.Scope, p *plan, r *result, parts map[place]part, days []time.Time, codes []string) error {
 	if !d.hides(p) {
-		return 0, nil
+		return nil
 	}
 	m, _, _ := p.in.Of(p.split, "*")
 	folded := p.split != "" && p.split != catalogue.Region
@@ -261,15 +260,14 @@ func (d *Datasource) suppress(ctx context.Context, s scope.Scope, p *plan, r *re
 	}
 	if folded && !small {
 		// A total of few people has a part of few people, so no total is hidden.
-		return 0, nil
+		return nil
 	}
 	if folded && m.Kind != "median" {
 		var err error
 		if _, parts, err = d.ask1(ctx, s, p, days, ""); err != nil {
-			return 0, err
+			return err
 		}
 	}
-	hidden := 0
 	for _, t := range days {
 		day := feed.Day(t)
 		hide := map[place]bool{}
@@ -293,10 +291,7 @@ func (d *Datasource) suppress(ctx context.Context, s scope.Scope, p *plan, r *re
 				continue
 			}
 			r.figures[k] = figure{state: stateSuppressed}
-			if slices.ContainsFunc(p.shown, t.Equal) && (k.unit != "") == p.provinces && slices.Contains(d.codes(p), k.cat) {
-				hidden++
-			}
 		}
 	}
-	return hidden, nil
+	return nil
 }
