@@ -67,6 +67,9 @@ func (d *Datasource) serveEditor(w http.ResponseWriter, _ *http.Request, sc scop
 	for _, in := range d.catalogue.Indicators {
 		v := indicatorView{Indicator: in, NowOnly: in.Now(), NationOnly: !slices.Contains(in.Grain, byProvince), Groups: []dimensionView{}, Goals: []TargetView{}}
 		for _, name := range in.Dimensions {
+			if !sc.Nation() && !d.catalogue.Declared(in, name) {
+				continue
+			}
 			g := dimensionView{code: code{name, dimensionName(name)}}
 			for _, c := range d.catalogue.Codes(in, name) {
 				g.Codes = append(g.Codes, code{c, d.label(name, c)})

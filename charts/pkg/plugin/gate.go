@@ -183,11 +183,11 @@ func (d *Datasource) restrict(ctx context.Context, s scope.Scope, p *plan) error
 	if err != nil && codeOf(err) != codeUnknownTable {
 		return err
 	}
-	p.editions = map[time.Time]*edition.Edition{}
+	p.editions = map[int32]*edition.Edition{}
 	for _, e := range all {
-		p.editions[e.Month] = edition.Pick(all, e.Month, edition.Latest)
+		p.editions[feed.Day(e.Month)] = edition.Pick(all, e.Month, edition.Latest)
 	}
-	allowed := func(t time.Time) bool { return t.Equal(d.Today()) || p.editions[t] != nil }
+	allowed := func(t time.Time) bool { return t.Equal(d.Today()) || p.editions[feed.Day(t)] != nil }
 	months := len(p.shown)
 	p.shown = slices.DeleteFunc(p.shown, func(t time.Time) bool { return !allowed(t) })
 	p.unpublished = months - len(p.shown)
@@ -255,10 +255,10 @@ func (d *Datasource) published(ctx context.Context, s scope.Scope, p *plan, r *r
 	of := map[int32]*edition.Edition{}
 	var editions []*edition.Edition
 	for _, t := range days {
-		e := p.editions[t]
+		e := p.editions[feed.Day(t)]
 		if e == nil && !p.months {
 			for month, x := range p.editions {
-				if month.Before(t) && (e == nil || month.After(e.Month)) {
+				if month < feed.Day(t) && (e == nil || month > feed.Day(e.Month)) {
 					e = x
 				}
 			}

@@ -138,9 +138,9 @@ type plan struct {
 	provinces bool
 	unknown   []string // keys that were not understood
 
-	// Of who may not see the nation: the published editions by month, the one that
+	// Of who may not see the nation: the published editions by day, the one that
 	// the nation's figures come from, and how many days are left out.
-	editions    map[time.Time]*edition.Edition
+	editions    map[int32]*edition.Edition
 	nation      *edition.Edition
 	unpublished int
 }
