@@ -14,6 +14,8 @@ import (
 	"time"
 
 	"github.com/ClickHouse/clickhouse-go/v2/lib/driver"
+
+	"github.com/duiwu/duiwu/charts/pkg/figures"
 )
 
 // Query runs a statement with typed parameters.
@@ -37,15 +39,6 @@ type Event struct {
 	At     time.Time `json:"at"`
 }
 
-// Missing is a unit whose last expected month of a feed had not arrived.
-type Missing struct {
-	Unit     string `json:"unit"`
-	Feed     string `json:"feed"`
-	Expected string `json:"expected"`
-	// Last is the newest month that had arrived; empty when none ever had.
-	Last string `json:"last"`
-}
-
 // Edition is one complete set of figures of a month.
 type Edition struct {
 	// Month is its last day.
@@ -60,11 +53,11 @@ type Edition struct {
 	ReportedAt time.Time `json:"reportedAt"`
 	// Positions is the next offset of each partition in the ledger then, by
 	// topic/incarnation/partition: everything below it was counted.
-	Positions     map[string]int64 `json:"positions"`
-	Figures       uint64           `json:"figures"`
-	SuppressBelow int32            `json:"suppressBelow"`
-	Software      string           `json:"software"`
-	Missing       []Missing        `json:"missing"`
+	Positions     map[string]int64  `json:"positions"`
+	Figures       uint64            `json:"figures"`
+	SuppressBelow int32             `json:"suppressBelow"`
+	Software      string            `json:"software"`
+	Missing       []figures.Missing `json:"missing"`
 
 	attempt string
 }
@@ -117,9 +110,9 @@ FROM publications ORDER BY month, edition, at, attempt`, nil)
 			}
 			continue
 		}
-		e.State, e.Events, e.Missing = ev.State, []Event{ev}, make([]Missing, len(unit))
+		e.State, e.Events, e.Missing = ev.State, []Event{ev}, make([]figures.Missing, len(unit))
 		for i := range unit {
-			e.Missing[i] = Missing{unit[i], feed[i], expected[i], last[i]}
+			e.Missing[i] = figures.Missing{Unit: unit[i], Feed: feed[i], Expected: expected[i], Last: last[i]}
 		}
 		out = append(out, e)
 	}

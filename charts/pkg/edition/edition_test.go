@@ -12,6 +12,7 @@ import (
 
 	"github.com/duiwu/duiwu/charts/internal/chartstest"
 	"github.com/duiwu/duiwu/charts/pkg/edition"
+	"github.com/duiwu/duiwu/charts/pkg/figures"
 	"github.com/duiwu/duiwu/internal/testenv"
 	"github.com/duiwu/duiwu/sink"
 )
@@ -64,7 +65,7 @@ func TestEditionsAnswerByTheirAttempt(t *testing.T) {
 	require.NoError(t, err)
 	require.Len(t, all, 2)
 	october := time.Date(2016, 10, 31, 0, 0, 0, 0, time.UTC)
-	require.Equal(t, []edition.Missing{{Unit: "430000", Feed: "org", Expected: "2016-10", Last: "2016-09"}}, all[0].Missing)
+	require.Equal(t, []figures.Missing{{Unit: "430000", Feed: "org", Expected: "2016-10", Last: "2016-09"}}, all[0].Missing)
 	f := func(which string, number int, state edition.State, value float64) {
 		t.Helper()
 		e := edition.Pick(all, october, which)

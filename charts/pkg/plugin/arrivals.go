@@ -10,6 +10,7 @@ import (
 
 	"github.com/ClickHouse/clickhouse-go/v2"
 
+	"github.com/duiwu/duiwu/charts/pkg/figures"
 	"github.com/duiwu/duiwu/charts/pkg/scope"
 	"github.com/duiwu/duiwu/internal/feed"
 )
@@ -127,33 +128,13 @@ func (d *Datasource) ledger(ctx context.Context, s scope.Scope) (*Ledger, error)
 	return &l, nil
 }
 
-// expected is the last month of a feed that is due by a moment: the newest one
-// whose last day's due time has passed.
+// expected is the last month of a feed that is due by a moment.
 func (d *Datasource) expected(s *feed.Spec, now time.Time) time.Time {
-	local := now.In(feed.Shanghai)
-	m := time.Date(local.Year(), local.Month(), 1, 0, 0, 0, 0, time.UTC)
-	for range 15 {
-		last := m.AddDate(0, 1, -1)
-		if due, err := d.catalogue.Contract.Calendar.Due(s, feed.Day(last)); err == nil && !due.After(now) {
-			return m
-		} else if err != nil && !last.AddDate(0, 0, 10).After(local) {
-			// The year's holidays are not in the contract; ten days cover any rhythm
-			// but the yearly one.
-			return m
-		}
-		m = m.AddDate(0, -1, 0)
-	}
-	return m
+	return figures.Expected(d.catalogue.Contract, s, now)
 }
 
 // Missing is a unit whose last expected month of a feed has not arrived.
-type Missing struct {
-	Unit     string `json:"unit"`
-	Feed     string `json:"feed"`
-	Expected string `json:"expected"`
-	// Last is the newest month that did arrive; empty when none ever did.
-	Last string `json:"last"`
-}
+type Missing = figures.Missing
 
 // missing lists the units that are late with one of some feeds. A feed of
 // things that happen may have nothing to say about a month, so there any batch

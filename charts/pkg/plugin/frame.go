@@ -10,6 +10,7 @@ import (
 	"github.com/grafana/grafana-plugin-sdk-go/data"
 
 	"github.com/duiwu/duiwu/charts/pkg/catalogue"
+	"github.com/duiwu/duiwu/charts/pkg/figures"
 	"github.com/duiwu/duiwu/internal/feed"
 )
 
@@ -100,7 +101,7 @@ func (d *Datasource) frames(p *plan, r *result) data.Frames {
 					continue
 				}
 				day := feed.Day(t)
-				f := r.figures[place{day, u, c}]
+				f := r.figures[place{Day: day, Unit: u, Code: c}]
 				if u == "" && len(p.Filter.Units) > 0 {
 					f = d.subset(p, r, day, c)
 				}
@@ -112,32 +113,32 @@ func (d *Datasource) frames(p *plan, r *result) data.Frames {
 					unitNames = append(unitNames, "")
 				}
 				catNames = append(catNames, pick(p.Lang, d.label(p.split, c)))
-				value.values = append(value.values, f.value)
-				numerator.values = append(numerator.values, f.n)
+				value.values = append(value.values, f.Value)
+				numerator.values = append(numerator.values, f.N)
 				if denominator != nil {
-					denominator.values = append(denominator.values, f.m)
+					denominator.values = append(denominator.values, f.M)
 				}
 				if t.Equal(p.asOf) {
-					r.source += f.source
+					r.source += f.Source
 				}
-				if f.state == stateSuppressed {
+				if f.State == figures.Suppressed {
 					r.hidden++
 				}
-				if f.state != stateOK {
-					states[t.Format(time.DateOnly)+"|"+u+"|"+c] = f.state
+				if f.State != figures.OK {
+					states[t.Format(time.DateOnly)+"|"+u+"|"+c] = f.State
 				}
 				for name, col := range compared {
 					var v *float64
 					switch name {
 					case previousMonth:
-						v = r.figures[place{feed.Day(p.prev), u, c}].value
+						v = r.figures[place{Day: feed.Day(p.prev), Unit: u, Code: c}].Value
 					case lastYear:
-						v = r.figures[place{feed.Day(p.yr), u, c}].value
+						v = r.figures[place{Day: feed.Day(p.yr), Unit: u, Code: c}].Value
 					case nationalMean:
-						v = r.figures[place{day, "", c}].value
+						v = r.figures[place{Day: day, Unit: "", Code: c}].Value
 					case withTarget:
 						if target != nil {
-							v = number(target.Value)
+							v = figures.Number(target.Value)
 						}
 					case withRank:
 						v = p.rank(r, day, u, c)
@@ -209,7 +210,7 @@ func (d *Datasource) frames(p *plan, r *result) data.Frames {
 // subset folds the units of a filter. Suppressed units make the fold a way to
 // compute them, so it has no value then.
 func (d *Datasource) subset(p *plan, r *result, day int32, cat string) figure {
-	var all []member
+	var all []figures.Member
 	_, format, _ := p.in.Of(p.split, cat)
 	top, bottom := 1.0, 1.0
 	if format.Kind == "money" || format.Parts == "money" {
@@ -219,20 +220,20 @@ func (d *Datasource) subset(p *plan, r *result, day int32, cat string) figure {
 		bottom = 100
 	}
 	for _, u := range p.Filter.Units {
-		f := r.figures[place{day, u, cat}]
-		if f.state == stateSuppressed {
-			return figure{state: stateSuppressed}
+		f := r.figures[place{Day: day, Unit: u, Code: cat}]
+		if f.State == figures.Suppressed {
+			return figure{State: figures.Suppressed}
 		}
-		if f.n == nil {
+		if f.N == nil {
 			continue
 		}
-		v := part{n: *f.n * top, m: math.NaN(), source: f.source}
-		if f.m != nil {
-			v.m = *f.m * bottom
+		v := part{N: *f.N * top, M: math.NaN(), Source: f.Source}
+		if f.M != nil {
+			v.M = *f.M * bottom
 		}
-		all = append(all, member{v, d.catalogue.Contract.Unit(u)})
+		all = append(all, figures.Member{Part: v, Unit: d.catalogue.Contract.Unit(u)})
 	}
-	return d.nation(p, all, cat)
+	return r.question.Nation(all, cat)
 }
 
 // rowBytes is about what a row of a frame takes on its way to the page.
@@ -252,13 +253,13 @@ func rowBytes(unit, code string, columns int) int {
 // the others.
 func (p *plan) rank(r *result, day int32, unit, cat string) *float64 {
 	if r.ranks != nil {
-		return r.ranks[place{day, unit, cat}]
+		return r.ranks[place{Day: day, Unit: unit, Code: cat}]
 	}
-	return p.place(unit, cat, func(u string) *float64 { return r.figures[place{day, u, cat}].value }, r.units)
+	return p.rankOf(unit, func(u string) *float64 { return r.figures[place{Day: day, Unit: u, Code: cat}].Value }, r.units)
 }
 
-// place counts from 1, the best first; units of one value share a rank.
-func (p *plan) place(unit, cat string, value func(unit string) *float64, units []*feed.UnitInfo) *float64 {
+// rankOf counts from 1, the best first; units of one value share a rank.
+func (p *plan) rankOf(unit string, value func(unit string) *float64, units []*feed.UnitInfo) *float64 {
 	mine := value(unit)
 	if unit == "" || mine == nil {
 		return nil

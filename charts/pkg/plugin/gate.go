@@ -23,6 +23,10 @@ import (
 // somebody who may not see the nation passes restrict before and narrow after it
 // is computed. docs/decisions/070-scope.md says why.
 
+// stateUnpublished is that of the nation's figure for who may see published ones
+// only, where there is none.
+const stateUnpublished = "unpublished"
+
 var errNoScope = errors.New("the settings declare no scope")
 
 const scopeExample = `{"orgs": {"1": "nation"}, "alerts": "nation"}`
@@ -216,14 +220,14 @@ func (d *Datasource) narrow(ctx context.Context, s scope.Scope, p *plan, r *resu
 	if s.Nation() {
 		return nil
 	}
-	own := &result{figures: map[place]figure{}, included: map[string]bool{}, arrivals: r.arrivals.narrow(s), sql: r.sql, took: r.took, queried: r.queried, computed: r.computed, ranks: map[place]*float64{}}
+	own := &result{question: r.question, figures: map[place]figure{}, included: map[string]bool{}, arrivals: r.arrivals.narrow(s), sql: r.sql, took: r.took, queried: r.queried, computed: r.computed, ranks: map[place]*float64{}}
 	for _, u := range r.units {
 		if s.Sees(u.Code) {
 			own.units = append(own.units, u)
 		}
 	}
 	for k, f := range r.figures {
-		if s.Sees(k.unit) {
+		if s.Sees(k.Unit) {
 			own.figures[k] = f
 		}
 	}
@@ -264,7 +268,7 @@ func (d *Datasource) published(ctx context.Context, s scope.Scope, p *plan, r *r
 			}
 		}
 		for _, c := range codes {
-			r.figures[place{feed.Day(t), "", c}] = figure{state: stateUnpublished}
+			r.figures[place{Day: feed.Day(t), Code: c}] = figure{State: stateUnpublished}
 		}
 		if e != nil {
 			of[feed.Day(t)] = e
@@ -284,15 +288,15 @@ func (d *Datasource) published(ctx context.Context, s scope.Scope, p *plan, r *r
 		values := map[place]edition.Figure{}
 		for _, f := range all {
 			if f.Month.Equal(e.Month) && f.Definition == uint16(p.in.Version) {
-				values[place{day, f.Unit, f.Code}] = f
+				values[place{Day: day, Unit: f.Unit, Code: f.Code}] = f
 			}
 		}
 		for _, c := range codes {
-			if f, ok := values[place{day, "", c}]; ok {
-				r.figures[place{day, "", c}] = figure{value: f.Value, n: f.Numerator, m: f.Denominator, state: f.State, source: f.SourceRows}
+			if f, ok := values[place{Day: day, Code: c}]; ok {
+				r.figures[place{Day: day, Code: c}] = figure{Value: f.Value, N: f.Numerator, M: f.Denominator, State: f.State, Source: f.SourceRows}
 			}
 			for _, u := range r.units {
-				r.ranks[place{day, u.Code, c}] = p.place(u.Code, c, func(unit string) *float64 { return values[place{day, unit, c}].Value }, d.units(e.Month))
+				r.ranks[place{Day: day, Unit: u.Code, Code: c}] = p.rankOf(u.Code, func(unit string) *float64 { return values[place{Day: day, Unit: unit, Code: c}].Value }, d.units(e.Month))
 			}
 		}
 	}

@@ -21,6 +21,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/duiwu/duiwu/charts/internal/chartstest"
+	"github.com/duiwu/duiwu/charts/pkg/figures"
 	"github.com/duiwu/duiwu/charts/pkg/scope"
 	"github.com/duiwu/duiwu/internal/testenv"
 )
@@ -143,8 +144,8 @@ func TestFrameSaysWhatItIs(t *testing.T) {
 	// On 11 November the counts of October are due; Zhejiang never sent any.
 	require.True(t, late["330000 context 2016-10 "])
 	require.False(t, late["310000 context 2016-10 2016-10"])
-	require.Equal(t, stateLate, p.States["2016-11-11|330000|"])
-	require.Equal(t, stateNone, p.States["2016-11-11|440000|"])
+	require.Equal(t, figures.Late, p.States["2016-11-11|330000|"])
+	require.Equal(t, figures.None, p.States["2016-11-11|440000|"])
 	scale := provenance(ask(t, d, `{"indicator":"I-01"}`)).Targets[0]
 	require.Equal(t, "T-SCALE-2020", scale.ID)
 	require.False(t, scale.Verified)
@@ -172,7 +173,7 @@ func TestSmallCellsAreHidden(t *testing.T) {
 	require.Equal(t, "310000 - -\n320000 - -\n330000 40 40\n340000 0 0\n", table(f))
 	p := provenance(f)
 	require.Equal(t, 2, p.Suppressed)
-	require.Equal(t, stateSuppressed, p.States["2016-11-11|310000|"])
+	require.Equal(t, figures.Suppressed, p.States["2016-11-11|310000|"])
 	require.Equal(t, "50 50\n", table(ask(t, d, `{"indicator":"I-01"}`)))
 	// A filter is no way around it.
 	require.Equal(t, "- -\n", table(ask(t, d, `{"indicator":"I-01","filter":{"units":["310000","330000"]}}`)))

@@ -6,7 +6,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"math"
 	"slices"
 	"sort"
 	"strings"
@@ -17,6 +16,7 @@ import (
 
 	"github.com/duiwu/duiwu/charts/pkg/catalogue"
 	"github.com/duiwu/duiwu/charts/pkg/edition"
+	"github.com/duiwu/duiwu/charts/pkg/figures"
 	"github.com/duiwu/duiwu/charts/pkg/scope"
 	"github.com/duiwu/duiwu/internal/feed"
 )
@@ -290,39 +290,19 @@ func (p *plan) series(q backend.DataQuery) error {
 	return nil
 }
 
-// part is a numerator and a denominator with the rows counted.
-type part struct {
-	n, m   float64
-	source uint64
-}
-
-// place is a day, unit and code.
-type place struct {
-	day       int32
-	unit, cat string
-}
-
-// figure is one value of an answer. A nil value is none; state says why.
-type figure struct {
-	value, n, m *float64
-	state       string
-	source      uint64
-}
-
-const (
-	stateOK         = ""
-	stateLate       = "late"
-	stateNone       = "none"
-	stateSuppressed = "suppressed"
-	// stateUnpublished is that of the nation's figure for who may see published ones only.
-	stateUnpublished = "unpublished"
+// What is computed, and how it is hidden, is the same for `duiwu publish`.
+type (
+	part   = figures.Part
+	place  = figures.Place
+	figure = figures.Figure
 )
 
 // result is what one plan found.
 type result struct {
 	// figures by place; the nation is unit "".
-	figures map[place]figure
-	units   []*feed.UnitInfo
+	question *figures.Question
+	figures  map[place]figure
+	units    []*feed.UnitInfo
 	// ranks are the published ones; nil for who may see the nation.
 	ranks    map[place]*float64
 	included map[string]bool
@@ -352,87 +332,38 @@ func (d *Datasource) run(ctx context.Context, s scope.Scope, p *plan) (*result, 
 		}
 	}
 	slices.SortFunc(days, time.Time.Compare)
-	r := &result{figures: map[place]figure{}, units: d.units(p.asOf), included: map[string]bool{}, arrivals: a, computed: d.clock()}
-	split, codes := p.split, d.codes(p)
-	if split == catalogue.Region {
-		split = "" // regions are folded from the same rows
-	}
-	if d.hides(p) {
-		codes = d.allCodes(p) // what is hidden depends on all of them
-	}
+	r := &result{units: d.units(p.asOf), included: map[string]bool{}, arrivals: a, computed: d.clock()}
+	q := figures.Question{Catalogue: d.catalogue, Indicator: p.in, Split: p.split, Only: p.Filter.Codes, Units: r.units, Days: days, AsOf: p.asOf, Base: p.yr,
+		Now: d.now(), Known: p.known, SuppressBelow: d.config.SuppressBelow, Begun: a.begun}
+	r.question = &q
 	asked := time.Now()
-	sql, parts, err := d.ask1(ctx, s, p, days, split)
-	r.sql = sql
+	sql, parts, err := d.parts(ctx, s, &q)
+	totals := parts
+	if w := q.Totals(parts); w != nil && err == nil {
+		_, totals, err = d.parts(ctx, s, w)
+	}
 	r.queried = waited + time.Since(asked)
 	if err != nil {
 		return nil, fmt.Errorf("cannot compute %s: %w", p.in.ID, err)
 	}
+	r.sql = sql
 	r.missing = d.missing(a, p.in.Feeds())
 	late := map[string]bool{}
 	for _, m := range r.missing {
 		late[m.Unit] = true
 	}
-	for _, t := range days {
-		day := feed.Day(t)
-		begun := p.begun(a, t)
-		for _, cat := range codes {
-			var all []member
-			for _, info := range r.units {
-				u := info.Code
-				v, ok := parts[place{day, u, cat}]
-				if p.split == catalogue.Region {
-					v, ok = parts[place{day, u, ""}]
-					ok = ok && info.Region == cat
-				}
-				if !ok || !begun {
-					r.figures[place{day, u, cat}] = figure{state: stateNone}
-					continue
-				}
-				f := p.figure(v, cat)
-				if late[u] && t.Equal(p.asOf) {
-					f.state = stateLate
-				}
-				r.figures[place{day, u, cat}] = f
-				all = append(all, member{v, info})
-				if t.Equal(p.asOf) {
-					if f.value != nil {
-						r.included[u] = true
-					}
-				}
-			}
-			if own, ok := parts[place{day, "", cat}]; ok && begun {
-				r.figures[place{day, "", cat}] = p.figure(own, cat)
-				continue
-			}
-			r.figures[place{day, "", cat}] = d.nation(p, all, cat)
+	r.figures = q.Fold(parts, late)
+	for k, f := range r.figures {
+		if k.Day == feed.Day(p.asOf) && k.Unit != "" && f.Value != nil {
+			r.included[k.Unit] = true
 		}
 	}
-	if err := d.suppress(ctx, s, p, r, parts, days, codes); err != nil {
-		return nil, fmt.Errorf("cannot compute %s: %w", p.in.ID, err)
-	}
+	q.Suppress(r.figures, totals)
 	r.took = time.Since(start)
 	if err := d.narrow(ctx, s, p, r); err != nil {
 		return nil, fmt.Errorf("cannot read what was published of %s: %w", p.in.ID, err)
 	}
 	return r, nil
-}
-
-// ask1 asks one statement for the parts of all units on some days.
-func (d *Datasource) ask1(ctx context.Context, s scope.Scope, p *plan, days []time.Time, split string) (sql string, parts map[place]part, err error) {
-	q := catalogue.Query{Indicator: p.in, Dates: days, Split: split, Now: d.now(), Known: p.known}
-	for _, u := range d.units(p.asOf) {
-		q.Units = append(q.Units, u.Code)
-	}
-	if split != "" && !d.hides(p) {
-		q.Codes = p.Filter.Codes
-	}
-	st, err := d.catalogue.Compile(q)
-	if err != nil {
-		return "", nil, userError{err}
-	}
-	sql = st.SQL + comment(st.Params)
-	parts, err = d.answers.get(ctx, s.String()+"\n"+sql, func(ctx context.Context) (map[place]part, error) { return d.read(ctx, s, st) })
-	return sql, parts, err
 }
 
 // codes lists the codes of the answer; one empty code without a split.
@@ -443,104 +374,29 @@ func (d *Datasource) codes(p *plan) []string {
 	case len(p.Filter.Codes) > 0:
 		return p.Filter.Codes
 	}
-	return d.allCodes(p)
-}
-
-func (d *Datasource) allCodes(p *plan) []string {
-	if p.split == "" {
-		return []string{""}
-	}
 	return d.catalogue.Codes(p.in, p.split)
 }
 
-// begun says whether the indicator can have a value on a day. A figure that
-// counts from the first of January is no base of comparison for a year whose
-// beginning nobody sent: its end is not the year.
-func (p *plan) begun(a *arrivals, t time.Time) bool {
-	if t.Equal(p.yr) {
-		january := time.Date(t.Year(), 1, 31, 0, 0, 0, 0, time.UTC)
-		for _, name := range p.in.YearToDate() {
-			if t.After(january) && !a.begun(name, january) {
-				return false
-			}
-		}
-	}
-	all, any := p.in.Needs()
-	for _, name := range all {
-		if !a.begun(name, t) {
-			return false
-		}
-	}
-	return len(any) == 0 || slices.ContainsFunc(any, func(name string) bool { return a.begun(name, t) })
-}
-
-func (d *Datasource) read(ctx context.Context, s scope.Scope, st catalogue.Statement) (map[place]part, error) {
-	rows, err := d.db.Whole(ctx, s, st.SQL, st.Params)
+// parts asks the statement of a question about all units.
+func (d *Datasource) parts(ctx context.Context, s scope.Scope, q *figures.Question) (sql string, parts map[place]part, err error) {
+	st, err := q.Statement()
 	if err != nil {
-		return nil, err
+		return "", nil, userError{err}
 	}
-	defer func() { _ = rows.Close() }()
-	out := map[place]part{}
-	for rows.Next() {
-		var t time.Time
-		var unit, cat string
-		var n, m *float64
-		var source uint64
-		if err := rows.Scan(&t, &unit, &cat, &n, &m, &source); err != nil {
+	sql = st.SQL + comment(st.Params)
+	parts, err = d.answers.get(ctx, s.String()+"\n"+sql, func(ctx context.Context) (map[place]part, error) {
+		rows, err := d.db.Whole(ctx, s, st.SQL, st.Params)
+		if err != nil {
 			return nil, err
 		}
-		v := part{n: math.NaN(), m: math.NaN(), source: source}
-		if n != nil {
-			v.n = *n
-		}
-		if m != nil {
-			v.m = *m
-		}
-		out[place{feed.Day(t), unit, cat}] = v
-	}
-	return out, rows.Err()
-}
-
-// member is a unit's parts.
-type member struct {
-	part
-	unit *feed.UnitInfo
-}
-
-// figure takes the quotient of a unit's parts.
-func (p *plan) figure(v part, cat string) figure {
-	return shown(p.in.Figure(p.split, cat, v.n, v.m), v.source)
-}
-
-// nation folds the units of one day and code.
-func (d *Datasource) nation(p *plan, all []member, cat string) figure {
-	var shares []catalogue.Share
-	var source uint64
-	for _, x := range all {
-		shares = append(shares, catalogue.Share{Region: x.unit.Region, N: x.n, M: x.m})
-		source += x.source
-	}
-	return shown(d.catalogue.Nation(p.in, p.split, cat, shares), source)
-}
-
-func shown(f catalogue.Figure, source uint64) figure {
-	out := figure{value: number(f.Value), n: number(f.N), m: number(f.M), source: source}
-	if math.IsNaN(f.Value) {
-		out.state = stateNone
-	}
-	return out
+		return figures.Scan(rows)
+	})
+	return sql, parts, err
 }
 
 // given says whether a range's end was asked for. The zero time comes out of gRPC
 // as a moment of 1754, which is what nanoseconds since 1970 can hold of it.
 func given(t time.Time) bool { return t.Unix() > 0 }
-
-func number(v float64) *float64 {
-	if math.IsNaN(v) || math.IsInf(v, 0) {
-		return nil
-	}
-	return &v
-}
 
 func comment(params map[string]string) string {
 	names := make([]string, 0, len(params))

@@ -12,6 +12,7 @@ import (
 
 	"github.com/duiwu/duiwu/charts/internal/chartstest"
 	"github.com/duiwu/duiwu/charts/pkg/catalogue"
+	"github.com/duiwu/duiwu/charts/pkg/figures"
 )
 
 // crowd is a nation of small units whose people differ in everything by which
@@ -74,7 +75,7 @@ func askAll(t *testing.T, d *Datasource, indicator string, dimensions []string) 
 				u, c := text("unit", i), text("code", i)
 				key := dim + "|" + u + "|" + c
 				switch v := n.At(i).(*float64); {
-				case states[today+"|"+u+"|"+c] == stateSuppressed:
+				case states[today+"|"+u+"|"+c] == figures.Suppressed:
 					require.Nil(t, v, key)
 					out.hidden[key] = true
 				case v != nil:
@@ -246,9 +247,9 @@ func TestFiltersDoNotChangeThePattern(t *testing.T) {
 		for _, c := range d.catalogue.Codes(d.catalogue.Indicator("I-01"), "age_band") {
 			one := provenance(ask(t, d, fmt.Sprintf(`{"indicator":"I-01","groupBy":["province","age_band"],"filter":{"units":[%q],"codes":[%q]}}`, u, c)))
 			key := today + "|" + u + "|" + c
-			require.Equal(t, whole[key] == stateSuppressed, one.States[key] == stateSuppressed, key)
-			require.Equal(t, one.States[key] == stateSuppressed, one.Suppressed == 1, key)
-			if one.States[key] == stateSuppressed {
+			require.Equal(t, whole[key] == figures.Suppressed, one.States[key] == figures.Suppressed, key)
+			require.Equal(t, one.States[key] == figures.Suppressed, one.Suppressed == 1, key)
+			if one.States[key] == figures.Suppressed {
 				require.Zero(t, one.SourceRows, "the number of rows tells what is hidden")
 			}
 		}
@@ -274,13 +275,13 @@ func TestSharesOfFewPersonsAreHidden(t *testing.T) {
 	d := open(t, Config{URL: db.DSN(), Today: today})
 	f := ask(t, d, `{"indicator":"I-20","groupBy":["province"],"filter":{"units":["310000","320000","330000","340000","350000"]}}`)
 	// Nine are too few; one of the others, all of 8 certified, must go with them.
-	require.Equal(t, stateSuppressed, provenance(f).States[today+"|310000|"])
+	require.Equal(t, figures.Suppressed, provenance(f).States[today+"|310000|"])
 	require.Equal(t, 2, provenance(f).Suppressed)
 	for i := range f.Rows() {
 		unit := f.Fields[0].At(i).(string)
 		for _, name := range []string{"value", "numerator", "denominator"} {
 			x, _ := f.FieldByName(name)
-			require.Equal(t, provenance(f).States[today+"|"+unit+"|"] == stateSuppressed, x.At(i).(*float64) == nil, unit+" "+name)
+			require.Equal(t, provenance(f).States[today+"|"+unit+"|"] == figures.Suppressed, x.At(i).(*float64) == nil, unit+" "+name)
 		}
 	}
 	require.Equal(t, "44.44 40 90\n", table(ask(t, d, `{"indicator":"I-20"}`)))

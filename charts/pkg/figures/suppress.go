@@ -1,13 +1,11 @@
-package plugin
+package figures
 
 import (
-	"context"
+	"maps"
 	"math"
 	"slices"
-	"time"
 
 	"github.com/duiwu/duiwu/charts/pkg/catalogue"
-	"github.com/duiwu/duiwu/charts/pkg/scope"
 	"github.com/duiwu/duiwu/internal/feed"
 )
 
@@ -25,22 +23,20 @@ import (
 // minDenominator is the smallest number of persons of which a share is shown.
 const minDenominator = 10
 
-// hides says whether an indicator counts persons, so that small cells tell of them.
-func (d *Datasource) hides(p *plan) bool {
-	m, _, _ := p.in.Of(p.split, "*")
-	return d.config.SuppressBelow >= 0 && m.Kind != "balance" && (m.Top.Counts() || m.Bottom.Counts())
+// hides says whether the indicator counts persons, so that small cells tell of them.
+func (q *Question) hides() bool {
+	m, _, _ := q.Indicator.Of(q.Split, "*")
+	return q.SuppressBelow >= 0 && m.Kind != "balance" && (m.Top.Counts() || m.Bottom.Counts())
 }
 
 // few says whether a cell tells of too few persons.
-func (d *Datasource) few(p *plan, f figure) bool {
-	m, _, _ := p.in.Of(p.split, "*")
+func (q *Question) few(f Figure) bool {
+	m, _, _ := q.Indicator.Of(q.Split, "*")
 	top, bottom := m.Top.Counts(), m.Bottom.Counts()
-	small := func(v *float64) bool {
-		return v != nil && math.Abs(*v) > 0 && math.Abs(*v) < float64(d.config.SuppressBelow)
-	}
-	return top && m.Kind != "median" && small(f.n) || bottom && small(f.m) ||
-		bottom && m.Kind == "ratio" && f.m != nil && *f.m > 0 && *f.m < minDenominator ||
-		m.Kind == "median" && f.source > 0 && f.source < minDenominator
+	small := func(v *float64) bool { return v != nil && math.Abs(*v) > 0 && math.Abs(*v) < float64(q.SuppressBelow) }
+	return top && m.Kind != "median" && small(f.N) || bottom && small(f.M) ||
+		bottom && m.Kind == "ratio" && f.M != nil && *f.M > 0 && *f.M < minDenominator ||
+		m.Kind == "median" && f.Source > 0 && f.Source < minDenominator
 }
 
 // The prices of hiding a cell: the fewer people stand in it the better; an empty
@@ -51,8 +47,8 @@ const (
 	priceNation = 1e12
 )
 
-func price(f figure) float64 {
-	for _, v := range []*float64{f.n, f.m} {
+func price(f Figure) float64 {
+	for _, v := range []*float64{f.N, f.M} {
 		if v != nil && *v != 0 {
 			return math.Abs(*v)
 		}
@@ -67,7 +63,7 @@ type cube struct {
 }
 
 type cell struct {
-	key    place
+	key    Place
 	a, b   string
 	price  float64
 	hidden bool
@@ -148,8 +144,8 @@ func (t *cube) protect() {
 }
 
 // hidden lists what is hidden.
-func (t *cube) hidden() map[place]bool {
-	out := map[place]bool{}
+func (t *cube) hidden() map[Place]bool {
+	out := map[Place]bool{}
 	for _, c := range t.cells {
 		if c.hidden {
 			out[c.key] = true
@@ -158,81 +154,96 @@ func (t *cube) hidden() map[place]bool {
 	return out
 }
 
-// totals are the figures of one day without a dimension: units, regions (by their
-// code as cat) and the nation.
-func (d *Datasource) totals(p *plan, r *result, parts map[place]part, day int32) map[place]figure {
-	whole := *p
-	whole.split = ""
-	out := map[place]figure{}
-	var all []member
-	regions := map[string][]member{}
-	for _, u := range r.units {
-		if v, ok := parts[place{day, u.Code, ""}]; ok {
-			out[place{day, u.Code, ""}] = whole.figure(v, "")
-			all = append(all, member{v, u})
-			regions[u.Region] = append(regions[u.Region], member{v, u})
+// Totals is the question without its split, which Suppress needs the parts of; nil
+// when those of the question itself will do.
+func (q *Question) Totals(parts map[Place]Part) *Question {
+	m, _, _ := q.Indicator.Of(q.Split, "*")
+	if !q.hides() || q.Split == "" || q.Split == catalogue.Region || m.Kind == "median" {
+		return nil
+	}
+	small := slices.ContainsFunc(slices.Collect(maps.Values(q.Fold(parts, nil))), q.few)
+	if !small {
+		return nil // a total of few people has a part of few people
+	}
+	w := *q
+	w.Split, w.Only = "", nil
+	return &w
+}
+
+// totals are the figures of a day without the split: of the units, the regions
+// (by their code) and the nation.
+func (q *Question) totals(parts map[Place]Part, day int32) map[Place]Figure {
+	out := map[Place]Figure{}
+	var all []Member
+	regions := map[string][]Member{}
+	for _, u := range q.Units {
+		if v, ok := parts[Place{day, u.Code, ""}]; ok {
+			out[Place{day, u.Code, ""}] = q.figure(v, "")
+			all = append(all, Member{v, u})
+			regions[u.Region] = append(regions[u.Region], Member{v, u})
 		}
 	}
-	if slices.Contains(p.in.Dimensions, catalogue.Region) {
+	if slices.Contains(q.Indicator.Dimensions, catalogue.Region) {
 		for name, members := range regions {
-			out[place{day, "", name}] = d.nation(&whole, members, "")
+			out[Place{day, "", name}] = q.Nation(members, "")
 		}
 	}
-	out[place{day, "", ""}] = d.nation(&whole, all, "")
+	out[Place{day, "", ""}] = q.Nation(all, "")
 	return out
 }
 
-// hideTotals decides the pattern of the figures without a dimension.
-func (d *Datasource) hideTotals(p *plan, r *result, totals map[place]figure, day int32) map[place]bool {
-	whole := *p
-	whole.split = ""
+// hideTotals decides the pattern of the figures without the split.
+func (q *Question) hideTotals(parts map[Place]Part, day int32) map[Place]bool {
+	w := *q
+	w.Split = ""
+	totals := w.totals(parts, day)
 	const ground, nation = "ground", "nation"
 	var t cube
-	add := func(k place, a, b string, least float64) {
-		if f, ok := totals[k]; ok && (f.n != nil || f.m != nil) {
-			t.add(cell{k, a, b, price(f) + least, d.few(&whole, f)})
+	add := func(k Place, a, b string, least float64) {
+		if f, ok := totals[k]; ok && (f.N != nil || f.M != nil) {
+			t.add(cell{k, a, b, price(f) + least, w.few(f)})
 		}
 	}
-	for _, u := range r.units {
+	for _, u := range q.Units {
 		sum := nation
-		if _, split := totals[place{day, "", u.Region}]; split {
+		if _, split := totals[Place{day, "", u.Region}]; split {
 			sum = "region " + u.Region
 		}
-		add(place{day, u.Code, ""}, ground, sum, 0)
+		add(Place{day, u.Code, ""}, ground, sum, 0)
 	}
-	for _, region := range d.catalogue.Values(catalogue.Region) {
-		add(place{day, "", region}, "region "+region, nation, 0)
+	for _, region := range q.Catalogue.Values(catalogue.Region) {
+		add(Place{day, "", region}, "region "+region, nation, 0)
 	}
-	add(place{day, "", ""}, nation, ground, priceNation)
+	add(Place{day, "", ""}, nation, ground, priceNation)
 	t.protect()
 	return t.hidden()
 }
 
-// hideCells decides the pattern of a dimension's cells. The totals are another
+// hideCells decides the pattern of the split's cells. The totals are another
 // answer with a pattern of its own, and so is every other dimension; they stay
 // safe together because no cycle here leans on a hidden total, and because the
 // rows of hidden totals hang together, so that what is unknown of the totals
 // stays unknown through every dimension.
-func (d *Datasource) hideCells(p *plan, r *result, codes []string, hiddenTotals map[place]bool, day int32) map[place]bool {
+func (q *Question) hideCells(all map[Place]Figure, totals map[Place]bool, day int32) map[Place]bool {
 	var t cube
 	rows := []string{""}
-	for _, u := range r.units {
+	for _, u := range q.Units {
 		rows = append(rows, u.Code)
 	}
 	var open []string // rows whose total is hidden
 	for _, u := range rows {
-		hide, least := hiddenTotals[place{day, u, ""}], 0.0
+		hide, least := totals[Place{day, u, ""}], 0.0
 		if u == "" {
 			least = priceNation
 		}
 		any := false
-		for _, c := range codes {
-			k := place{day, u, c}
-			f, ok := r.figures[k]
-			if !ok || f.n == nil && f.m == nil {
+		for _, c := range q.Codes() {
+			k := Place{day, u, c}
+			f, ok := all[k]
+			if !ok || f.N == nil && f.M == nil {
 				continue
 			}
-			hidden := d.few(p, f) || hide && price(f) < priceEmpty
+			hidden := q.few(f) || hide && price(f) < priceEmpty
 			any = any || hidden
 			t.add(cell{k, "row " + u, "code " + c, price(f) + least, hidden})
 		}
@@ -247,51 +258,38 @@ func (d *Datasource) hideCells(p *plan, r *result, codes []string, hiddenTotals 
 	return t.hidden()
 }
 
-// suppress hides the small cells of a result.
-func (d *Datasource) suppress(ctx context.Context, s scope.Scope, p *plan, r *result, parts map[place]part, days []time.Time, codes []string) error {
-	if !d.hides(p) {
-		return nil
+// Suppress hides the small cells of folded figures, and what would give them away.
+// totals are the parts of Totals, or else those that were folded.
+func (q *Question) Suppress(all map[Place]Figure, totals map[Place]Part) {
+	if !q.hides() {
+		return
 	}
-	m, _, _ := p.in.Of(p.split, "*")
-	folded := p.split != "" && p.split != catalogue.Region
-	small := false
-	for _, f := range r.figures {
-		small = small || d.few(p, f)
+	m, _, _ := q.Indicator.Of(q.Split, "*")
+	split := q.Split != "" && q.Split != catalogue.Region
+	if split && m.Kind != "median" && !slices.ContainsFunc(slices.Collect(maps.Values(all)), q.few) {
+		return // as in Totals
 	}
-	if folded && !small {
-		// A total of few people has a part of few people, so no total is hidden.
-		return nil
-	}
-	if folded && m.Kind != "median" {
-		var err error
-		if _, parts, err = d.ask1(ctx, s, p, days, ""); err != nil {
-			return err
-		}
-	}
-	for _, t := range days {
+	for _, t := range q.Days {
 		day := feed.Day(t)
-		hide := map[place]bool{}
-		switch {
-		case m.Kind == "median": // medians do not add up
-			for k, f := range r.figures {
-				hide[k] = k.day == day && d.few(p, f)
+		hide := map[Place]bool{}
+		if m.Kind == "median" { // medians do not add up
+			for k, f := range all {
+				hide[k] = k.Day == day && q.few(f)
 			}
-		default:
-			hide = d.hideTotals(p, r, d.totals(p, r, parts, day), day)
-			if folded {
-				hide = d.hideCells(p, r, codes, hide, day)
+		} else {
+			hide = q.hideTotals(totals, day)
+			if split {
+				hide = q.hideCells(all, hide, day)
 			}
 		}
-		for k, f := range r.figures {
+		for k, f := range all {
 			of := k
-			if p.split == catalogue.Region && k.unit != "" {
-				of.cat = "" // a unit's figure is the same under its region
+			if q.Split == catalogue.Region && k.Unit != "" {
+				of.Code = "" // a unit's figure is the same under its region
 			}
-			if k.day != day || !hide[of] || f.state == stateNone && f.n == nil && f.m == nil {
-				continue
+			if k.Day == day && hide[of] && (f.N != nil || f.M != nil) {
+				all[k] = Figure{State: Suppressed}
 			}
-			r.figures[k] = figure{state: stateSuppressed}
 		}
 	}
-	return nil
 }
