@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/duiwu/duiwu/charts/pkg/plugin"
+	"github.com/duiwu/duiwu/charts/pkg/scope"
 	"github.com/duiwu/duiwu/charts/viewer"
 	"github.com/duiwu/duiwu/cmd/demo/generate"
 	"github.com/duiwu/duiwu/internal/engine"
@@ -27,7 +28,7 @@ func (s *stack) dashboards(ctx context.Context) (http.Handler, *plugin.Datasourc
 	if s.engine != nil {
 		dsn = s.engine.DSNOf(engine.Dashboards)
 	}
-	ds, err := plugin.Open(plugin.Config{URL: dsn, Today: generate.Today.Format(time.DateOnly)})
+	ds, err := plugin.Open(plugin.Config{URL: dsn, Today: generate.Today.Format(time.DateOnly), Scope: scope.Everything()})
 	if err != nil {
 		return nil, nil, err
 	}

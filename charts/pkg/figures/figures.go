@@ -47,7 +47,8 @@ const (
 type Question struct {
 	Catalogue *catalogue.Catalogue
 	Indicator *catalogue.Indicator
-	// Split is a dimension or empty; Only restricts its codes.
+	// Split is a dimension or empty; Only are the codes that will be shown of it,
+	// though more may be computed.
 	Split string
 	Only  []string
 	Units []*feed.UnitInfo
@@ -76,18 +77,26 @@ func (q *Question) Statement() (catalogue.Statement, error) {
 	for i, u := range q.Units {
 		units[i] = u.Code
 	}
-	return q.Catalogue.Compile(catalogue.Query{Indicator: q.Indicator, Dates: q.Days, Split: split, Codes: q.Only, Units: units, Now: q.Now, Known: q.Known})
+	return q.Catalogue.Compile(catalogue.Query{Indicator: q.Indicator, Dates: q.Days, Split: split, Codes: q.only(), Units: units, Now: q.Now, Known: q.Known})
 }
 
-// Codes lists the codes of the answer; one empty code without a split.
+// Codes lists the codes that are computed; one empty code without a split.
 func (q *Question) Codes() []string {
 	switch {
 	case q.Split == "":
 		return []string{""}
-	case len(q.Only) > 0:
-		return q.Only
+	case len(q.only()) > 0:
+		return q.only()
 	}
 	return q.Catalogue.Codes(q.Indicator, q.Split)
+}
+
+// only is Only, unless what is hidden depends on the other codes.
+func (q *Question) only() []string {
+	if q.hides() {
+		return nil
+	}
+	return q.Only
 }
 
 // Scan reads the rows of a statement and closes them.

@@ -7,6 +7,7 @@ import (
 	"strconv"
 
 	"github.com/duiwu/duiwu/charts/pkg/catalogue"
+	"github.com/duiwu/duiwu/charts/pkg/scope"
 	"github.com/duiwu/duiwu/internal/feed"
 )
 
@@ -35,7 +36,7 @@ type definitionLine struct {
 	Values []string
 }
 
-func (d *Datasource) serveDefinition(w http.ResponseWriter, r *http.Request) {
+func (d *Datasource) serveDefinition(w http.ResponseWriter, r *http.Request, _ scope.Scope) {
 	in := d.catalogue.Indicator(r.URL.Query().Get("indicator"))
 	if in == nil {
 		fail(w, http.StatusNotFound, "没有这个指标。", "There is no such indicator.")

@@ -89,7 +89,7 @@ func (d *Datasource) frames(p *plan, r *result) data.Frames {
 			}
 		}
 	}
-	codes := r.question.Codes()
+	codes := d.codes(p)
 	states := map[string]string{}
 	target := d.nationalTarget(p.in)
 	bytes, left := 0, 0
@@ -117,6 +117,12 @@ func (d *Datasource) frames(p *plan, r *result) data.Frames {
 				numerator.values = append(numerator.values, f.N)
 				if denominator != nil {
 					denominator.values = append(denominator.values, f.M)
+				}
+				if t.Equal(p.asOf) {
+					r.source += f.Source
+				}
+				if f.State == figures.Suppressed {
+					r.hidden++
 				}
 				if f.State != figures.OK {
 					states[t.Format(time.DateOnly)+"|"+u+"|"+c] = f.State
@@ -187,6 +193,9 @@ func (d *Datasource) frames(p *plan, r *result) data.Frames {
 		frame.AppendNotices(data.Notice{Severity: data.NoticeSeverityWarning, Text: fmt.Sprintf(
 			pick(p.Lang, catalogue.Text{Zh: "结果过大，后 %d 行未显示，请减少月份、单位或分组", En: "the answer is too large: %d rows at its end are not shown; ask for fewer months, units or groups"}), left)})
 	}
+	if n, ok := p.publishedNotice(); ok {
+		frame.AppendNotices(n)
+	}
 	if len(r.missing) > 0 {
 		late := map[string]bool{}
 		for _, m := range r.missing {
@@ -240,15 +249,24 @@ func rowBytes(unit, code string, columns int) int {
 	return n
 }
 
-// rank counts from 1, the best first; units of one value share a rank.
+// rank is a unit's place among all; among the published ones for who may not see
+// the others.
 func (p *plan) rank(r *result, day int32, unit, cat string) *float64 {
-	mine := r.figures[place{Day: day, Unit: unit, Code: cat}].Value
+	if r.ranks != nil {
+		return r.ranks[place{Day: day, Unit: unit, Code: cat}]
+	}
+	return p.rankOf(unit, func(u string) *float64 { return r.figures[place{Day: day, Unit: u, Code: cat}].Value }, r.units)
+}
+
+// rankOf counts from 1, the best first; units of one value share a rank.
+func (p *plan) rankOf(unit string, value func(unit string) *float64, units []*feed.UnitInfo) *float64 {
+	mine := value(unit)
 	if unit == "" || mine == nil {
 		return nil
 	}
 	n := 1.0
-	for _, u := range r.units {
-		v := r.figures[place{Day: day, Unit: u.Code, Code: cat}].Value
+	for _, u := range units {
+		v := value(u.Code)
 		if v == nil {
 			continue
 		}
@@ -290,9 +308,11 @@ func (p *plan) unit(column string) string {
 	return "suffix: " + pick(p.Lang, u)
 }
 
+// nationalTarget is the one that a figure is held against. What is asked of each
+// person, such as hours, is no target of the share who reach it.
 func (d *Datasource) nationalTarget(in *catalogue.Indicator) *feed.Target {
 	for _, id := range in.Targets {
-		if t := d.catalogue.Target(id); t != nil {
+		if t := d.catalogue.Target(id); t != nil && t.Scope != "person" {
 			return t
 		}
 	}

@@ -22,6 +22,7 @@ import (
 
 	"github.com/duiwu/duiwu/charts/internal/chartstest"
 	"github.com/duiwu/duiwu/charts/pkg/figures"
+	"github.com/duiwu/duiwu/charts/pkg/scope"
 	"github.com/duiwu/duiwu/internal/testenv"
 )
 
@@ -31,6 +32,9 @@ const today = "2016-11-11"
 
 func open(t *testing.T, c Config) *Datasource {
 	t.Helper()
+	if c.Scope == nil {
+		c.Scope = scope.Everything()
+	}
 	d, err := Open(c)
 	require.NoError(t, err)
 	t.Cleanup(d.Dispose)
@@ -308,7 +312,7 @@ func TestOverGRPC(t *testing.T) {
 	password, _ := u.User.Password()
 	pc := backend.PluginContext{PluginID: "duiwu-datasource", OrgID: 1, DataSourceInstanceSettings: &backend.DataSourceInstanceSettings{
 		ID: 1, UID: "duiwu", URL: "http://" + u.Host, Updated: time.Unix(1, 0),
-		JSONData:                []byte(`{"database":"charts_grpc","user":"admin","today":"2016-11-11","suppressBelow":-1}`),
+		JSONData:                []byte(`{"database":"charts_grpc","user":"admin","today":"2016-11-11","suppressBelow":-1,"scope":{"public":"nation"}}`),
 		DecryptedSecureJSONData: map[string]string{"password": password},
 	}}
 	health, err := p.Client.CheckHealth(t.Context(), &backend.CheckHealthRequest{PluginContext: pc})

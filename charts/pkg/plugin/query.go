@@ -15,7 +15,9 @@ import (
 	"github.com/grafana/grafana-plugin-sdk-go/experimental/concurrent"
 
 	"github.com/duiwu/duiwu/charts/pkg/catalogue"
+	"github.com/duiwu/duiwu/charts/pkg/edition"
 	"github.com/duiwu/duiwu/charts/pkg/figures"
+	"github.com/duiwu/duiwu/charts/pkg/scope"
 	"github.com/duiwu/duiwu/internal/feed"
 )
 
@@ -74,8 +76,9 @@ const (
 
 // QueryData answers the queries of a request, each with its own error.
 func (d *Datasource) QueryData(ctx context.Context, req *backend.QueryDataRequest) (*backend.QueryDataResponse, error) {
+	s := d.admit(req.PluginContext, req.Headers)
 	return concurrent.QueryData(ctx, req, func(ctx context.Context, q concurrent.Query) backend.DataResponse {
-		return d.answer(ctx, q.DataQuery, alerting(req.Headers))
+		return d.answer(ctx, s, q.DataQuery, alerting(req.Headers))
 	}, maxConcurrent)
 }
 
@@ -84,14 +87,26 @@ type userError struct{ error }
 
 func badQuery(format string, args ...any) error { return userError{fmt.Errorf(format, args...)} }
 
-func (d *Datasource) answer(ctx context.Context, q backend.DataQuery, alert bool) backend.DataResponse {
-	frames, err := d.ask(ctx, q, alert)
+func (d *Datasource) answer(ctx context.Context, s scope.Scope, q backend.DataQuery, alert bool) backend.DataResponse {
+	start := time.Now()
+	what, frames, err := d.ask(ctx, s, q, alert)
+	rows := 0
+	for _, f := range frames {
+		rows += f.Rows()
+	}
+	d.audit(s, what, rows, start, outcomeOf(err))
 	if err == nil {
 		return backend.DataResponse{Frames: frames, Status: backend.StatusOK}
 	}
 	var ue userError
 	if errors.As(err, &ue) {
 		return backend.DataResponse{Error: err, Status: backend.StatusBadRequest, ErrorSource: backend.ErrorSourceDownstream}
+	}
+	if outcomeOf(err) == "refused" {
+		if errors.Is(err, scope.ErrDenied) {
+			err = fmt.Errorf("%s / %s", outside.zh, outside.en)
+		}
+		return backend.DataResponse{Error: err, Status: backend.StatusForbidden, ErrorSource: backend.ErrorSourceDownstream}
 	}
 	if errors.Is(err, context.Canceled) {
 		return backend.DataResponse{Error: err, Status: backend.StatusInternal, ErrorSource: backend.ErrorSourceDownstream}
@@ -122,6 +137,12 @@ type plan struct {
 	months    bool
 	provinces bool
 	unknown   []string // keys that were not understood
+
+	// Of who may not see the nation: the published editions by day, the one that
+	// the nation's figures come from, and how many days are left out.
+	editions    map[int32]*edition.Edition
+	nation      *edition.Edition
+	unpublished int
 }
 
 func monthEnd(m time.Time) time.Time {
@@ -282,6 +303,8 @@ type result struct {
 	question *figures.Question
 	figures  map[place]figure
 	units    []*feed.UnitInfo
+	// ranks are the published ones; nil for who may see the nation.
+	ranks    map[place]*float64
 	included map[string]bool
 	missing  []Missing
 	arrivals *arrivals
@@ -293,9 +316,11 @@ type result struct {
 	computed time.Time
 }
 
-func (d *Datasource) run(ctx context.Context, p *plan) (*result, error) {
+// run computes the figures of all units, hides the small ones, and leaves of it
+// what the scope may see.
+func (d *Datasource) run(ctx context.Context, s scope.Scope, p *plan) (*result, error) {
 	start := time.Now()
-	a, err := d.arrivals(ctx, p.known)
+	a, err := d.arrivals(ctx, s, p.known)
 	if err != nil {
 		return nil, err
 	}
@@ -311,64 +336,62 @@ func (d *Datasource) run(ctx context.Context, p *plan) (*result, error) {
 	q := figures.Question{Catalogue: d.catalogue, Indicator: p.in, Split: p.split, Only: p.Filter.Codes, Units: r.units, Days: days, AsOf: p.asOf, Base: p.yr,
 		Now: d.now(), Known: p.known, SuppressBelow: d.config.SuppressBelow, Begun: a.begun}
 	r.question = &q
-	st, err := q.Statement()
-	if err != nil {
-		return nil, userError{err}
-	}
-	r.sql = st.SQL + comment(st.Params)
 	asked := time.Now()
-	parts, err := d.answers.get(ctx, r.sql, func(ctx context.Context) (map[place]part, error) { return d.read(ctx, st) })
+	sql, parts, err := d.parts(ctx, s, &q)
+	totals := parts
+	if w := q.Totals(parts); w != nil && err == nil {
+		_, totals, err = d.parts(ctx, s, w)
+	}
 	r.queried = waited + time.Since(asked)
 	if err != nil {
 		return nil, fmt.Errorf("cannot compute %s: %w", p.in.ID, err)
 	}
+	r.sql = sql
 	r.missing = d.missing(a, p.in.Feeds())
 	late := map[string]bool{}
 	for _, m := range r.missing {
 		late[m.Unit] = true
 	}
 	r.figures = q.Fold(parts, late)
-	r.count(p)
-	q.Suppress(r.figures)
-	r.hidden = r.hiddenOf(p)
+	for k, f := range r.figures {
+		if k.Day == feed.Day(p.asOf) && k.Unit != "" && f.Value != nil {
+			r.included[k.Unit] = true
+		}
+	}
+	q.Suppress(r.figures, totals)
 	r.took = time.Since(start)
+	if err := d.narrow(ctx, s, p, r); err != nil {
+		return nil, fmt.Errorf("cannot read what was published of %s: %w", p.in.ID, err)
+	}
 	return r, nil
 }
 
-// count notes which units have a value on the day, and of how many records.
-func (r *result) count(p *plan) {
-	day := feed.Day(p.asOf)
-	for k, f := range r.figures {
-		if k.Day != day || k.Unit == "" {
-			continue
-		}
-		if f.Value != nil {
-			r.included[k.Unit] = true
-		}
-		r.source += f.Source
+// codes lists the codes of the answer; one empty code without a split.
+func (d *Datasource) codes(p *plan) []string {
+	switch {
+	case p.split == "":
+		return []string{""}
+	case len(p.Filter.Codes) > 0:
+		return p.Filter.Codes
 	}
+	return d.catalogue.Codes(p.in, p.split)
 }
 
-// hiddenOf counts the cells that are shown as hidden.
-func (r *result) hiddenOf(p *plan) (n int) {
-	days := map[int32]bool{}
-	for _, t := range p.shown {
-		days[feed.Day(t)] = true
-	}
-	for k, f := range r.figures {
-		if days[k.Day] && f.State == figures.Suppressed && (k.Unit != "") == p.provinces {
-			n++
-		}
-	}
-	return n
-}
-
-func (d *Datasource) read(ctx context.Context, st catalogue.Statement) (map[place]part, error) {
-	rows, err := d.query(ctx, st.SQL, st.Params)
+// parts asks the statement of a question about all units.
+func (d *Datasource) parts(ctx context.Context, s scope.Scope, q *figures.Question) (sql string, parts map[place]part, err error) {
+	st, err := q.Statement()
 	if err != nil {
-		return nil, err
+		return "", nil, userError{err}
 	}
-	return figures.Scan(rows)
+	sql = st.SQL + comment(st.Params)
+	parts, err = d.answers.get(ctx, s.String()+"\n"+sql, func(ctx context.Context) (map[place]part, error) {
+		rows, err := d.db.Whole(ctx, s, st.SQL, st.Params)
+		if err != nil {
+			return nil, err
+		}
+		return figures.Scan(rows)
+	})
+	return sql, parts, err
 }
 
 // given says whether a range's end was asked for. The zero time comes out of gRPC

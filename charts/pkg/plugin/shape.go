@@ -14,6 +14,7 @@ import (
 	"github.com/grafana/grafana-plugin-sdk-go/data"
 
 	"github.com/duiwu/duiwu/charts/pkg/catalogue"
+	"github.com/duiwu/duiwu/charts/pkg/scope"
 	"github.com/duiwu/duiwu/internal/feed"
 )
 
@@ -437,8 +438,15 @@ func alerting(headers map[string]string) bool {
 	return headers[fromAlert] == "true"
 }
 
-// ask answers one query of any type.
-func (d *Datasource) ask(ctx context.Context, q backend.DataQuery, alert bool) (data.Frames, error) {
+// ask answers one query of any type, and says in a few words what was asked.
+func (d *Datasource) ask(ctx context.Context, s scope.Scope, q backend.DataQuery, alert bool) (what string, f data.Frames, err error) {
+	if s.None() {
+		if d.config.Scope == nil {
+			f := findFault(errNoScope)
+			return "nothing", nil, refusal{fmt.Errorf("%s / %s", f.zh, f.en)}
+		}
+		return "nothing", nil, scope.ErrDenied
+	}
 	var kind struct {
 		QueryType string `json:"queryType"`
 	}
@@ -446,26 +454,41 @@ func (d *Datasource) ask(ctx context.Context, q backend.DataQuery, alert bool) (
 	switch kind.QueryType {
 	case queryList, queryEvents:
 		m, err := d.other(q)
-		switch {
-		case err != nil:
-			return nil, err
-		case kind.QueryType == queryList:
-			return d.list(ctx, m)
+		if err != nil {
+			return "not understood", nil, err
 		}
-		return d.events(ctx, m, q.TimeRange)
+		what = "list " + m.List
+		if kind.QueryType == queryEvents {
+			what = "events " + m.Events
+		}
+		if len(m.Filter.Units) > 0 {
+			what += " units " + strings.Join(m.Filter.Units, ",")
+		}
+		if err := m.permit(s); err != nil {
+			return what, nil, err
+		}
+		if kind.QueryType == queryList {
+			f, err = d.list(ctx, s, m)
+		} else {
+			f, err = d.events(ctx, s, m, q.TimeRange)
+		}
+		return what, f, err
 	}
 	p, err := d.plan(q)
 	if err != nil {
-		return nil, err
+		return "not understood", nil, err
 	}
 	if err := p.checkShape(alert); err != nil {
-		return nil, err
+		return p.what(), nil, err
 	}
-	r, err := d.run(ctx, p)
+	if err := d.restrict(ctx, s, p); err != nil {
+		return p.what(), nil, err
+	}
+	r, err := d.run(ctx, s, p)
 	if err != nil {
-		return nil, err
+		return p.what(), nil, err
 	}
-	return d.shape(p, r, d.frames(p, r)), nil
+	return p.what(), d.shape(p, r, d.frames(p, r)), nil
 }
 
 // Check says whether a query can be asked, without asking it. The dashboards
