@@ -13,11 +13,11 @@ func publishedTables() []table {
 				{"indicator", code, ""}, {"dimension", code, ""}, {"month", "Date32", ""}, {"attempt", "UUID", ""},
 				{"unit", code, ""}, {"code", code, ""}, {"definition_version", "UInt16", ""},
 				{"value", "Nullable(Float64)", ""}, {"numerator", "Nullable(Float64)", ""}, {"denominator", "Nullable(Float64)", ""},
-				{"state", code, ""}, {"source_rows", "UInt64", ""},
+				{"state", code, ""}, {"counted", "Bool", ""}, {"source_rows", "UInt64", ""},
 			},
 			engine:  "ReplacingMergeTree",
 			order:   []string{"indicator", "dimension", "month", "attempt", "unit", "code"},
-			comment: "Figures as published, by unit (empty: the nation) and code of a dimension; month is its last day; a hidden cell has a state and no value",
+			comment: "Figures as published, by unit (empty: the nation) and code of a dimension; month is its last day; a hidden cell has a state and no value; counted: it has one, shown or hidden",
 		},
 		{
 			name: "publications",

@@ -184,7 +184,7 @@ func summaryOf(d *edition.Draft, cat *measures.Catalogue, dry bool) *publishedSu
 			case r.Dimension != "":
 			case f.Unit == "":
 				l.Value, l.State = f.Value, f.State
-			case edition.Counts(f):
+			case f.Counted:
 				l.Units++
 			}
 		}

@@ -71,7 +71,9 @@ type Figure struct {
 	Definition                    uint16 // version of the indicator's definition
 	Value, Numerator, Denominator *float64
 	State                         string
-	SourceRows                    uint64
+	// Counted says that there is a value, shown or hidden.
+	Counted    bool
+	SourceRows uint64
 }
 
 // The editions that can be asked for.
@@ -154,7 +156,7 @@ func Read(ctx context.Context, query Query, indicator, dimension string, edition
 	for _, e := range editions {
 		months, attempts = append(months, e.Month.Format(time.DateOnly)), append(attempts, e.attempt)
 	}
-	rows, err := query(ctx, `SELECT toString(unit), toString(code), month, definition_version, value, numerator, denominator, toString(state), source_rows
+	rows, err := query(ctx, `SELECT toString(unit), toString(code), month, definition_version, value, numerator, denominator, toString(state), counted, source_rows
 FROM published_figures FINAL
 WHERE indicator = {indicator:String} AND dimension = {dimension:String} AND month IN {months:Array(Date32)} AND attempt IN {attempts:Array(UUID)}
 ORDER BY month, unit, code`, map[string]string{"indicator": indicator, "dimension": dimension, "months": quoted(months), "attempts": quoted(attempts)})
@@ -165,7 +167,7 @@ ORDER BY month, unit, code`, map[string]string{"indicator": indicator, "dimensio
 	var out []Figure
 	for rows.Next() {
 		var f Figure
-		if err := rows.Scan(&f.Unit, &f.Code, &f.Month, &f.Definition, &f.Value, &f.Numerator, &f.Denominator, &f.State, &f.SourceRows); err != nil {
+		if err := rows.Scan(&f.Unit, &f.Code, &f.Month, &f.Definition, &f.Value, &f.Numerator, &f.Denominator, &f.State, &f.Counted, &f.SourceRows); err != nil {
 			return nil, fmt.Errorf("cannot read the published figures of %s: %w", indicator, err)
 		}
 		out = append(out, f)
@@ -174,9 +176,4 @@ ORDER BY month, unit, code`, map[string]string{"indicator": indicator, "dimensio
 		return nil, fmt.Errorf("cannot read the published figures of %s: %w", indicator, err)
 	}
 	return out, nil
-}
-
-// Counts says whether the unit of a figure stands in the nation's.
-func Counts(f Figure) bool {
-	return f.State == figures.OK || f.State == figures.Suppressed || f.Value != nil
 }

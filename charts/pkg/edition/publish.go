@@ -325,29 +325,30 @@ func (p *Press) ask(ctx context.Context, q figures.Question, late map[string]boo
 			whole = parts
 		}
 		all := q.Fold(parts, late)
-		q.Suppress(all)
-		own[i].keep(all)
+		counted := map[figures.Place]bool{}
+		for k, f := range all {
+			counted[k] = f.Value != nil
+		}
+		q.Suppress(all, whole)
+		own[i].keep(all, counted)
 	}
 	return nil
 }
 
 // keep takes what says something over into the draft: a place that has no row
 // in an edition has no value.
-func (r *Result) keep(all map[figures.Place]figures.Figure) {
+func (r *Result) keep(all map[figures.Place]figures.Figure, counted map[figures.Place]bool) {
 	nationOnly := !slices.Contains(r.Indicator.Grain, "province")
 	for k, f := range all {
 		if f.State == figures.None && f.N == nil && f.M == nil {
 			continue
 		}
 		if nationOnly && k.Unit != "" {
-			if f.Value == nil {
-				continue
-			}
 			// Nobody may ask for it; that it counts in the nation's is told.
-			f = figures.Figure{State: figures.OK, Source: f.Source}
+			f.Value, f.N, f.M = nil, nil, nil
 		}
 		r.Figures = append(r.Figures, Figure{Unit: k.Unit, Code: k.Code, Definition: uint16(r.Indicator.Version),
-			Value: f.Value, Numerator: f.N, Denominator: f.M, State: f.State, SourceRows: f.Source})
+			Value: f.Value, Numerator: f.N, Denominator: f.M, State: f.State, Counted: counted[k], SourceRows: f.Source})
 	}
 	slices.SortFunc(r.Figures, func(a, b Figure) int { return strings.Compare(a.Unit+"|"+a.Code, b.Unit+"|"+b.Code) })
 }
@@ -404,14 +405,14 @@ func newAttempt() string {
 }
 
 func (p *Press) write(ctx context.Context, d *Draft) error {
-	batch, err := p.conn.PrepareBatch(ctx, "INSERT INTO published_figures (indicator, dimension, month, attempt, unit, code, definition_version, value, numerator, denominator, state, source_rows)")
+	batch, err := p.conn.PrepareBatch(ctx, "INSERT INTO published_figures (indicator, dimension, month, attempt, unit, code, definition_version, value, numerator, denominator, state, counted, source_rows)")
 	if err != nil {
 		return err
 	}
 	defer func() { _ = batch.Abort() }() // nothing after Send
 	for _, r := range d.Results {
 		for _, f := range r.Figures {
-			if err := batch.Append(r.Indicator.ID, r.Dimension, d.Month, d.attempt, f.Unit, f.Code, f.Definition, f.Value, f.Numerator, f.Denominator, f.State, f.SourceRows); err != nil {
+			if err := batch.Append(r.Indicator.ID, r.Dimension, d.Month, d.attempt, f.Unit, f.Code, f.Definition, f.Value, f.Numerator, f.Denominator, f.State, f.Counted, f.SourceRows); err != nil {
 				return err
 			}
 		}

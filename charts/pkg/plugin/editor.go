@@ -60,6 +60,7 @@ type editorView struct {
 	Units      []code          `json:"units"`
 	Lists      []List          `json:"lists"`
 	Compare    []code          `json:"compare"`
+	Editions   []code          `json:"editions"`
 }
 
 func (d *Datasource) serveEditor(w http.ResponseWriter, _ *http.Request, sc scope.Scope) {
@@ -86,8 +87,11 @@ func (d *Datasource) serveEditor(w http.ResponseWriter, _ *http.Request, sc scop
 	for _, u := range d.seen(sc) {
 		out.Units = append(out.Units, code{u.Code, catalogue.Text{Zh: u.ShortZh, En: u.En}})
 	}
-	for _, c := range []string{previousMonth, lastYear, withTarget, nationalMean, withRank} {
+	for _, c := range compares {
 		out.Compare = append(out.Compare, code{c, compareNames[c]})
+	}
+	for _, e := range editions {
+		out.Editions = append(out.Editions, code{e, editionNames[e]})
 	}
 	reply(w, out)
 }

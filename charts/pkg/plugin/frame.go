@@ -35,6 +35,8 @@ type Provenance struct {
 	AsOf       string       `json:"asOf"`
 	// KnownOn is the day whose end the records are read as of; empty means now.
 	KnownOn string `json:"knownOn,omitempty"`
+	// Edition is what was published; nil for live figures.
+	Edition *EditionView `json:"edition"`
 	// ComputedAt is when, DataAsOf what the newest record said, ArrivedAt when
 	// it was stored.
 	ComputedAt time.Time  `json:"computedAt"`
@@ -142,6 +144,8 @@ func (d *Datasource) frames(p *plan, r *result) data.Frames {
 						}
 					case withRank:
 						v = p.rank(r, day, u, c)
+					case firstPublished:
+						v = r.first[place{Day: day, Unit: u, Code: c}]
 					}
 					col.values = append(col.values, v)
 				}
@@ -192,6 +196,9 @@ func (d *Datasource) frames(p *plan, r *result) data.Frames {
 	if left > 0 {
 		frame.AppendNotices(data.Notice{Severity: data.NoticeSeverityWarning, Text: fmt.Sprintf(
 			pick(p.Lang, catalogue.Text{Zh: "结果过大，后 %d 行未显示，请减少月份、单位或分组", En: "the answer is too large: %d rows at its end are not shown; ask for fewer months, units or groups"}), left)})
+	}
+	if n, ok := p.editionNotice(); ok && p.Format == "" { // the other forms say it beside their day
+		frame.AppendNotices(n)
 	}
 	if n, ok := p.publishedNotice(); ok {
 		frame.AppendNotices(n)
@@ -283,6 +290,8 @@ var compareNames = map[string]catalogue.Text{
 	withTarget:    {Zh: "目标", En: "target"},
 	nationalMean:  {Zh: "全国", En: "nation"},
 	withRank:      {Zh: "位次", En: "rank"},
+
+	firstPublished: {Zh: "首次公布", En: "first published"},
 }
 
 // unit names a column's unit in Grafana's words.
@@ -335,7 +344,7 @@ func thresholds(in *catalogue.Indicator, t *feed.Target) *data.ThresholdsConfig 
 
 func (d *Datasource) provenance(p *plan, r *result, states map[string]string) *Provenance {
 	v := &Provenance{
-		Indicator: p.in, Targets: []TargetView{}, Feeds: p.in.Feeds(), AsOf: p.asOf.Format(time.DateOnly), KnownOn: p.KnownOn, ComputedAt: r.computed,
+		Indicator: p.in, Targets: []TargetView{}, Feeds: p.in.Feeds(), AsOf: p.asOf.Format(time.DateOnly), KnownOn: p.KnownOn, Edition: p.view(), ComputedAt: r.computed,
 		Ledger: r.arrivals.ledger, SourceRows: r.source, UnitsIncluded: []string{}, UnitsMissing: r.missing, Units: len(r.units),
 		Provisional: p.in.Approval != "approved", Suppressed: r.hidden, SuppressBelow: d.config.SuppressBelow, States: states,
 		TookMS: float64(r.took.Microseconds()) / 1000, WaitedMS: float64(r.queried.Microseconds()) / 1000, Empty: r.arrivals.rows == 0,

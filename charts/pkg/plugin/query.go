@@ -42,7 +42,11 @@ type Model struct {
 	KnownOn string `json:"knownOn"`
 	From    string `json:"from"`
 	To      string `json:"to"`
-	// Compare lists previous_month, last_year, target, national_mean, rank.
+	// Edition is live (default: what the records say now), or the figures of whole
+	// months as they were published: first, latest, or approved.
+	Edition string `json:"edition"`
+	// Compare lists previous_month, last_year, target, national_mean, rank,
+	// first_published.
 	Compare []string `json:"compare"`
 	// Lang is zh or en, for the names of columns.
 	Lang string `json:"lang"`
@@ -70,9 +74,13 @@ const (
 	withTarget    = "target"
 	nationalMean  = "national_mean"
 	withRank      = "rank"
+	// firstPublished shows what a month's first edition said.
+	firstPublished = "first_published"
 
 	maxMonths = 36
 )
+
+var compares = []string{previousMonth, lastYear, withTarget, nationalMean, withRank, firstPublished}
 
 // QueryData answers the queries of a request, each with its own error.
 func (d *Datasource) QueryData(ctx context.Context, req *backend.QueryDataRequest) (*backend.QueryDataResponse, error) {
@@ -143,6 +151,8 @@ type plan struct {
 	editions    map[int32]*edition.Edition
 	nation      *edition.Edition
 	unpublished int
+	// chosen are the editions asked for, by day; nil when the figures are live.
+	chosen map[int32]*edition.Edition
 }
 
 func monthEnd(m time.Time) time.Time {
@@ -205,8 +215,8 @@ func (d *Datasource) plan(q backend.DataQuery) (*plan, error) {
 		}
 	}
 	for _, c := range p.Compare {
-		if !slices.Contains([]string{previousMonth, lastYear, withTarget, nationalMean, withRank}, c) {
-			return nil, badQuery("unknown comparison %q; use previous_month, last_year, target, national_mean, rank", c)
+		if !slices.Contains(compares, c) {
+			return nil, badQuery("unknown comparison %q; use %s", c, strings.Join(compares, ", "))
 		}
 	}
 	today := d.Today()
@@ -230,7 +240,13 @@ func (d *Datasource) plan(q backend.DataQuery) (*plan, error) {
 		}
 		p.known = t.AddDate(0, 0, 1).Add(-time.Millisecond)
 	}
-	if p.in.Now() && (p.months || p.asOf.Before(today)) {
+	if p.Edition != "" && !slices.Contains(editions, p.Edition) {
+		return nil, badQuery("unknown edition %q; use %s", p.Edition, strings.Join(editions, ", "))
+	}
+	if p.asksEdition() && !p.known.IsZero() {
+		return nil, badQuery("a published figure rests on what was known when it was published; leave knownOn out")
+	}
+	if p.in.Now() && !p.asksEdition() && (p.months || p.asOf.Before(today)) {
 		return nil, badQuery("%s is known for now only", p.in.ID)
 	}
 	if p.in.Measure.Kind == "freshness" && !p.known.IsZero() {
@@ -304,7 +320,9 @@ type result struct {
 	figures  map[place]figure
 	units    []*feed.UnitInfo
 	// ranks are the published ones; nil for who may see the nation.
-	ranks    map[place]*float64
+	ranks map[place]*float64
+	// first is what was first published, when that is compared with.
+	first    map[place]*float64
 	included map[string]bool
 	missing  []Missing
 	arrivals *arrivals
@@ -319,6 +337,9 @@ type result struct {
 // run computes the figures of all units, hides the small ones, and leaves of it
 // what the scope may see.
 func (d *Datasource) run(ctx context.Context, s scope.Scope, p *plan) (*result, error) {
+	if p.asksEdition() {
+		return d.stored(ctx, s, p)
+	}
 	start := time.Now()
 	a, err := d.arrivals(ctx, s, p.known)
 	if err != nil {

@@ -167,6 +167,9 @@ func (d *Datasource) asOfNotice(p *plan, r *result) string {
 	if strings.HasPrefix(p.Lang, "en") {
 		text = fmt.Sprintf("day %s; %s; definition %s version %d (%s); %d of %d units included", p.asOf.Format(time.DateOnly), en, p.in.ID, p.in.Version, state.En, len(r.included), len(r.units))
 	}
+	if n, ok := p.editionNotice(); ok {
+		text += pick(p.Lang, catalogue.Text{Zh: "；", En: "; "}) + n.Text
+	}
 	if r.hidden > 0 {
 		text += fmt.Sprintf(pick(p.Lang, catalogue.Text{Zh: "；%d 格因人数过少不显示", En: "; %d cells of few persons are not shown"}), r.hidden)
 	}
@@ -481,10 +484,16 @@ func (d *Datasource) ask(ctx context.Context, s scope.Scope, q backend.DataQuery
 	if err := p.checkShape(alert); err != nil {
 		return p.what(), nil, err
 	}
+	if err := d.choose(ctx, s, p); err != nil {
+		return p.what(), nil, err
+	}
 	if err := d.restrict(ctx, s, p); err != nil {
 		return p.what(), nil, err
 	}
 	r, err := d.run(ctx, s, p)
+	if err == nil {
+		err = d.firsts(ctx, s, p, r)
+	}
 	if err != nil {
 		return p.what(), nil, err
 	}
