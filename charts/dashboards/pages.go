@@ -275,6 +275,8 @@ func d12() Page {
 			provinces(12, "I-34", "哪些省份通过率低？", "Which provinces pass least?", nation, rank).tall(9),
 			matrix(24, "I-37", "other_unit", "哪两个省在重复报同一批人？", "Which pairs of provinces report the same people?"),
 			heat(24, "I-39", "历史月份被改动了多少？", "How much were past months revised?"),
+			list(14, "publications", "哪些月份已公布、已批准？", "Which months are published, which approved?"),
+			trend(10, "I-01", "首次公布的数与今天的数差多少？", "How far is today from what was first published?").compare("first_published").tall(10),
 		}},
 	}}
 }

@@ -1,9 +1,11 @@
 import type { DataSourceJsonData } from "@grafana/data";
 import type { DataQuery } from "@grafana/schema";
 
-export const compares = ["previous_month", "last_year", "target", "national_mean", "rank"] as const;
+export const compares = ["previous_month", "last_year", "target", "national_mean", "rank", "first_published"] as const;
+export const editions = ["live", "first", "latest", "approved"] as const;
 export const formats = ["series", "numeric", "table", "pivot", "lorenz"] as const;
 export type Compare = (typeof compares)[number];
+export type Edition = (typeof editions)[number];
 export type Format = (typeof formats)[number];
 export type Lang = "zh" | "en";
 
@@ -21,6 +23,8 @@ export interface DuiwuQuery extends DataQuery {
   asOf?: string;
   /** A day: records that arrived later do not count. */
   knownOn?: string;
+  /** Figures as published; absent for live ones. */
+  edition?: Exclude<Edition, "live">;
   /** Months; empty means the dashboard's range. */
   from?: string;
   to?: string;
@@ -80,4 +84,5 @@ export interface Editor {
   units: Code[];
   lists: List[];
   compare: Code[];
+  editions: Code[];
 }

@@ -27,6 +27,10 @@ var editionNames = map[string]catalogue.Text{
 	edition.Latest: {Zh: "最近公布", En: "latest published"}, edition.LastApproved: {Zh: "最近批准", En: "latest approved"},
 }
 
+var publicationStates = map[edition.State]catalogue.Text{
+	edition.Published: {Zh: "已公布（暂行）", En: "published (provisional)"}, edition.Approved: {Zh: "已批准", En: "approved"}, edition.Reopened: {Zh: "已重开", En: "reopened"},
+}
+
 // asksEdition says whether published figures are asked for.
 func (p *plan) asksEdition() bool { return p.Edition != "" && p.Edition != live }
 
@@ -264,4 +268,24 @@ func (p *plan) editionNotice() (n data.Notice, ok bool) {
 		n.Text += fmt.Sprintf(pick(p.Lang, catalogue.Text{Zh: "；%d 个月尚未公布", En: "; %d months are not published"}), left)
 	}
 	return n, true
+}
+
+// publishedLines are the newest published months, for the page of a definition;
+// none when they cannot be read: the definition stands without them.
+func (d *Datasource) publishedLines(ctx context.Context, s scope.Scope, lang string) (out []string) {
+	const newest = 3
+	all, err := edition.List(ctx, d.whole(s))
+	if err != nil {
+		return nil
+	}
+	slices.Reverse(all)
+	for i := range all {
+		if e := &all[i]; len(out) < newest && (i == 0 || !all[i-1].Month.Equal(e.Month)) {
+			p := &plan{asOf: e.Month, shown: []time.Time{e.Month}, chosen: map[int32]*edition.Edition{feed.Day(e.Month): e}}
+			p.Lang, p.Edition = lang, edition.Latest
+			n, _ := p.editionNotice()
+			out = append(out, n.Text)
+		}
+	}
+	return out
 }

@@ -3,6 +3,7 @@ package plugin
 import (
 	"encoding/json"
 	"fmt"
+	"net/http"
 	"strings"
 	"testing"
 	"time"
@@ -132,6 +133,16 @@ func TestAPublishedFigureStaysAndSaysWhatItIs(t *testing.T) {
 	require.Equal(t, "Li", provenance(a).Edition.PublishedBy)
 	f(`{"indicator":"I-01","edition":"first"}`, "8 8")
 	f(`{"indicator":"I-01","edition":"approved"}`, "8 8")
+
+	events := ask(t, d, `{"queryType":"list","list":"publications","lang":"en"}`)
+	said := table(events)
+	for _, line := range []string{"2016-10 ", "published (provisional)", "approved", "reopened", "Zhao a late record"} {
+		require.Contains(t, said, line)
+	}
+	var page string
+	require.NoError(t, d.CallResource(t.Context(), &backend.CallResourceRequest{Method: http.MethodGet, Path: "definition", URL: "definition?indicator=I-01&lang=en"},
+		backend.CallResourceResponseSenderFunc(func(r *backend.CallResourceResponse) error { page = string(r.Body); return nil })))
+	require.Contains(t, page, "2016-10 edition 2, by Li at ")
 
 	for query, want := range map[string]string{
 		`{"indicator":"I-01","edition":"second"}`:                                       `unknown edition "second"; use live, first, latest, approved`,

@@ -14,6 +14,7 @@ import (
 	"github.com/grafana/grafana-plugin-sdk-go/data"
 
 	"github.com/duiwu/duiwu/charts/pkg/catalogue"
+	"github.com/duiwu/duiwu/charts/pkg/edition"
 	"github.com/duiwu/duiwu/charts/pkg/scope"
 	"github.com/duiwu/duiwu/internal/feed"
 )
@@ -98,6 +99,12 @@ var lists = []List{
 		About:   catalogue.Text{Zh: "每个单位每类数据最近一期、最近报送时间、入库时间与行数。", En: "Of each unit and feed: last period, last report, when it was stored, rows."},
 		columns: with(listColumn{name: "feed", zh: "数据类别", en: "feed", list: "feed"}, listColumn{name: "period", zh: "最近一期", en: "last period"}, listColumn{name: "reported", zh: "最近报送", en: "last reported"}, listColumn{name: "arrived", zh: "最近入库", en: "last stored"}, listColumn{name: "rows", zh: "行数", en: "rows"}),
 		made:    (*Datasource).arrivalRows,
+	},
+	{
+		ID: "publications", Text: catalogue.Text{Zh: "已公布的月份", En: "published months"},
+		About:   catalogue.Text{Zh: "每个月份的各版：由谁、何时、因何公布、批准或重开，以及公布时缺报的单位。", En: "The editions of each month: who published, approved or reopened it, when and why, and the units whose reports were missing then."},
+		columns: []listColumn{{name: "month", zh: "月份", en: "month"}, {name: "edition", zh: "版", en: "edition"}, {name: "publication", zh: "状态", en: "state"}, {name: "at", zh: "时间", en: "when"}, {name: "who", zh: "经办", en: "by"}, {name: "reason", zh: "理由", en: "reason"}, {name: "late", zh: "缺报单位", en: "units missing"}, {name: "figures", zh: "数据个数", en: "figures"}},
+		sql:     "SELECT formatDateTime(month, '%Y-%m'), toFloat64(edition), toString(state), formatDateTime(at, '%F %H:%i', 'Asia/Shanghai'), who, reason, toFloat64(length(arrayDistinct(arrayFilter(u -> u IN {units:Array(String)}, missing_unit)))), toFloat64(figures) FROM publications ORDER BY month DESC, edition DESC, at DESC",
 	},
 	{
 		ID: "balance", Text: catalogue.Text{Zh: "收支平衡：每条记录的去向", En: "balance: what became of every record"},
@@ -262,6 +269,8 @@ func (d *Datasource) fill(f *data.Frame, l *List, rows [][]any, lang string) {
 		case "rule_name":
 			at--
 			cell = func(i int) any { return ruleName(rows[i][at].(string), lang) }
+		case "publication":
+			cell = func(i int) any { return pick(lang, publicationStates[edition.State(rows[i][at].(string))]) }
 		default:
 			if c.list != "" {
 				cell = func(i int) any { return pick(lang, d.label(c.list, rows[i][at].(string))) }
