@@ -40,7 +40,7 @@ func Open(dsn string, c *catalogue.Catalogue) (*Press, error) {
 	if err != nil || u.Hostname() == "" || u.Scheme != "http" && u.Scheme != "https" || strings.Trim(u.Path, "/") == "" {
 		return nil, errors.New("cannot read the DSN: write http://user:password@host:8123/database, or https")
 	}
-	o := &clickhouse.Options{Protocol: clickhouse.HTTP, Addr: []string{u.Host}, MaxOpenConns: 2 * atOnce, DialTimeout: 5 * time.Second}
+	o := &clickhouse.Options{Protocol: clickhouse.HTTP, Addr: []string{u.Host}, MaxOpenConns: 2 * atOnce, DialTimeout: 5 * time.Second, Settings: clickhouse.Settings{"max_threads": 1}}
 	o.Auth.Database, o.Auth.Username = strings.Trim(u.Path, "/"), u.User.Username()
 	o.Auth.Password, _ = u.User.Password()
 	if u.Port() == "" {
@@ -60,8 +60,9 @@ func Open(dsn string, c *catalogue.Catalogue) (*Press, error) {
 func (p *Press) Close() { _ = p.conn.Close() }
 
 const (
-	// atOnce bounds the statements that run side by side.
-	atOnce = 4
+	// atOnce bounds the statements that run side by side, each in one thread:
+	// publishing is in no hurry, and pages are looked at meanwhile.
+	atOnce = 2
 	// settled is how far behind the clock a moment lies whose records are all in
 	// the tables, though more keep arriving: a cut is durable some seconds after.
 	settled = time.Minute
@@ -461,7 +462,7 @@ func (p *Press) Reopen(ctx context.Context, month time.Time, who, reason string)
 
 func (p *Press) decide(ctx context.Context, month time.Time, state State, who, reason string) (*Edition, error) {
 	if strings.TrimSpace(who) == "" || strings.TrimSpace(reason) == "" {
-		return nil, fmt.Errorf("%s needs a name and a reason: they are kept with the month", state)
+		return nil, errors.New("give a name and a reason, --by NAME --reason TEXT: they are kept with the month")
 	}
 	all, err := p.List(ctx)
 	if err != nil {
@@ -479,8 +480,10 @@ func (p *Press) decide(ctx context.Context, month time.Time, state State, who, r
 	if err := p.record(ctx, e, state, who, reason); err != nil {
 		return nil, err
 	}
-	e.State, e.Events = state, append(e.Events, Event{state, who, reason, p.now()})
-	return e, nil
+	if all, err = p.List(ctx); err != nil {
+		return nil, err
+	}
+	return Pick(all, month, Latest), nil
 }
 
 // quoted writes names and months, which hold no quotes, as an array.

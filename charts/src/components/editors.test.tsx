@@ -63,14 +63,13 @@ describe("the query editor", () => {
     expect(onChange).toHaveBeenLastCalledWith(expect.objectContaining({ asOf: "2016-10-31" }));
   });
 
-  test("asks for what was published, and for live figures again", async () => {
-    const first = open({ indicator: "I-01", knownOn: "2016-11-05" });
-    await first.user.click(await screen.findByRole("radio", { name: "最近公布" }));
-    expect(first.onChange).toHaveBeenLastCalledWith({ refId: "A", indicator: "I-01", edition: "latest", format: "numeric" });
-    document.body.innerHTML = "";
-    const second = open({ indicator: "I-01", edition: "latest" });
-    await second.user.click(await screen.findByRole("radio", { name: "实时数" }));
-    expect(second.onChange).toHaveBeenLastCalledWith({ refId: "A", indicator: "I-01", format: "numeric" });
+  test.each<[Partial<DuiwuQuery>, string, Partial<DuiwuQuery>]>([
+    [{ knownOn: "2016-11-05" }, "最近公布", { edition: "latest" }],
+    [{ edition: "latest" }, "实时数", {}],
+  ])("turns %j into %s", async (had, name, want) => {
+    const { onChange, user } = open({ indicator: "I-01", ...had });
+    await user.click(await screen.findByRole("radio", { name }));
+    expect(onChange).toHaveBeenLastCalledWith({ refId: "A", indicator: "I-01", format: "numeric", ...want });
   });
 
   test("turns into a list", async () => {
