@@ -154,7 +154,9 @@ func (d *Datasource) frames(p *plan, r *result) data.Frames {
 	}
 	frame := data.NewFrame(p.in.ID)
 	if p.months {
-		frame.Fields = append(frame.Fields, data.NewField("time", nil, days))
+		f := data.NewField("time", nil, days)
+		f.Config = &data.FieldConfig{DisplayNameFromDS: pick(p.Lang, catalogue.Text{Zh: "统计日", En: "day"})}
+		frame.Fields = append(frame.Fields, f)
 	}
 	if p.provinces {
 		f := data.NewField("unit", nil, units)

@@ -104,7 +104,7 @@ var lists = []List{
 		ID: "publications", Text: catalogue.Text{Zh: "已公布的月份", En: "published months"},
 		About:   catalogue.Text{Zh: "每个月份的各版：由谁、何时、因何公布、批准或重开，以及公布时缺报的单位。", En: "The editions of each month: who published, approved or reopened it, when and why, and the units whose reports were missing then."},
 		columns: []listColumn{{name: "month", zh: "月份", en: "month"}, {name: "edition", zh: "版", en: "edition"}, {name: "publication", zh: "状态", en: "state"}, {name: "at", zh: "时间", en: "when"}, {name: "who", zh: "经办", en: "by"}, {name: "reason", zh: "理由", en: "reason"}, {name: "late", zh: "缺报单位", en: "units missing"}, {name: "figures", zh: "数据个数", en: "figures"}},
-		sql:     "SELECT formatDateTime(month, '%Y-%m'), toFloat64(edition), toString(state), formatDateTime(at, '%F %H:%i', 'Asia/Shanghai'), who, reason, toFloat64(length(arrayDistinct(arrayFilter(u -> u IN {units:Array(String)}, missing_unit)))), toFloat64(figures) FROM publications ORDER BY month DESC, edition DESC, at DESC",
+		sql:     "SELECT formatDateTime(month, '%Y-%m'), toFloat64(edition), toString(state), formatDateTime(at, '%F %H:%i', 'Asia/Shanghai'), who, reason, toFloat64(max(length(arrayDistinct(arrayFilter(u -> u IN {units:Array(String)}, missing_unit)))) OVER w), toFloat64(max(figures) OVER w) FROM publications WINDOW w AS (PARTITION BY month, edition) ORDER BY month DESC, edition DESC, at DESC",
 	},
 	{
 		ID: "balance", Text: catalogue.Text{Zh: "收支平衡：每条记录的去向", En: "balance: what became of every record"},
