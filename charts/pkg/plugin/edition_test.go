@@ -19,8 +19,9 @@ import (
 	"github.com/duiwu/duiwu/sink"
 )
 
-// published is the small nation with October 2016 published on 11 November.
-func published(t *testing.T, name string, below int) (*chartstest.DB, *Datasource, *edition.Press) {
+// published is the small nation with October 2016 published on 11 November: the
+// first indicators of the catalogue.
+func published(t *testing.T, name string, below, indicators int) (*chartstest.DB, *Datasource, *edition.Press) {
 	t.Helper()
 	db := chartstest.New(t, name)
 	chartstest.Small(t, db)
@@ -31,7 +32,9 @@ func published(t *testing.T, name string, below int) (*chartstest.DB, *Datasourc
 	}
 	db.Exec(t, "CREATE TABLE ledger_effective (topic String, incarnation Int32, partition Int32, last_offset Int64, arrived_at DateTime64(3)) ENGINE = Memory")
 	d := open(t, Config{URL: db.DSN(), Today: today, SuppressBelow: below})
-	p, err := edition.Open(db.DSN(), d.catalogue)
+	some := *d.catalogue
+	some.Indicators = some.Indicators[:indicators]
+	p, err := edition.Open(db.DSN(), &some)
 	require.NoError(t, err)
 	t.Cleanup(p.Close)
 	p.SuppressBelow, p.Clock = below, d.now
@@ -49,8 +52,12 @@ func publish(t *testing.T, p *edition.Press, who string) {
 // TestPublishedFiguresAreTheLiveOnes asks every indicator in every grouping twice:
 // of the records, and of what was published of them at this moment.
 func TestPublishedFiguresAreTheLiveOnes(t *testing.T) {
-	for name, below := range map[string]int{"charts_edition_whole": -1, "charts_edition_hidden": 3} {
-		_, d, _ := published(t, name, below)
+	worlds := map[string]int{"charts_edition_hidden": 3}
+	if testenv.Full() {
+		worlds["charts_edition_whole"] = -1
+	}
+	for name, below := range worlds {
+		_, d, _ := published(t, name, below, 42)
 		var queries []backend.DataQuery
 		add := func(in string, now bool, groups ...string) {
 			q := map[string]any{"indicator": in, "groupBy": groups, "asOf": "2016-10-31", "compare": []string{"rank", "national_mean"}}
@@ -94,7 +101,7 @@ func TestPublishedFiguresAreTheLiveOnes(t *testing.T) {
 }
 
 func TestAPublishedFigureStaysAndSaysWhatItIs(t *testing.T) {
-	db, d, p := published(t, "charts_edition_stays", -1)
+	db, d, p := published(t, "charts_edition_stays", -1, 1)
 	late := chartstest.Row{"record_id": "late", "reporting_unit": "310000", "id_number_token": chartstest.Person(77), "employer_uscc": "52119900MJ0000018T",
 		"start_on": "2016-05-01", "end_on": nil, "employment_form": "01", "worker_category": "01", "county_code": "310115", "effective_from": "2016-05-01"}
 	db.Insert(t, "employment", late)
