@@ -128,6 +128,18 @@ describe("the config editor", () => {
     render(<ConfigEditor options={settings({ url: "clickhouse:8123" })} onOptionsChange={jest.fn()} />);
     expect(screen.getByRole("alert")).toHaveTextContent("http://host:8123");
   });
+  test("saves a scope only when it can be read, and says what is wrong with it", async () => {
+    const change = jest.fn();
+    render(<ConfigEditor options={settings()} onOptionsChange={change} />);
+    expect(screen.getByRole("alert")).toHaveTextContent("nobody sees any unit");
+    const field = screen.getByLabelText(/^Scope/);
+    fireEvent.change(field, { target: { value: '{"users":{"li":["31"]}}' } });
+    expect(screen.getByRole("alert")).toHaveTextContent("users.li");
+    expect(change).not.toHaveBeenCalled();
+    fireEvent.change(field, { target: { value: '{"users":{"li":["310000"]}}' } });
+    expect(screen.queryByRole("alert")).toBeNull();
+    expect((change.mock.lastCall[0] as { jsonData: DuiwuOptions }).jsonData.scope).toEqual({ users: { li: ["310000"] } });
+  });
   test("gives every control a name", () => {
     render(<ConfigEditor options={settings()} onOptionsChange={jest.fn()} />);
     for (const role of ["textbox", "switch", "spinbutton"]) for (const e of screen.queryAllByRole(role)) expect(e).toHaveAccessibleName();
