@@ -1,4 +1,4 @@
-import { render, screen, waitFor } from "@testing-library/react";
+import { fireEvent, render, screen, waitFor } from "@testing-library/react";
 import userEvent from "@testing-library/user-event";
 import { config, setTemplateSrv } from "@grafana/runtime";
 import type { DuiwuDataSource } from "../datasource";
@@ -125,7 +125,7 @@ describe("the config editor", () => {
     await waitFor(() => expect(change).toHaveBeenLastCalledWith(expect.objectContaining({ secureJsonFields: { password: false } })));
   });
   test("says what an address looks like", () => {
-    render(<ConfigEditor options={settings({ url: "clickhouse:8123" })} onOptionsChange={jest.fn()} />);
+    render(<ConfigEditor options={settings({ url: "clickhouse:8123", jsonData: { scope: { default: "none" } } })} onOptionsChange={jest.fn()} />);
     expect(screen.getByRole("alert")).toHaveTextContent("http://host:8123");
   });
   test("saves a scope only when it can be read, and says what is wrong with it", async () => {
