@@ -43,7 +43,22 @@ export interface DuiwuVariableQuery extends DataQuery {
   lang?: Lang;
 }
 
+/** What may be seen: "nation", "none", a unit's code or a list of them. */
+export type Reach = string | string[];
+
+/** Who may see which units; scope.Policy in charts/pkg/scope reads it. */
+export interface ScopePolicy {
+  users?: Record<string, Reach>;
+  teams?: Record<string, { logins: string[]; units: Reach }>;
+  orgs?: Record<string, Reach>;
+  alerts?: Reach;
+  public?: Reach;
+  default?: Reach;
+}
+
 export interface DuiwuOptions extends DataSourceJsonData {
+  /** Absent: nobody sees anything. */
+  scope?: ScopePolicy;
   database?: string;
   user?: string;
   today?: string;

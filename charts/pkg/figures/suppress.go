@@ -59,88 +59,128 @@ func price(f Figure) float64 {
 // cube is a table's cells as edges between sums.
 type cube struct {
 	cells []cell
-	sums  map[string][]int // the cells of each sum
+	ids   map[string]int // of the sums, by name
+	at    [][]int        // the cells of each sum
 }
 
 type cell struct {
 	key    Place
-	a, b   string
+	a, b   int
 	price  float64
 	hidden bool
 }
 
-func (t *cube) add(c cell) {
-	if t.sums == nil {
-		t.sums = map[string][]int{}
+// sum is the number of a sum.
+func (t *cube) sum(name string) int {
+	if t.ids == nil {
+		t.ids = map[string]int{}
 	}
-	t.sums[c.a] = append(t.sums[c.a], len(t.cells))
-	t.sums[c.b] = append(t.sums[c.b], len(t.cells))
+	id, ok := t.ids[name]
+	if !ok {
+		id = len(t.at)
+		t.ids[name], t.at = id, append(t.at, nil)
+	}
+	return id
+}
+
+func (t *cube) add(key Place, a, b string, price float64, hidden bool) {
+	c := cell{key, t.sum(a), t.sum(b), price, hidden}
+	for _, n := range []int{c.a, c.b} {
+		t.at[n] = append(t.at[n], len(t.cells))
+	}
 	t.cells = append(t.cells, c)
 }
 
-// path finds the cheapest way between two sums over cells other than one; hidden
-// ones cost nothing. ok is false when there is none.
-func (t *cube) path(from, to string, without int) (cells []int, ok bool) {
-	cost := map[string]float64{from: 0}
-	by := map[string]int{}
-	done := map[string]bool{}
+func (c *cell) other(n int) int { return c.a + c.b - n }
+
+// join hides the cheapest cells that connect two sums, without one cell; hidden
+// ones cost nothing. It says whether there is such a way.
+func (t *cube) join(from, to, without int) bool {
+	cost, by, done := make([]float64, len(t.at)), make([]int, len(t.at)), make([]bool, len(t.at))
+	for i := range cost {
+		cost[i] = math.Inf(1)
+	}
+	cost[from] = 0
 	for {
-		at, best := "", math.Inf(1)
+		at := -1
 		for n, c := range cost {
-			if !done[n] && (c < best || c == best && n < at) {
-				at, best = n, c
+			if !done[n] && !math.IsInf(c, 1) && (at < 0 || c < cost[at]) {
+				at = n
 			}
 		}
-		switch {
-		case math.IsInf(best, 1):
-			return nil, false
-		case at == to:
+		switch at {
+		case -1:
+			return false
+		case to:
 			for at != from {
-				i := by[at]
-				cells = append(cells, i)
-				at = t.cells[i].other(at)
+				t.cells[by[at]].hidden = true
+				at = t.cells[by[at]].other(at)
 			}
-			return cells, true
+			return true
 		}
 		done[at] = true
-		for _, i := range t.sums[at] {
-			c := &t.cells[i]
+		for _, i := range t.at[at] {
 			if i == without {
 				continue
 			}
-			next, step := c.other(at), best
+			c, step := &t.cells[i], cost[at]
 			if !c.hidden {
 				step += c.price
 			}
-			if was, seen := cost[next]; !seen || step < was {
+			if next := c.other(at); step < cost[next] {
 				cost[next], by[next] = step, i
 			}
 		}
 	}
 }
 
-func (c *cell) other(n string) string {
-	if c.a == n {
-		return c.b
-	}
-	return c.a
-}
-
-// join hides the cheapest cells that connect two sums.
-func (t *cube) join(a, b string, without int) {
-	cells, _ := t.path(a, b, without)
-	for _, i := range cells {
-		t.cells[i].hidden = true
-	}
-}
-
-// protect gives every hidden cell a cycle.
+// protect gives every hidden cell a cycle. One without any, such as the only cell
+// of a table, is given away by no sum.
 func (t *cube) protect() {
-	for i := 0; i < len(t.cells); i++ {
-		if c := t.cells[i]; c.hidden {
-			t.join(c.a, c.b, i)
+	given := map[int]bool{}
+	for {
+		i := t.bridge(given)
+		if i < 0 {
+			return
+		}
+		t.join(t.cells[i].a, t.cells[i].b, i)
+		given[i] = true
+	}
+}
+
+// bridge finds a hidden cell that lies on no cycle of hidden cells, other than
+// some; -1 when there is none. A cell is one when nothing beyond it, in the order
+// of a walk, leads back before it.
+func (t *cube) bridge(but map[int]bool) int {
+	found, clock := -1, 0
+	seen := make([]int, len(t.at))
+	var walk func(n, from int) (low int)
+	walk = func(n, from int) int {
+		clock++
+		seen[n] = clock
+		low := clock
+		for _, i := range t.at[n] {
+			if c := &t.cells[i]; c.hidden && i != from {
+				next := c.other(n)
+				if seen[next] > 0 {
+					low = min(low, seen[next])
+					continue
+				}
+				back := walk(next, i)
+				low = min(low, back)
+				if back > seen[n] && !but[i] && (found < 0 || i < found) {
+					found = i
+				}
+			}
+		}
+		return low
+	}
+	for n := range t.at {
+		if seen[n] == 0 {
+			walk(n, -1)
 		}
 	}
+	return found
 }
 
 // hidden lists what is hidden.
@@ -201,7 +241,7 @@ func (q *Question) hideTotals(parts map[Place]Part, day int32) map[Place]bool {
 	var t cube
 	add := func(k Place, a, b string, least float64) {
 		if f, ok := totals[k]; ok && (f.N != nil || f.M != nil) {
-			t.add(cell{k, a, b, price(f) + least, w.few(f)})
+			t.add(k, a, b, price(f)+least, w.few(f))
 		}
 	}
 	for _, u := range q.Units {
@@ -230,7 +270,7 @@ func (q *Question) hideCells(all map[Place]Figure, totals map[Place]bool, day in
 	for _, u := range q.Units {
 		rows = append(rows, u.Code)
 	}
-	var open []string // rows whose total is hidden
+	var open []int // rows whose total is hidden
 	for _, u := range rows {
 		hide, least := totals[Place{day, u, ""}], 0.0
 		if u == "" {
@@ -245,10 +285,10 @@ func (q *Question) hideCells(all map[Place]Figure, totals map[Place]bool, day in
 			}
 			hidden := q.few(f) || hide && price(f) < priceEmpty
 			any = any || hidden
-			t.add(cell{k, "row " + u, "code " + c, price(f) + least, hidden})
+			t.add(k, "row "+u, "code "+c, price(f)+least, hidden)
 		}
 		if hide && any {
-			open = append(open, "row "+u)
+			open = append(open, t.sum("row "+u))
 		}
 	}
 	for i := 1; i < len(open); i++ {

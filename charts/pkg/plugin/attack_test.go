@@ -260,6 +260,11 @@ var attacks = []struct {
 	{name: "the same day last year", secret: past, run: q(`{"indicator":"I-01","groupBy":["province"],"filter":{"units":["310000"]},"compare":["last_year"]}`)},
 	{name: "a published day of another unit", run: q(`{"indicator":"I-01","groupBy":["province"],"filter":{"units":["440000"]},"asOf":"2016-10-31"}`)},
 
+	{name: "the published figures of all units", run: q(`{"indicator":"I-01","groupBy":["province"],"edition":"latest"}`)},
+	{name: "the published figure of another unit", run: q(`{"indicator":"I-01","filter":{"units":["440000"]},"edition":"first"}`)},
+	{name: "the first published figures as a comparison", run: q(`{"indicator":"I-01","groupBy":["province"],"asOf":"2016-10-31","compare":["first_published"]}`)},
+	{name: "published months as a pivot", run: q(`{"indicator":"I-01","groupBy":["province","month"],"edition":"latest","format":"pivot"}`)},
+
 	// Lists and marks.
 	{name: "list contracts_ending", run: list("contracts_ending")},
 	{name: "list contracts_ending of another unit", run: q(`{"queryType":"list","list":"contracts_ending","filter":{"units":["440000"]}}`)},
