@@ -100,7 +100,7 @@ func (p *Press) query(ctx context.Context, sql string, params map[string]string)
 // List reads every edition, by month and number.
 func (p *Press) List(ctx context.Context) ([]Edition, error) { return List(ctx, p.query) }
 
-// Read returns the nation's figures of an indicator in an edition, or all.
+// Read returns the figures of an indicator under a dimension in an edition.
 func (p *Press) Read(ctx context.Context, indicator, dimension string, e *Edition) ([]Figure, error) {
 	return Read(ctx, p.query, indicator, dimension, e)
 }
