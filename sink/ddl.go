@@ -202,7 +202,7 @@ func columns(groups ...[]column) []column {
 // systemTables are the sink's own tables. Each is idempotent by its key: a row
 // written twice is one row under FINAL.
 func systemTables() []table {
-	return []table{
+	return append([]table{
 		{
 			name: "quarantine",
 			columns: columns(position, []column{
@@ -270,7 +270,7 @@ func systemTables() []table {
 			order:   []string{"applied_at", "object"},
 			comment: "Every statement by which a migration changed the database",
 		},
-	}
+	}, publishedTables()...)
 }
 
 // effective is the ledger without the rows that a takeover made void: a row is

@@ -28,6 +28,7 @@ import (
 	"github.com/grafana/grafana-plugin-sdk-go/backend/log"
 
 	"github.com/duiwu/duiwu/charts/pkg/plugin"
+	"github.com/duiwu/duiwu/charts/pkg/scope"
 	"github.com/duiwu/duiwu/ingest/feeds"
 	"github.com/duiwu/duiwu/internal/engine"
 	"github.com/duiwu/duiwu/internal/feed"
@@ -114,7 +115,7 @@ func measure(ctx context.Context, dsn string, ids []string, runs int) error {
 	}
 	for run := range runs + 1 {
 		// A datasource of its own for each round: none answers from its memory.
-		ds, err := plugin.Open(plugin.Config{URL: dsn, Today: today})
+		ds, err := plugin.Open(plugin.Config{URL: dsn, Today: today, Scope: scope.Everything()})
 		if err != nil {
 			return err
 		}
@@ -196,7 +197,7 @@ func ask(ctx context.Context, ds *plugin.Datasource, query string) (took, own ti
 
 // indicators lists what the datasource knows.
 func indicators(dsn string) []string {
-	ds, err := plugin.Open(plugin.Config{URL: dsn})
+	ds, err := plugin.Open(plugin.Config{URL: dsn, Scope: scope.Everything()})
 	if err != nil {
 		return nil
 	}

@@ -271,6 +271,8 @@ func d12() Page {
 			heat(24, "I-33", "哪个省哪个月没有按时报？", "Which province was late in which month?"),
 			list(12, "late", "谁的哪一期还没到？", "Whose month is missing?"),
 			list(12, "rules", "记录因为什么被拒收？", "Why are records rejected?"),
+			list(15, "publications", "哪些月份已公布、已批准？", "Which months are published, which approved?").tall(13),
+			monthly(9, "I-01", "今天的数与首次公布的差多少？", "How far is today from what was first published?", "first_published").tall(13),
 			parts(12, "I-34", "feed", "哪类数据最难通过？", "Which feed passes least?"),
 			provinces(12, "I-34", "哪些省份通过率低？", "Which provinces pass least?", nation, rank).tall(9),
 			matrix(24, "I-37", "other_unit", "哪两个省在重复报同一批人？", "Which pairs of provinces report the same people?"),

@@ -76,6 +76,11 @@ func provinces(w uint32, id, zh, en string, compare ...string) panel {
 	return panel{kind: "table", title: text(zh, en), w: w, h: 12, query: Query{Indicator: id, GroupBy: province, Format: "table", Sort: "desc", Compare: compare}}
 }
 
+// monthly lists the months of the nation with what they are compared with.
+func monthly(w uint32, id, zh, en string, compare ...string) panel {
+	return panel{kind: "table", title: text(zh, en), w: w, h: 10, query: Query{Indicator: id, GroupBy: month, Format: "table", Compare: compare}}
+}
+
 // matrix lists provinces against the codes of a dimension or against months.
 func matrix(w uint32, id, with, zh, en string) panel {
 	return panel{kind: "table", title: text(zh, en), w: w, h: 12, query: Query{Indicator: id, GroupBy: by("province", with), Format: "pivot"}}

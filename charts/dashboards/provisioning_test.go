@@ -13,6 +13,7 @@ import (
 
 	"github.com/duiwu/duiwu/charts/dashboards"
 	"github.com/duiwu/duiwu/charts/pkg/plugin"
+	"github.com/duiwu/duiwu/charts/pkg/scope"
 )
 
 func provision(t *testing.T, name string, to any) {
@@ -46,7 +47,12 @@ func TestProvisioningIsStable(t *testing.T) {
 	require.NoError(t, err)
 	dec := json.NewDecoder(strings.NewReader(string(settings)))
 	dec.DisallowUnknownFields()
-	require.NoError(t, dec.Decode(&plugin.Config{}))
+	var config plugin.Config
+	require.NoError(t, dec.Decode(&config))
+	require.NotNil(t, config.Scope, "without a scope nobody would see anything")
+	require.True(t, config.Scope.Of(scope.Asker{Login: "admin", Org: 1}).Nation())
+	require.True(t, config.Scope.Of(scope.Asker{Login: "admin", Org: 2}).None())
+	require.True(t, config.Scope.Of(scope.Asker{Org: 1}).None())
 
 	var providers struct {
 		Providers []struct {

@@ -6,7 +6,7 @@ import { compares, formats, type DuiwuQuery } from "./types";
 // Every key that the JSON may have must be one of the type: this line does not
 // compile otherwise.
 const known: Record<Exclude<keyof DuiwuQuery, "datasource" | "hide" | "key">, true> = {
-  refId: true, queryType: true, indicator: true, groupBy: true, filter: true, asOf: true, knownOn: true, from: true, to: true,
+  refId: true, queryType: true, indicator: true, groupBy: true, filter: true, asOf: true, knownOn: true, edition: true, from: true, to: true,
   compare: true, lang: true, format: true, column: true, sort: true, list: true, events: true,
 };
 
@@ -36,6 +36,10 @@ describe("tidy", () => {
   test("takes away codes of another dimension", () => f({ indicator: "I-24", groupBy: ["purchase_mode"], filter: { codes: ["1", "x"] } }, { indicator: "I-24", groupBy: ["purchase_mode"], filter: { codes: ["1"] }, format: "table" }));
   test("keeps variables", () => f({ indicator: "${indicator}", groupBy: ["province"], filter: { units: ["${province}"] } }, { indicator: "${indicator}", groupBy: ["province"], filter: { units: ["${province}"] }, format: "table" }));
   test("leaves comparisons out that mean nothing", () => f({ indicator: "I-01", groupBy: ["month"], compare: ["last_year", "rank", "target"] }, { indicator: "I-01", groupBy: ["month"], compare: ["target"], format: "series" }));
+  test("asks no published figure as known on a day", () => {
+    f({ indicator: "I-01", edition: "first", knownOn: "2016-11-05", compare: ["first_published"] }, { indicator: "I-01", edition: "first", format: "numeric" });
+    f({ queryType: "list", list: "late", edition: "first" }, { queryType: "list", list: "late" });
+  });
   test("makes a list of a list", () => f({ queryType: "list", list: "late", indicator: "I-01", groupBy: ["month"] }, { queryType: "list", list: "late" }));
 });
 
@@ -47,5 +51,6 @@ test("forms follow the grouping", () => {
 
 test("a query reads as a sentence", () => {
   expect(sentence({ refId: "A", indicator: "I-24", groupBy: ["province", "purchase_mode"] }, editor, "zh")).toBe("I-24 购买模式结构 · 按省 · 购买方式");
+  expect(sentence({ refId: "A", indicator: "I-24", edition: "approved" }, editor, "en")).toBe("I-24 Purchase mode mix · latest approved");
   expect(sentence({ refId: "A", queryType: "list", list: "late" }, editor, "en")).toBe("due and not there");
 });

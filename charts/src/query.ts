@@ -27,6 +27,7 @@ export function comparesOf(q: DuiwuQuery, i: Indicator | undefined): Compare[] {
   if (!i || i.goals.length) out.push("target");
   if (has(q, "province")) out.push("national_mean");
   if (has(q, "province") && !has(q, "month")) out.push("rank");
+  if (!i?.nowOnly && q.edition !== "first") out.push("first_published");
   return out;
 }
 
@@ -38,9 +39,12 @@ export function comparesOf(q: DuiwuQuery, i: Indicator | undefined): Compare[] {
 export function tidy(q: DuiwuQuery, editor: Editor | undefined): DuiwuQuery {
   const { filter, groupBy, compare, format, sort, column, ...rest } = q;
   const out: DuiwuQuery = rest;
-  for (const k of ["asOf", "knownOn", "from", "to", "list", "events"] as const) if (!out[k]) delete out[k];
+  for (const k of ["asOf", "knownOn", "edition", "from", "to", "list", "events"] as const) if (!out[k]) delete out[k];
+  // What is published rests on what was known then.
+  if (out.edition) delete out.knownOn;
   if (q.queryType) {
     delete out.indicator;
+    delete out.edition;
     if (filter?.units?.length) out.filter = { units: filter.units };
     return out;
   }
@@ -79,5 +83,6 @@ export function describe(q: DuiwuQuery, e: Editor | undefined, lang: Lang): stri
   const parts = [i ? `${i.id} ${pick(i, lang)}` : q.indicator ?? ""];
   const words = lang === "zh" ? { month: "按月", province: "按省" } : { month: "by month", province: "by province" };
   for (const g of q.groupBy ?? []) parts.push(words[g as "month"] ?? pick(i?.groups.find((x) => x.code === g), lang) ?? g);
+  if (q.edition) parts.push(pick(e?.editions.find((x) => x.code === q.edition), lang) || q.edition);
   return parts.join(" · ");
 }

@@ -1,9 +1,11 @@
 import type { DataSourceJsonData } from "@grafana/data";
 import type { DataQuery } from "@grafana/schema";
 
-export const compares = ["previous_month", "last_year", "target", "national_mean", "rank"] as const;
+export const compares = ["previous_month", "last_year", "target", "national_mean", "rank", "first_published"] as const;
+export const editions = ["live", "first", "latest", "approved"] as const;
 export const formats = ["series", "numeric", "table", "pivot", "lorenz"] as const;
 export type Compare = (typeof compares)[number];
+export type Edition = (typeof editions)[number];
 export type Format = (typeof formats)[number];
 export type Lang = "zh" | "en";
 
@@ -21,6 +23,8 @@ export interface DuiwuQuery extends DataQuery {
   asOf?: string;
   /** A day: records that arrived later do not count. */
   knownOn?: string;
+  /** Figures as published; absent for live ones. */
+  edition?: Exclude<Edition, "live">;
   /** Months; empty means the dashboard's range. */
   from?: string;
   to?: string;
@@ -39,7 +43,22 @@ export interface DuiwuVariableQuery extends DataQuery {
   lang?: Lang;
 }
 
+/** What may be seen: "nation", "none", a unit's code or a list of them. */
+export type Reach = string | string[];
+
+/** Who may see which units; scope.Policy in charts/pkg/scope reads it. */
+export interface ScopePolicy {
+  users?: Record<string, Reach>;
+  teams?: Record<string, { logins: string[]; units: Reach }>;
+  orgs?: Record<string, Reach>;
+  alerts?: Reach;
+  public?: Reach;
+  default?: Reach;
+}
+
 export interface DuiwuOptions extends DataSourceJsonData {
+  /** Absent: nobody sees anything. */
+  scope?: ScopePolicy;
   database?: string;
   user?: string;
   today?: string;
@@ -80,4 +99,5 @@ export interface Editor {
   units: Code[];
   lists: List[];
   compare: Code[];
+  editions: Code[];
 }

@@ -17,6 +17,7 @@ import (
 	"github.com/duiwu/duiwu/charts/dashboards"
 	"github.com/duiwu/duiwu/charts/internal/chartstest"
 	"github.com/duiwu/duiwu/charts/pkg/plugin"
+	"github.com/duiwu/duiwu/charts/pkg/scope"
 )
 
 // parts is what the viewer draws of something and what it leaves out on purpose.
@@ -165,7 +166,7 @@ func TestBoards(t *testing.T) {
 	ctx := browser(t)
 	db := chartstest.New(t, "charts_boards")
 	chartstest.Nation(t, db)
-	c := plugin.Config{URL: db.DSN(), Today: today}
+	c := plugin.Config{URL: db.DSN(), Today: today, Scope: scope.Everything()}
 	home := pageOf(t, c)
 	complaints := listen(t, ctx, home)
 	f := func(page, lang, theme string, w, h int64) {

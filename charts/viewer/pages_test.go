@@ -23,6 +23,7 @@ import (
 
 	"github.com/duiwu/duiwu/charts/internal/chartstest"
 	"github.com/duiwu/duiwu/charts/pkg/plugin"
+	"github.com/duiwu/duiwu/charts/pkg/scope"
 	"github.com/duiwu/duiwu/charts/viewer"
 	"github.com/duiwu/duiwu/internal/fetch"
 	"github.com/duiwu/duiwu/internal/testenv"
@@ -139,7 +140,7 @@ func TestPages(t *testing.T) {
 	ctx := browser(t)
 	db := chartstest.New(t, "charts_pages")
 	chartstest.Nation(t, db)
-	home := pageOf(t, plugin.Config{URL: db.DSN(), Today: today})
+	home := pageOf(t, plugin.Config{URL: db.DSN(), Today: today, Scope: scope.Everything()})
 	complaints := listen(t, ctx, home)
 	f := func(page, query, lang, theme string, w, h int64) {
 		t.Helper()
@@ -247,7 +248,7 @@ func TestTroubleIsAClearSentence(t *testing.T) {
 			require.Contains(t, text, w)
 		}
 	}
-	f(plugin.Config{URL: chartstest.New(t, "charts_hollow").DSN(), Today: today}, "还没有数据", "duiwu worker")
-	f(plugin.Config{URL: chartstest.Empty(t, "charts_bare").DSN(), Today: today}, "duiwu migrate")
-	f(plugin.Config{URL: "http://127.0.0.1:1/duiwu"}, "服务器拒绝连接")
+	f(plugin.Config{URL: chartstest.New(t, "charts_hollow").DSN(), Today: today, Scope: scope.Everything()}, "还没有数据", "duiwu worker")
+	f(plugin.Config{URL: chartstest.Empty(t, "charts_bare").DSN(), Today: today, Scope: scope.Everything()}, "duiwu migrate")
+	f(plugin.Config{URL: "http://127.0.0.1:1/duiwu", Scope: scope.Everything()}, "服务器拒绝连接")
 }

@@ -14,6 +14,7 @@ import (
 
 	"github.com/duiwu/duiwu/charts/internal/chartstest"
 	"github.com/duiwu/duiwu/charts/pkg/plugin"
+	"github.com/duiwu/duiwu/charts/pkg/scope"
 	"github.com/duiwu/duiwu/charts/viewer"
 	"github.com/duiwu/duiwu/internal/testenv"
 )
@@ -50,7 +51,7 @@ func get(t *testing.T, url string) (int, string, http.Header) {
 
 // A page must open with no database at all: it is the page that says so.
 func TestPagesAndAssets(t *testing.T) {
-	s := serve(t, plugin.Config{URL: "http://127.0.0.1:1/duiwu"})
+	s := serve(t, plugin.Config{URL: "http://127.0.0.1:1/duiwu", Scope: scope.Everything()})
 	f := func(path string, status int, body, cache string) {
 		t.Helper()
 		got, text, h := get(t, s.URL+path)
@@ -75,7 +76,7 @@ func TestPagesAndAssets(t *testing.T) {
 func TestQueryAnswersInGrafanasForm(t *testing.T) {
 	db := chartstest.New(t, "charts_viewer_form")
 	chartstest.Small(t, db)
-	s := serve(t, plugin.Config{URL: db.DSN(), Today: today, SuppressBelow: -1})
+	s := serve(t, plugin.Config{URL: db.DSN(), Today: today, SuppressBelow: -1, Scope: scope.Everything()})
 	post := func(body string) (int, map[string]any) {
 		t.Helper()
 		res, err := http.Post(s.URL+"/api/ds/query", "application/json", strings.NewReader(body))
@@ -112,7 +113,7 @@ func TestQueryAnswersInGrafanasForm(t *testing.T) {
 func BenchmarkNationalOverview(b *testing.B) {
 	db := chartstest.New(b, "charts_bench")
 	chartstest.Nation(b, db)
-	ds, err := plugin.Open(plugin.Config{URL: db.DSN(), Today: today})
+	ds, err := plugin.Open(plugin.Config{URL: db.DSN(), Today: today, Scope: scope.Everything()})
 	require.NoError(b, err)
 	defer ds.Dispose()
 	h := viewer.Handler(ds, fstest.MapFS{}, viewer.Options{})

@@ -16,6 +16,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/duiwu/duiwu/charts/pkg/plugin"
+	"github.com/duiwu/duiwu/charts/pkg/scope"
 	"github.com/duiwu/duiwu/cmd/demo/generate"
 	"github.com/duiwu/duiwu/ingest/feeds"
 	"github.com/duiwu/duiwu/internal/feed"
@@ -81,7 +82,7 @@ func TestFigures(t *testing.T) {
 	o := testOptions(t, 20_000)
 	s := startStack(t, o)
 	require.Empty(t, s.job(t).Mismatches)
-	ds, err := plugin.Open(plugin.Config{URL: s.dsn, Today: generate.Today.Format(time.DateOnly), SuppressBelow: -1})
+	ds, err := plugin.Open(plugin.Config{URL: s.dsn, Today: generate.Today.Format(time.DateOnly), SuppressBelow: -1, Scope: scope.Everything()})
 	require.NoError(t, err)
 	defer ds.Dispose()
 	t.Run("those of the manifest", func(t *testing.T) { figuresOfTheManifest(t, s, ds) })

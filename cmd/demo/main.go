@@ -107,7 +107,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	}
 	if !o.once {
 		sum.print(stderr)
-		return s.serve(ctx, stdout)
+		return s.serve(ctx, stdout, s.publish)
 	}
 	if o.json {
 		enc := json.NewEncoder(stdout)

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/duiwu/duiwu/charts/pkg/plugin"
+	"github.com/duiwu/duiwu/charts/pkg/scope"
 	"github.com/duiwu/duiwu/charts/viewer"
 	"github.com/duiwu/duiwu/cmd/demo/generate"
 	"github.com/duiwu/duiwu/internal/engine"
@@ -27,15 +28,35 @@ func (s *stack) dashboards(ctx context.Context) (http.Handler, *plugin.Datasourc
 	if s.engine != nil {
 		dsn = s.engine.DSNOf(engine.Dashboards)
 	}
-	ds, err := plugin.Open(plugin.Config{URL: dsn, Today: generate.Today.Format(time.DateOnly)})
+	ds, err := plugin.Open(plugin.Config{URL: dsn, Today: generate.Today.Format(time.DateOnly), Scope: scope.Everything()})
 	if err != nil {
 		return nil, nil, err
 	}
 	return viewer.Handler(ds, os.DirFS(dist), viewer.Options{Log: s.log}), ds, nil
 }
 
-// serve shows the dashboards until ctx ends. The URL is the one line on stdout.
-func (s *stack) serve(ctx context.Context, stdout io.Writer) error {
+// month is the one that the demo publishes: the newest of which every unit's
+// records were due and came.
+const month = "2016-10"
+
+// publish keeps a month's figures as an office does, unless an earlier run did.
+func (s *stack) publish(ctx context.Context) {
+	var n uint64
+	err := s.conn.QueryRow(ctx, "SELECT count() FROM publications").Scan(&n)
+	if err == nil && n == 0 {
+		err = s.run(ctx, "publish", month, "--by", "演示 demo", "--clock", generate.Today.Format(time.RFC3339))
+	}
+	if err == nil && n == 0 {
+		err = s.run(ctx, "publish", "approve", month, "--by", "演示 demo", "--reason", "演示用 for the demo")
+	}
+	if err != nil && ctx.Err() == nil {
+		s.log.Warn("the demo shows no published month", "error", err)
+	}
+}
+
+// serve shows the dashboards until ctx ends. The URL is the one line on stdout;
+// meanwhile runs when it is shown, so that nobody waits for it.
+func (s *stack) serve(ctx context.Context, stdout io.Writer, meanwhile func(context.Context)) error {
 	handler, ds, err := s.dashboards(ctx)
 	if err != nil {
 		return err
@@ -53,6 +74,9 @@ func (s *stack) serve(ctx context.Context, stdout io.Writer) error {
 	})
 	defer stop()
 	fmt.Fprintf(stdout, "http://%s/d/D01\n", l.Addr())
+	done := make(chan struct{})
+	go func() { defer close(done); meanwhile(ctx) }()
+	defer func() { <-done }()
 	if err := server.Serve(l); !errors.Is(err, http.ErrServerClosed) {
 		return fmt.Errorf("cannot show the dashboards: %w", err)
 	}

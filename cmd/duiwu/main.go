@@ -15,6 +15,7 @@
 //	duiwu quarantine  list, explain and replay what was refused
 //	duiwu replay    read a span of a topic again
 //	duiwu worklist  list and decide what no stream can tell: one person or two
+//	duiwu publish   keep a month's figures for good; approve, reopen, compare
 //	duiwu doctor    look for what is wrong, and say what to do about it
 //	duiwu probe     send a record down the whole path and read back what became of it
 //	duiwu version   print what this binary was built from
@@ -61,6 +62,7 @@ var commands = []command{
 	{"quarantine", "list|explain|replay [flags]", "what was refused, why, and what to do about it", runQuarantine},
 	{"replay", "--topic T --partition P --from N --to N", "read a span of a topic again", runReplay},
 	{"worklist", "list|show|decide [flags]", "one person or two? what no stream can tell, for a steward", runWorklist},
+	{"publish", "MONTH | approve|reopen|list|show", "keep a month's figures for good", runPublish},
 	{"doctor", "[flags]", "look for what is wrong, and say what to do about it", runDoctor},
 	{"probe", "[flags]", "send a record through it all; read what became of it", runProbe},
 	{"version", "[--json]", "print what this binary was built from", runVersion},

@@ -106,6 +106,26 @@ func NewPeople(facts []Fact) *People {
 	return p
 }
 
+// Rows is the answer to a statement, as database drivers give it.
+type Rows interface {
+	Next() bool
+	Scan(...any) error
+	Err() error
+}
+
+// Read takes the people from the answer to Facts.
+func Read(rows Rows) (*People, error) {
+	var facts []Fact
+	for rows.Next() {
+		var f Fact
+		if err := f.Scan(rows.Scan); err != nil {
+			return nil, err
+		}
+		facts = append(facts, f)
+	}
+	return NewPeople(facts), rows.Err()
+}
+
 // most is how many values one parameter holds: the server takes 128 KB of each.
 const most = 1500
 

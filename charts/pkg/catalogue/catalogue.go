@@ -269,6 +269,7 @@ type Catalogue struct {
 	Contract   *feed.Catalogue
 	byID       map[string]*Indicator
 	groups     []Group
+	cubes      []Cube
 }
 
 // Indicator returns the indicator of that id, or nil.
@@ -338,7 +339,7 @@ func Load(fsys fs.FS, contract *feed.Catalogue) (*Catalogue, error) {
 	var ps feed.Problems
 	c.readGroups(fsys, &ps)
 	names, _ := fs.Glob(fsys, "*.yaml") // the pattern is well formed
-	names = slices.DeleteFunc(names, func(n string) bool { return n == groupsFile })
+	names = slices.DeleteFunc(names, func(n string) bool { return n == groupsFile || n == cubesFile })
 	for _, name := range names {
 		if in := c.read(fsys, name, &ps); in != nil {
 			c.Indicators = append(c.Indicators, in)
@@ -348,6 +349,7 @@ func Load(fsys fs.FS, contract *feed.Catalogue) (*Catalogue, error) {
 	if len(names) == 0 {
 		ps = append(ps, feed.Problem{File: ".", Text: "there are no indicator files; add I-01.yaml"})
 	}
+	c.readCubes(fsys, &ps)
 	sort.Slice(c.Indicators, func(i, j int) bool { return c.Indicators[i].ID < c.Indicators[j].ID })
 	if len(ps) > 0 {
 		sort.SliceStable(ps, func(i, j int) bool {

@@ -10,6 +10,8 @@ import (
 
 	"github.com/ClickHouse/clickhouse-go/v2"
 
+	"github.com/duiwu/duiwu/charts/pkg/figures"
+	"github.com/duiwu/duiwu/charts/pkg/scope"
 	"github.com/duiwu/duiwu/internal/feed"
 	"github.com/duiwu/duiwu/internal/worklist"
 )
@@ -46,9 +48,13 @@ type Ledger struct {
 const keep = 3 * time.Second
 
 // arrivals reads the newest arrival of every feed, as it stands or, when known is
-// not zero, as it stood then. One caller at a time asks the database; the others
+// not zero, as it stood then. It tells of all units: narrow it before it leaves.
+// One caller at a time asks the database; the others
 // wait and share its answer.
-func (d *Datasource) arrivals(ctx context.Context, known time.Time) (*arrivals, error) {
+func (d *Datasource) arrivals(ctx context.Context, s scope.Scope, known time.Time) (*arrivals, error) {
+	if s.None() {
+		return nil, scope.ErrDenied // what is kept has asked nobody
+	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	for of, a := range d.known {
@@ -67,14 +73,14 @@ func (d *Datasource) arrivals(ctx context.Context, known time.Time) (*arrivals, 
 	}
 	a := &arrivals{at: time.Now(), feeds: map[string]map[string]arrival{}}
 	sql := ""
-	for i, s := range d.catalogue.Contract.Feeds {
+	for i, f := range d.catalogue.Contract.Feeds {
 		if i > 0 {
 			sql += "\nUNION ALL\n"
 		}
-		a.feeds[s.Feed] = map[string]arrival{}
-		sql += "SELECT '" + s.Feed + "' AS feed, toString(reporting_unit) AS unit, max(period) AS period, max(reported_at) AS reported, max(_arrived_at) AS arrived, min(effective_from) AS begin, count() AS n FROM " + s.CurrentTable() + where + " GROUP BY unit"
+		a.feeds[f.Feed] = map[string]arrival{}
+		sql += "SELECT '" + f.Feed + "' AS feed, toString(reporting_unit) AS unit, max(period) AS period, max(reported_at) AS reported, max(_arrived_at) AS arrived, min(effective_from) AS begin, count() AS n FROM " + f.CurrentTable() + where + " GROUP BY unit"
 	}
-	rows, err := d.query(ctx, sql, params)
+	rows, err := d.db.Whole(ctx, s, sql, params)
 	if err != nil {
 		return nil, fmt.Errorf("cannot read arrivals: %w", err)
 	}
@@ -91,18 +97,18 @@ func (d *Datasource) arrivals(ctx context.Context, known time.Time) (*arrivals, 
 	if err := rows.Err(); err != nil {
 		return nil, fmt.Errorf("cannot read arrivals: %w", err)
 	}
-	if a.ledger, err = d.ledger(ctx); err != nil {
+	if a.ledger, err = d.ledger(ctx, s); err != nil {
 		return nil, err
 	}
-	if a.people, err = d.people(ctx, !known.IsZero(), params); err != nil {
+	if a.people, err = d.people(ctx, s, !known.IsZero(), params); err != nil {
 		return nil, err
 	}
 	d.known[known] = a
 	return a, nil
 }
 
-func (d *Datasource) ledger(ctx context.Context) (*Ledger, error) {
-	rows, err := d.query(ctx, "SELECT uniqExact(topic), toInt64(sum(next)), max(arrived) FROM (SELECT topic, max(last_offset) + 1 AS next, max(arrived_at) AS arrived FROM ledger_effective GROUP BY topic, incarnation, partition)", nil)
+func (d *Datasource) ledger(ctx context.Context, s scope.Scope) (*Ledger, error) {
+	rows, err := d.db.Whole(ctx, s, "SELECT uniqExact(topic), toInt64(sum(next)), max(arrived) FROM (SELECT topic, max(last_offset) + 1 AS next, max(arrived_at) AS arrived FROM ledger_effective GROUP BY topic, incarnation, partition)", nil)
 	if err != nil {
 		if codeOf(err) == codeUnknownTable {
 			return nil, nil // the tables were filled by hand
@@ -128,33 +134,13 @@ func (d *Datasource) ledger(ctx context.Context) (*Ledger, error) {
 	return &l, nil
 }
 
-// expected is the last month of a feed that is due by a moment: the newest one
-// whose last day's due time has passed.
+// expected is the last month of a feed that is due by a moment.
 func (d *Datasource) expected(s *feed.Spec, now time.Time) time.Time {
-	local := now.In(feed.Shanghai)
-	m := time.Date(local.Year(), local.Month(), 1, 0, 0, 0, 0, time.UTC)
-	for range 15 {
-		last := m.AddDate(0, 1, -1)
-		if due, err := d.catalogue.Contract.Calendar.Due(s, feed.Day(last)); err == nil && !due.After(now) {
-			return m
-		} else if err != nil && !last.AddDate(0, 0, 10).After(local) {
-			// The year's holidays are not in the contract; ten days cover any rhythm
-			// but the yearly one.
-			return m
-		}
-		m = m.AddDate(0, -1, 0)
-	}
-	return m
+	return figures.Expected(d.catalogue.Contract, s, now)
 }
 
 // Missing is a unit whose last expected month of a feed has not arrived.
-type Missing struct {
-	Unit     string `json:"unit"`
-	Feed     string `json:"feed"`
-	Expected string `json:"expected"`
-	// Last is the newest month that did arrive; empty when none ever did.
-	Last string `json:"last"`
-}
+type Missing = figures.Missing
 
 // missing lists the units that are late with one of some feeds. A feed of
 // things that happen may have nothing to say about a month, so there any batch
@@ -185,6 +171,25 @@ func (d *Datasource) missing(a *arrivals, feeds []string) []Missing {
 		}
 	}
 	return out
+}
+
+// narrow keeps what has come from the units of a scope. How far the log is stored
+// as a whole is nobody's figure.
+func (a *arrivals) narrow(s scope.Scope) *arrivals {
+	if s.Nation() {
+		return a
+	}
+	own := &arrivals{at: a.at, feeds: map[string]map[string]arrival{}, ledger: a.ledger}
+	for name, units := range a.feeds {
+		own.feeds[name] = map[string]arrival{}
+		for u, v := range units {
+			if s.Sees(u) {
+				own.feeds[name][u] = v
+				own.rows += v.rows
+			}
+		}
+	}
+	return own
 }
 
 // begun says whether anything is known of a feed on a day: before its first

@@ -17,7 +17,7 @@ func TestAnswersAreSharedForAMoment(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		a := newAnswers()
 		var asked atomic.Int32
-		one := map[place]part{{unit: "310000"}: {n: 1}}
+		one := map[place]part{{Unit: "310000"}: {N: 1}}
 		slow := func(context.Context) (map[place]part, error) {
 			asked.Add(1)
 			time.Sleep(time.Second)

@@ -8,18 +8,19 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 	"sync"
 	"time"
 
 	"github.com/ClickHouse/clickhouse-go/v2"
-	"github.com/ClickHouse/clickhouse-go/v2/lib/driver"
 	"github.com/grafana/grafana-plugin-sdk-go/backend"
 	"github.com/grafana/grafana-plugin-sdk-go/backend/instancemgmt"
 	"github.com/grafana/grafana-plugin-sdk-go/backend/resource/httpadapter"
 
 	"github.com/duiwu/duiwu/charts/indicators"
 	"github.com/duiwu/duiwu/charts/pkg/catalogue"
+	"github.com/duiwu/duiwu/charts/pkg/scope"
 	"github.com/duiwu/duiwu/ingest/feeds"
 	"github.com/duiwu/duiwu/internal/feed"
 )
@@ -39,6 +40,10 @@ type Config struct {
 	SuppressBelow int `json:"suppressBelow"`
 	// TLSSkipVerify trusts whatever certificate the server shows.
 	TLSSkipVerify bool `json:"tlsSkipVerify"`
+	// Scope says who may see which units. Without it nobody sees anything.
+	Scope *scope.Policy `json:"scope"`
+	// Audit takes a line for every query; nil means nowhere.
+	Audit func(Asked) `json:"-"`
 	// Password and CACert (in PEM form) come from the secure settings and are never
 	// sent back.
 	Password string `json:"-"`
@@ -51,16 +56,13 @@ const maxConcurrent = 4
 // limits bound one frame.
 type limits struct{ rows, bytes int }
 
-// maxSeconds bounds one statement.
-const maxSeconds = 30
-
 // Datasource is one configured instance. It may serve any number of requests at
 // once.
 type Datasource struct {
 	backend.CallResourceHandler
 	catalogue *catalogue.Catalogue
 	config    Config
-	conn      driver.Conn
+	db        *scope.DB
 	clock     func() time.Time
 	today     time.Time // zero: ask the clock
 
@@ -87,6 +89,7 @@ func New(_ context.Context, s backend.DataSourceInstanceSettings) (instancemgmt.
 	}
 	c.Password = s.DecryptedSecureJSONData["password"]
 	c.CACert = s.DecryptedSecureJSONData["tlsCACert"]
+	c.Audit = logAsked
 	d, err := Open(c)
 	if err != nil {
 		return nil, backend.DownstreamError(err)
@@ -119,18 +122,23 @@ func Open(c Config) (*Datasource, error) {
 			return nil, fmt.Errorf("cannot use today %q: write it as 2016-11-11", c.Today)
 		}
 	}
-	if d.conn, err = clickhouse.Open(opts); err != nil {
+	if err := d.checkScope(); err != nil {
+		return nil, err
+	}
+	var tables []string
+	for _, s := range contract.Feeds {
+		tables = append(tables, s.CurrentTable(), s.HistoryTable())
+	}
+	if d.db, err = scope.Open(opts, tables); err != nil {
 		return nil, fmt.Errorf("cannot use the server's address: %w", err)
 	}
 	mux := http.NewServeMux()
-	mux.HandleFunc("GET /catalogue", d.serveCatalogue)
-	mux.HandleFunc("GET /dimensions", d.serveDimensions)
-	mux.HandleFunc("GET /values", d.serveValues)
-	mux.HandleFunc("GET /editor", d.serveEditor)
-	mux.HandleFunc("GET /options", d.serveOptions)
-	mux.HandleFunc("GET /definition", d.serveDefinition)
-	mux.HandleFunc("GET /status", d.serveStatus)
-	mux.HandleFunc("GET /quality", d.serveQuality)
+	for path, serve := range map[string]func(http.ResponseWriter, *http.Request, scope.Scope){
+		"catalogue": d.serveCatalogue, "dimensions": d.serveDimensions, "values": d.serveValues, "editor": d.serveEditor, "options": d.serveOptions,
+		"definition": d.serveDefinition, "status": d.serveStatus, "quality": d.serveQuality,
+	} {
+		mux.Handle("GET /"+path, d.gate(path, serve))
+	}
 	d.CallResourceHandler = httpadapter.New(mux)
 	return d, nil
 }
@@ -168,7 +176,7 @@ func options(c Config) (*clickhouse.Options, error) {
 }
 
 // Dispose closes the connections; Grafana calls it when settings change.
-func (d *Datasource) Dispose() { _ = d.conn.Close() }
+func (d *Datasource) Dispose() { _ = d.db.Close() }
 
 // Indicators lists the ids of the catalogue, sorted.
 func (d *Datasource) Indicators() []string {
@@ -209,12 +217,9 @@ func (d *Datasource) units(on time.Time) []*feed.UnitInfo {
 	return out
 }
 
-func (d *Datasource) query(ctx context.Context, sql string, params map[string]string) (driver.Rows, error) {
-	opts := []clickhouse.QueryOption{clickhouse.WithSettings(clickhouse.Settings{"max_execution_time": maxSeconds})}
-	if len(params) > 0 {
-		opts = append(opts, clickhouse.WithParameters(params))
-	}
-	return d.conn.Query(clickhouse.Context(ctx, opts...), sql)
+// seen lists the units of a scope that report today.
+func (d *Datasource) seen(s scope.Scope) []*feed.UnitInfo {
+	return slices.DeleteFunc(d.units(d.Today()), func(u *feed.UnitInfo) bool { return !s.Sees(u.Code) })
 }
 
 // label is the name of a code of a dimension.

@@ -7,6 +7,7 @@ import (
 	"strconv"
 
 	"github.com/duiwu/duiwu/charts/pkg/catalogue"
+	"github.com/duiwu/duiwu/charts/pkg/scope"
 	"github.com/duiwu/duiwu/internal/feed"
 )
 
@@ -35,7 +36,7 @@ type definitionLine struct {
 	Values []string
 }
 
-func (d *Datasource) serveDefinition(w http.ResponseWriter, r *http.Request) {
+func (d *Datasource) serveDefinition(w http.ResponseWriter, r *http.Request, sc scope.Scope) {
 	in := d.catalogue.Indicator(r.URL.Query().Get("indicator"))
 	if in == nil {
 		fail(w, http.StatusNotFound, "没有这个指标。", "There is no such indicator.")
@@ -91,6 +92,7 @@ func (d *Datasource) serveDefinition(w http.ResponseWriter, r *http.Request) {
 		state = catalogue.Text{Zh: "已批准", En: "approved"}
 	}
 	add("版本", "Version", pick(lang, catalogue.Text{Zh: "第 ", En: "version "})+strconv.Itoa(in.Version)+pick(lang, catalogue.Text{Zh: " 版，自 " + in.ValidFrom + " 起；", En: ", from " + in.ValidFrom + "; "})+pick(lang, state))
+	add("公布", "Published", d.publishedLines(r.Context(), sc, lang)...)
 	var out bytes.Buffer
 	err := definition.Execute(&out, map[string]any{"Lang": tag, "In": in, "Name": pick(lang, catalogue.Text{Zh: in.Zh, En: in.En}), "Other": pick(lang, catalogue.Text{Zh: in.En, En: in.Zh}), "Lines": lines})
 	if err != nil {

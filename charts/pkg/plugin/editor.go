@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/duiwu/duiwu/charts/pkg/catalogue"
+	"github.com/duiwu/duiwu/charts/pkg/scope"
 )
 
 // dimensionNames are the words for what a query can be grouped by.
@@ -59,13 +60,17 @@ type editorView struct {
 	Units      []code          `json:"units"`
 	Lists      []List          `json:"lists"`
 	Compare    []code          `json:"compare"`
+	Editions   []code          `json:"editions"`
 }
 
-func (d *Datasource) serveEditor(w http.ResponseWriter, _ *http.Request) {
+func (d *Datasource) serveEditor(w http.ResponseWriter, _ *http.Request, sc scope.Scope) {
 	out := editorView{Today: d.Today().Format(time.DateOnly), Lists: lists}
 	for _, in := range d.catalogue.Indicators {
 		v := indicatorView{Indicator: in, NowOnly: in.Now(), NationOnly: !slices.Contains(in.Grain, byProvince), Groups: []dimensionView{}, Goals: []TargetView{}}
 		for _, name := range in.Dimensions {
+			if !sc.Nation() && !d.catalogue.Declared(in, name) {
+				continue
+			}
 			g := dimensionView{code: code{name, dimensionName(name)}}
 			for _, c := range d.catalogue.Codes(in, name) {
 				g.Codes = append(g.Codes, code{c, d.label(name, c)})
@@ -79,22 +84,25 @@ func (d *Datasource) serveEditor(w http.ResponseWriter, _ *http.Request) {
 		}
 		out.Indicators = append(out.Indicators, v)
 	}
-	for _, u := range d.units(d.Today()) {
+	for _, u := range d.seen(sc) {
 		out.Units = append(out.Units, code{u.Code, catalogue.Text{Zh: u.ShortZh, En: u.En}})
 	}
-	for _, c := range []string{previousMonth, lastYear, withTarget, nationalMean, withRank} {
+	for _, c := range compares {
 		out.Compare = append(out.Compare, code{c, compareNames[c]})
+	}
+	for _, e := range editions {
+		out.Editions = append(out.Editions, code{e, editionNames[e]})
 	}
 	reply(w, out)
 }
 
 // serveOptions lists what a variable offers: values=province, indicator, or a
 // dimension.
-func (d *Datasource) serveOptions(w http.ResponseWriter, r *http.Request) {
+func (d *Datasource) serveOptions(w http.ResponseWriter, r *http.Request, sc scope.Scope) {
 	out := []code{}
 	switch of := r.URL.Query().Get("values"); of {
 	case byProvince:
-		for _, u := range d.units(d.Today()) {
+		for _, u := range d.seen(sc) {
 			out = append(out, code{u.Code, catalogue.Text{Zh: u.ShortZh, En: u.En}})
 		}
 	case "indicator":

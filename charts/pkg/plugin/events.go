@@ -12,6 +12,7 @@ import (
 	"github.com/grafana/grafana-plugin-sdk-go/data"
 
 	"github.com/duiwu/duiwu/charts/pkg/catalogue"
+	"github.com/duiwu/duiwu/charts/pkg/scope"
 	"github.com/duiwu/duiwu/internal/feed"
 )
 
@@ -29,7 +30,7 @@ type event struct {
 
 // events answers an annotation query: what happened in the range that may
 // explain a bend in a line.
-func (d *Datasource) events(ctx context.Context, m *Model, r backend.TimeRange) (data.Frames, error) {
+func (d *Datasource) events(ctx context.Context, s scope.Scope, m *Model, r backend.TimeRange) (data.Frames, error) {
 	if r.To.Unix() <= 0 { // over gRPC no range is 1970
 		r.To = d.now()
 	}
@@ -40,7 +41,7 @@ func (d *Datasource) events(ctx context.Context, m *Model, r backend.TimeRange) 
 	if m.Events == eventIncidents {
 		read = d.incidents
 	}
-	all, err := read(ctx, m, r)
+	all, err := read(ctx, s, m, r)
 	if err != nil {
 		return nil, err
 	}
@@ -59,15 +60,14 @@ func (d *Datasource) events(ctx context.Context, m *Model, r backend.TimeRange) 
 
 // policies are the documents issued or repealed in the range, of the units
 // asked for and of the national office.
-func (d *Datasource) policies(ctx context.Context, m *Model, r backend.TimeRange) ([]event, error) {
+func (d *Datasource) policies(ctx context.Context, s scope.Scope, m *Model, r backend.TimeRange) ([]event, error) {
 	const sql = `SELECT toString(reporting_unit), doc_no, argMax(title, _version), arrayMap(x -> toString(x), argMax(topics, _version)), toDateTime(argMax(issued_on, _version), 'Asia/Shanghai') AS issued, toDateTime(ifNull(argMax(repealed_on, _version), toDate32('1970-01-02')), 'Asia/Shanghai') AS repealed
 FROM policy_doc_history
 WHERE reporting_unit IN {units:Array(String)}
 GROUP BY reporting_unit, doc_no
 HAVING argMax(_is_deleted, _version) = 0
 ORDER BY issued, doc_no`
-	units := append(d.unitsOf(m), "000000")
-	rows, err := d.query(ctx, sql, map[string]string{"units": quoted(units)})
+	rows, err := d.db.Documents(ctx, s, d.unitsOf(s, m), sql, nil)
 	if err != nil {
 		return nil, fmt.Errorf("cannot read the policy documents: %w", err)
 	}
@@ -102,8 +102,8 @@ ORDER BY issued, doc_no`
 // incidents are the months of the monthly feeds that every unit owes which came
 // late or not at all: one mark a feed and month, from the due time to the last
 // arrival.
-func (d *Datasource) incidents(ctx context.Context, m *Model, r backend.TimeRange) ([]event, error) {
-	units := d.unitsOf(m)
+func (d *Datasource) incidents(ctx context.Context, sc scope.Scope, m *Model, r backend.TimeRange) ([]event, error) {
+	units := d.unitsOf(sc, m)
 	now := d.now()
 	if r.To.After(now) {
 		r.To = now
@@ -115,8 +115,8 @@ func (d *Datasource) incidents(ctx context.Context, m *Model, r backend.TimeRang
 		}
 		first := map[string]map[string]time.Time{} // month, unit
 		begin := time.Date(r.From.Year(), r.From.Month()-2, 1, 0, 0, 0, 0, time.UTC)
-		rows, err := d.query(ctx, "SELECT toString(reporting_unit), toString(toStartOfMonth(period)), min(reported_at) FROM "+s.HistoryTable()+" WHERE reporting_unit IN {units:Array(String)} AND period >= {begin:Date32} GROUP BY 1, 2",
-			map[string]string{"units": quoted(units), "begin": begin.Format(time.DateOnly)})
+		rows, err := d.db.Rows(ctx, sc, units, "SELECT toString(reporting_unit), toString(toStartOfMonth(period)), min(reported_at) FROM "+s.HistoryTable()+" WHERE reporting_unit IN {units:Array(String)} AND period >= {begin:Date32} GROUP BY 1, 2",
+			map[string]string{"begin": begin.Format(time.DateOnly)})
 		if err != nil {
 			return nil, fmt.Errorf("cannot read when months arrived: %w", err)
 		}

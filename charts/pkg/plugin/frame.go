@@ -10,6 +10,7 @@ import (
 	"github.com/grafana/grafana-plugin-sdk-go/data"
 
 	"github.com/duiwu/duiwu/charts/pkg/catalogue"
+	"github.com/duiwu/duiwu/charts/pkg/figures"
 	"github.com/duiwu/duiwu/internal/feed"
 )
 
@@ -34,6 +35,8 @@ type Provenance struct {
 	AsOf       string       `json:"asOf"`
 	// KnownOn is the day whose end the records are read as of; empty means now.
 	KnownOn string `json:"knownOn,omitempty"`
+	// Edition is what was published; nil for live figures.
+	Edition *EditionView `json:"edition"`
 	// ComputedAt is when, DataAsOf what the newest record said, ArrivedAt when
 	// it was stored.
 	ComputedAt time.Time  `json:"computedAt"`
@@ -100,7 +103,7 @@ func (d *Datasource) frames(p *plan, r *result) data.Frames {
 					continue
 				}
 				day := feed.Day(t)
-				f := r.figures[place{day, u, c}]
+				f := r.figures[place{Day: day, Unit: u, Code: c}]
 				if u == "" && len(p.Filter.Units) > 0 {
 					f = d.subset(p, r, day, c)
 				}
@@ -112,29 +115,37 @@ func (d *Datasource) frames(p *plan, r *result) data.Frames {
 					unitNames = append(unitNames, "")
 				}
 				catNames = append(catNames, pick(p.Lang, d.label(p.split, c)))
-				value.values = append(value.values, f.value)
-				numerator.values = append(numerator.values, f.n)
+				value.values = append(value.values, f.Value)
+				numerator.values = append(numerator.values, f.N)
 				if denominator != nil {
-					denominator.values = append(denominator.values, f.m)
+					denominator.values = append(denominator.values, f.M)
 				}
-				if f.state != stateOK {
-					states[t.Format(time.DateOnly)+"|"+u+"|"+c] = f.state
+				if t.Equal(p.asOf) {
+					r.source += f.Source
+				}
+				if f.State == figures.Suppressed {
+					r.hidden++
+				}
+				if f.State != figures.OK {
+					states[t.Format(time.DateOnly)+"|"+u+"|"+c] = f.State
 				}
 				for name, col := range compared {
 					var v *float64
 					switch name {
 					case previousMonth:
-						v = r.figures[place{feed.Day(p.prev), u, c}].value
+						v = r.figures[place{Day: feed.Day(p.prev), Unit: u, Code: c}].Value
 					case lastYear:
-						v = r.figures[place{feed.Day(p.yr), u, c}].value
+						v = r.figures[place{Day: feed.Day(p.yr), Unit: u, Code: c}].Value
 					case nationalMean:
-						v = r.figures[place{day, "", c}].value
+						v = r.figures[place{Day: day, Unit: "", Code: c}].Value
 					case withTarget:
 						if target != nil {
-							v = number(target.Value)
+							v = figures.Number(target.Value)
 						}
 					case withRank:
 						v = p.rank(r, day, u, c)
+					case firstPublished:
+						v = r.first[place{Day: day, Unit: u, Code: c}]
 					}
 					col.values = append(col.values, v)
 				}
@@ -143,7 +154,9 @@ func (d *Datasource) frames(p *plan, r *result) data.Frames {
 	}
 	frame := data.NewFrame(p.in.ID)
 	if p.months {
-		frame.Fields = append(frame.Fields, data.NewField("time", nil, days))
+		f := data.NewField("time", nil, days)
+		f.Config = &data.FieldConfig{DisplayNameFromDS: pick(p.Lang, catalogue.Text{Zh: "统计日", En: "day"})}
+		frame.Fields = append(frame.Fields, f)
 	}
 	if p.provinces {
 		f := data.NewField("unit", nil, units)
@@ -186,6 +199,12 @@ func (d *Datasource) frames(p *plan, r *result) data.Frames {
 		frame.AppendNotices(data.Notice{Severity: data.NoticeSeverityWarning, Text: fmt.Sprintf(
 			pick(p.Lang, catalogue.Text{Zh: "结果过大，后 %d 行未显示，请减少月份、单位或分组", En: "the answer is too large: %d rows at its end are not shown; ask for fewer months, units or groups"}), left)})
 	}
+	if n, ok := p.editionNotice(); ok && p.Format == "" { // the other forms say it beside their day
+		frame.AppendNotices(n)
+	}
+	if n, ok := p.publishedNotice(); ok {
+		frame.AppendNotices(n)
+	}
 	if len(r.missing) > 0 {
 		late := map[string]bool{}
 		for _, m := range r.missing {
@@ -200,7 +219,7 @@ func (d *Datasource) frames(p *plan, r *result) data.Frames {
 // subset folds the units of a filter. Suppressed units make the fold a way to
 // compute them, so it has no value then.
 func (d *Datasource) subset(p *plan, r *result, day int32, cat string) figure {
-	var all []member
+	var all []figures.Member
 	_, format, _ := p.in.Of(p.split, cat)
 	top, bottom := 1.0, 1.0
 	if format.Kind == "money" || format.Parts == "money" {
@@ -210,20 +229,20 @@ func (d *Datasource) subset(p *plan, r *result, day int32, cat string) figure {
 		bottom = 100
 	}
 	for _, u := range p.Filter.Units {
-		f := r.figures[place{day, u, cat}]
-		if f.state == stateSuppressed {
-			return figure{state: stateSuppressed}
+		f := r.figures[place{Day: day, Unit: u, Code: cat}]
+		if f.State == figures.Suppressed {
+			return figure{State: figures.Suppressed}
 		}
-		if f.n == nil {
+		if f.N == nil {
 			continue
 		}
-		v := part{n: *f.n * top, m: math.NaN(), source: f.source}
-		if f.m != nil {
-			v.m = *f.m * bottom
+		v := part{N: *f.N * top, M: math.NaN(), Source: f.Source}
+		if f.M != nil {
+			v.M = *f.M * bottom
 		}
-		all = append(all, member{v, d.catalogue.Contract.Unit(u)})
+		all = append(all, figures.Member{Part: v, Unit: d.catalogue.Contract.Unit(u)})
 	}
-	return d.nation(p, all, cat)
+	return r.question.Nation(all, cat)
 }
 
 // rowBytes is about what a row of a frame takes on its way to the page.
@@ -239,15 +258,24 @@ func rowBytes(unit, code string, columns int) int {
 	return n
 }
 
-// rank counts from 1, the best first; units of one value share a rank.
+// rank is a unit's place among all; among the published ones for who may not see
+// the others.
 func (p *plan) rank(r *result, day int32, unit, cat string) *float64 {
-	mine := r.figures[place{day, unit, cat}].value
+	if r.ranks != nil {
+		return r.ranks[place{Day: day, Unit: unit, Code: cat}]
+	}
+	return p.rankOf(unit, func(u string) *float64 { return r.figures[place{Day: day, Unit: u, Code: cat}].Value }, r.units)
+}
+
+// rankOf counts from 1, the best first; units of one value share a rank.
+func (p *plan) rankOf(unit string, value func(unit string) *float64, units []*feed.UnitInfo) *float64 {
+	mine := value(unit)
 	if unit == "" || mine == nil {
 		return nil
 	}
 	n := 1.0
-	for _, u := range r.units {
-		v := r.figures[place{day, u.Code, cat}].value
+	for _, u := range units {
+		v := value(u.Code)
 		if v == nil {
 			continue
 		}
@@ -264,6 +292,8 @@ var compareNames = map[string]catalogue.Text{
 	withTarget:    {Zh: "目标", En: "target"},
 	nationalMean:  {Zh: "全国", En: "nation"},
 	withRank:      {Zh: "位次", En: "rank"},
+
+	firstPublished: {Zh: "首次公布", En: "first published"},
 }
 
 // unit names a column's unit in Grafana's words.
@@ -289,9 +319,11 @@ func (p *plan) unit(column string) string {
 	return "suffix: " + pick(p.Lang, u)
 }
 
+// nationalTarget is the one that a figure is held against. What is asked of each
+// person, such as hours, is no target of the share who reach it.
 func (d *Datasource) nationalTarget(in *catalogue.Indicator) *feed.Target {
 	for _, id := range in.Targets {
-		if t := d.catalogue.Target(id); t != nil {
+		if t := d.catalogue.Target(id); t != nil && t.Scope != "person" {
 			return t
 		}
 	}
@@ -314,7 +346,7 @@ func thresholds(in *catalogue.Indicator, t *feed.Target) *data.ThresholdsConfig 
 
 func (d *Datasource) provenance(p *plan, r *result, states map[string]string) *Provenance {
 	v := &Provenance{
-		Indicator: p.in, Targets: []TargetView{}, Feeds: p.in.Feeds(), AsOf: p.asOf.Format(time.DateOnly), KnownOn: p.KnownOn, ComputedAt: r.computed,
+		Indicator: p.in, Targets: []TargetView{}, Feeds: p.in.Feeds(), AsOf: p.asOf.Format(time.DateOnly), KnownOn: p.KnownOn, Edition: p.view(), ComputedAt: r.computed,
 		Ledger: r.arrivals.ledger, SourceRows: r.source, UnitsIncluded: []string{}, UnitsMissing: r.missing, Units: len(r.units),
 		Provisional: p.in.Approval != "approved", Suppressed: r.hidden, SuppressBelow: d.config.SuppressBelow, States: states,
 		TookMS: float64(r.took.Microseconds()) / 1000, WaitedMS: float64(r.queried.Microseconds()) / 1000, Empty: r.arrivals.rows == 0,

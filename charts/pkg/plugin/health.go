@@ -21,6 +21,8 @@ func findFault(err error) fault {
 	var dns *net.DNSError
 	text := err.Error()
 	switch code := codeOf(err); {
+	case errors.Is(err, errNoScope):
+		return fault{"scope", "数据源未声明谁可以看哪些单位，因此谁都看不到：请在设置的「可见范围」中填写，例如 " + scopeExample + "。", "The datasource does not declare who may see which units, so nobody sees any; fill in its setting Scope, such as " + scopeExample + "."}
 	case errors.As(err, &dns) || strings.Contains(text, "no such host"):
 		return fault{"dns", "找不到服务器的名称：请检查地址中的主机名和 DNS。", "The server's name cannot be found; check the host in the address and DNS."}
 	case strings.Contains(text, "x509: ") || strings.Contains(text, "tls: ") || strings.Contains(text, "server gave HTTP response to HTTPS client"):
@@ -54,6 +56,9 @@ func (d *Datasource) CheckHealth(ctx context.Context, _ *backend.CheckHealthRequ
 	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()
 	version, err := d.check(ctx)
+	if err == nil && d.config.Scope == nil {
+		err = errNoScope
+	}
 	if err == nil {
 		details, _ := json.Marshal(map[string]any{"server": version, "indicators": len(d.catalogue.Indicators), "today": d.Today().Format(time.DateOnly)})
 		return &backend.CheckHealthResult{Status: backend.HealthStatusOk, JSONDetails: details,
@@ -90,7 +95,7 @@ func oldVersion(v string) bool {
 // check asks for the version, then reads nothing from every table that an
 // indicator needs, columns included.
 func (d *Datasource) check(ctx context.Context) (version string, err error) {
-	if err := d.conn.QueryRow(ctx, "SELECT version()").Scan(&version); err != nil {
+	if version, err = d.db.Version(ctx); err != nil {
 		return "", err
 	}
 	if oldVersion(version) {
@@ -100,18 +105,10 @@ func (d *Datasource) check(ctx context.Context) (version string, err error) {
 		var cols []string
 		for _, c := range s.Columns() {
 			if c.Current {
-				cols = append(cols, "`"+c.Name+"`")
+				cols = append(cols, c.Name)
 			}
 		}
-		rows, err := d.query(ctx, "SELECT "+strings.Join(cols, ", ")+" FROM "+s.CurrentTable()+" LIMIT 0", nil)
-		if err != nil {
-			return "", err
-		}
-		for rows.Next() {
-		}
-		err = rows.Err()
-		_ = rows.Close()
-		if err != nil {
+		if err := d.db.Readable(ctx, s.CurrentTable(), cols); err != nil {
 			return "", err
 		}
 	}

@@ -14,6 +14,8 @@ import (
 	"github.com/grafana/grafana-plugin-sdk-go/data"
 
 	"github.com/duiwu/duiwu/charts/pkg/catalogue"
+	"github.com/duiwu/duiwu/charts/pkg/edition"
+	"github.com/duiwu/duiwu/charts/pkg/scope"
 	"github.com/duiwu/duiwu/internal/feed"
 	"github.com/duiwu/duiwu/internal/worklist"
 )
@@ -102,6 +104,12 @@ var lists = []List{
 		made:    (*Datasource).arrivalRows,
 	},
 	{
+		ID: "publications", Text: catalogue.Text{Zh: "已公布的月份", En: "published months"},
+		About:   catalogue.Text{Zh: "每个月份的各版：由谁、何时、因何公布、批准或重开，以及公布时缺报的单位。", En: "The editions of each month: who published, approved or reopened it, when and why, and the units whose reports were missing then."},
+		columns: []listColumn{{name: "month", zh: "月份", en: "month"}, {name: "edition", zh: "版", en: "edition"}, {name: "publication", zh: "状态", en: "state"}, {name: "at", zh: "时间", en: "when"}, {name: "who", zh: "经办", en: "by"}, {name: "reason", zh: "理由", en: "reason"}, {name: "late", zh: "缺报单位", en: "units missing"}, {name: "figures", zh: "数据个数", en: "figures"}},
+		sql:     "SELECT formatDateTime(month, '%Y-%m'), toFloat64(edition), toString(state), formatDateTime(at, '%F %H:%i', 'Asia/Shanghai'), who, reason, toFloat64(max(length(arrayDistinct(arrayFilter(u -> u IN {units:Array(String)}, missing_unit)))) OVER w), toFloat64(max(figures) OVER w) FROM publications WINDOW w AS (PARTITION BY month, edition) ORDER BY month DESC, edition DESC, at DESC",
+	},
+	{
 		ID: "balance", Text: catalogue.Text{Zh: "收支平衡：每条记录的去向", En: "balance: what became of every record"},
 		About:   catalogue.Text{Zh: "收到 = 入库 + 重复 + 拒收；不平衡的一列必须为零。", En: "received = stored + duplicate + rejected; the last column must be zero."},
 		columns: with(listColumn{name: "received", zh: "收到", en: "received"}, listColumn{name: "stored", zh: "入库", en: "stored"}, listColumn{name: "duplicate", zh: "重复", en: "duplicate"}, listColumn{name: "rejected", zh: "拒收", en: "rejected"}, listColumn{name: "reject_share", zh: "拒收率", en: "rejected share", unit: "percent"}, listColumn{name: "unexplained", zh: "不平衡", en: "unexplained"}),
@@ -117,7 +125,7 @@ var lists = []List{
 		ID: "partitions", Text: catalogue.Text{Zh: "各通道的写入位置", En: "where each topic stands"},
 		About:   catalogue.Text{Zh: "台账中每个分区写到的位移、累计消息与最近写入时间。", En: "From the ledger: of each partition the next offset, the cuts, and when it was last written."},
 		columns: []listColumn{{name: "topic", zh: "通道", en: "topic"}, {name: "partition", zh: "分区", en: "partition"}, {name: "next", zh: "下一位移", en: "next offset"}, {name: "cuts", zh: "切片数", en: "cuts"}, {name: "arrived", zh: "最近写入", en: "last written"}, {name: "age", zh: "距今", en: "age", unit: "s"}},
-		sql:     "SELECT toString(topic), toFloat64(partition), toFloat64(max(last_offset) + 1), toFloat64(count()), formatDateTime(max(arrived_at), '%F %T', 'Asia/Shanghai'), toFloat64(dateDiff('second', max(arrived_at), now())) AS age FROM ledger_effective GROUP BY topic, incarnation, partition ORDER BY age DESC, topic, partition",
+		sql:     "SELECT toString(topic), toFloat64(partition), toFloat64(max(last_offset) + 1), toFloat64(count()), formatDateTime(max(arrived_at), '%F %T', 'Asia/Shanghai'), toFloat64(dateDiff('second', max(arrived_at), now())) AS age FROM ledger_effective WHERE arrayElement(splitByChar('.', toString(topic)), -1) IN {units:Array(String)} GROUP BY topic, incarnation, partition ORDER BY age DESC, topic, partition",
 	},
 	worklistCounts(), worklistCases,
 }
@@ -157,47 +165,46 @@ func (d *Datasource) other(q backend.DataQuery) (*Model, error) {
 	return m, nil
 }
 
-func (d *Datasource) unitsOf(m *Model) []string {
+// unitsOf are the units that a query names, or all that may be seen.
+func (d *Datasource) unitsOf(s scope.Scope, m *Model) []string {
 	if len(m.Filter.Units) > 0 {
 		return m.Filter.Units
 	}
-	var out []string
+	out := []string{scope.Office}
 	for _, u := range d.units(d.Today()) {
 		out = append(out, u.Code)
 	}
-	return out
+	return s.Of(out)
 }
-
-func quoted(values []string) string { return "['" + strings.Join(values, "','") + "']" }
 
 // list answers a list of records. One whose tables the pipeline has not made is
 // empty and says so.
-func (d *Datasource) list(ctx context.Context, m *Model) (data.Frames, error) {
+func (d *Datasource) list(ctx context.Context, s scope.Scope, m *Model) (data.Frames, error) {
 	l := lists[slices.IndexFunc(lists, func(l List) bool { return l.ID == m.List })]
 	var rows [][]any
 	var notice string
 	sql := ""
 	if l.made != nil {
-		a, err := d.arrivals(ctx, time.Time{})
+		a, err := d.arrivals(ctx, s, time.Time{})
 		if err != nil {
 			return nil, err
 		}
-		for _, r := range l.made(d, a) {
-			if len(m.Filter.Units) == 0 || slices.Contains(m.Filter.Units, r[0].(string)) {
+		for _, r := range l.made(d, a.narrow(s)) {
+			if unit := r[0].(string); s.Sees(unit) && (len(m.Filter.Units) == 0 || slices.Contains(m.Filter.Units, unit)) {
 				rows = append(rows, r)
 			}
 		}
 	} else {
 		today := d.Today()
-		params := map[string]string{"units": quoted(d.unitsOf(m)), "today": today.Format(time.DateOnly), "horizon": today.AddDate(0, 0, 90).Format(time.DateOnly), "year": time.Date(today.Year(), 1, 1, 0, 0, 0, 0, time.UTC).Format(time.DateOnly)}
+		params := map[string]string{"today": today.Format(time.DateOnly), "horizon": today.AddDate(0, 0, 90).Format(time.DateOnly), "year": time.Date(today.Year(), 1, 1, 0, 0, 0, 0, time.UTC).Format(time.DateOnly)}
 		sql = strings.ReplaceAll(l.sql, "HOURS", d.hoursColumn()) + fmt.Sprintf(" LIMIT %d", mostRows+1)
 		var err error
 		if strings.Contains(sql, openCases) {
-			if sql, err = d.withCases(ctx, sql, params); err != nil {
+			if sql, err = d.withCases(ctx, s, sql, params); err != nil {
 				return nil, err
 			}
 		}
-		if rows, err = d.readList(ctx, sql, params); err != nil {
+		if rows, err = d.readList(ctx, s, d.unitsOf(s, m), sql, params); err != nil {
 			if codeOf(err) != codeUnknownTable {
 				return nil, fmt.Errorf("cannot read the list %s: %w", l.ID, err)
 			}
@@ -224,8 +231,8 @@ func (d *Datasource) hoursColumn() string {
 	return s.All()[s.Index("hours")].Column() + " / 10"
 }
 
-func (d *Datasource) readList(ctx context.Context, sql string, params map[string]string) ([][]any, error) {
-	rows, err := d.query(ctx, sql, params)
+func (d *Datasource) readList(ctx context.Context, s scope.Scope, units []string, sql string, params map[string]string) ([][]any, error) {
+	rows, err := d.db.Rows(ctx, s, units, sql, params)
 	if err != nil {
 		return nil, err
 	}
@@ -271,6 +278,8 @@ func (d *Datasource) fill(f *data.Frame, l *List, rows [][]any, lang string) {
 		case "rule_name":
 			at--
 			cell = func(i int) any { return ruleName(rows[i][at].(string), lang) }
+		case "publication":
+			cell = func(i int) any { return pick(lang, publicationStates[edition.State(rows[i][at].(string))]) }
 		default:
 			if c.text != nil {
 				cell = func(i int) any { return pick(lang, c.text(rows[i][at].(string))) }

@@ -21,6 +21,8 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/duiwu/duiwu/charts/internal/chartstest"
+	"github.com/duiwu/duiwu/charts/pkg/figures"
+	"github.com/duiwu/duiwu/charts/pkg/scope"
 	"github.com/duiwu/duiwu/internal/testenv"
 )
 
@@ -30,6 +32,9 @@ const today = "2016-11-11"
 
 func open(t *testing.T, c Config) *Datasource {
 	t.Helper()
+	if c.Scope == nil {
+		c.Scope = scope.Everything()
+	}
 	d, err := Open(c)
 	require.NoError(t, err)
 	t.Cleanup(d.Dispose)
@@ -139,8 +144,8 @@ func TestFrameSaysWhatItIs(t *testing.T) {
 	// On 11 November the counts of October are due; Zhejiang never sent any.
 	require.True(t, late["330000 context 2016-10 "])
 	require.False(t, late["310000 context 2016-10 2016-10"])
-	require.Equal(t, stateLate, p.States["2016-11-11|330000|"])
-	require.Equal(t, stateNone, p.States["2016-11-11|440000|"])
+	require.Equal(t, figures.Late, p.States["2016-11-11|330000|"])
+	require.Equal(t, figures.None, p.States["2016-11-11|440000|"])
 	scale := provenance(ask(t, d, `{"indicator":"I-01"}`)).Targets[0]
 	require.Equal(t, "T-SCALE-2020", scale.ID)
 	require.False(t, scale.Verified)
@@ -168,7 +173,7 @@ func TestSmallCellsAreHidden(t *testing.T) {
 	require.Equal(t, "310000 - -\n320000 - -\n330000 40 40\n340000 0 0\n", table(f))
 	p := provenance(f)
 	require.Equal(t, 2, p.Suppressed)
-	require.Equal(t, stateSuppressed, p.States["2016-11-11|310000|"])
+	require.Equal(t, figures.Suppressed, p.States["2016-11-11|310000|"])
 	require.Equal(t, "50 50\n", table(ask(t, d, `{"indicator":"I-01"}`)))
 	// A filter is no way around it.
 	require.Equal(t, "- -\n", table(ask(t, d, `{"indicator":"I-01","filter":{"units":["310000","330000"]}}`)))
@@ -307,7 +312,7 @@ func TestOverGRPC(t *testing.T) {
 	password, _ := u.User.Password()
 	pc := backend.PluginContext{PluginID: "duiwu-datasource", OrgID: 1, DataSourceInstanceSettings: &backend.DataSourceInstanceSettings{
 		ID: 1, UID: "duiwu", URL: "http://" + u.Host, Updated: time.Unix(1, 0),
-		JSONData:                []byte(`{"database":"charts_grpc","user":"admin","today":"2016-11-11","suppressBelow":-1}`),
+		JSONData:                []byte(`{"database":"charts_grpc","user":"admin","today":"2016-11-11","suppressBelow":-1,"scope":{"public":"nation"}}`),
 		DecryptedSecureJSONData: map[string]string{"password": password},
 	}}
 	health, err := p.Client.CheckHealth(t.Context(), &backend.CheckHealthRequest{PluginContext: pc})

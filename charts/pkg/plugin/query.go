@@ -6,7 +6,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"math"
 	"slices"
 	"sort"
 	"strings"
@@ -16,6 +15,9 @@ import (
 	"github.com/grafana/grafana-plugin-sdk-go/experimental/concurrent"
 
 	"github.com/duiwu/duiwu/charts/pkg/catalogue"
+	"github.com/duiwu/duiwu/charts/pkg/edition"
+	"github.com/duiwu/duiwu/charts/pkg/figures"
+	"github.com/duiwu/duiwu/charts/pkg/scope"
 	"github.com/duiwu/duiwu/internal/feed"
 	"github.com/duiwu/duiwu/internal/worklist"
 )
@@ -41,7 +43,11 @@ type Model struct {
 	KnownOn string `json:"knownOn"`
 	From    string `json:"from"`
 	To      string `json:"to"`
-	// Compare lists previous_month, last_year, target, national_mean, rank.
+	// Edition is live (default: what the records say now), or the figures of whole
+	// months as they were published: first, latest, or approved.
+	Edition string `json:"edition"`
+	// Compare lists previous_month, last_year, target, national_mean, rank,
+	// first_published.
 	Compare []string `json:"compare"`
 	// Lang is zh or en, for the names of columns.
 	Lang string `json:"lang"`
@@ -69,14 +75,19 @@ const (
 	withTarget    = "target"
 	nationalMean  = "national_mean"
 	withRank      = "rank"
+	// firstPublished shows what a month's first edition said.
+	firstPublished = "first_published"
 
 	maxMonths = 36
 )
 
+var compares = []string{previousMonth, lastYear, withTarget, nationalMean, withRank, firstPublished}
+
 // QueryData answers the queries of a request, each with its own error.
 func (d *Datasource) QueryData(ctx context.Context, req *backend.QueryDataRequest) (*backend.QueryDataResponse, error) {
+	s := d.admit(req.PluginContext, req.Headers)
 	return concurrent.QueryData(ctx, req, func(ctx context.Context, q concurrent.Query) backend.DataResponse {
-		return d.answer(ctx, q.DataQuery, alerting(req.Headers))
+		return d.answer(ctx, s, q.DataQuery, alerting(req.Headers))
 	}, maxConcurrent)
 }
 
@@ -85,14 +96,26 @@ type userError struct{ error }
 
 func badQuery(format string, args ...any) error { return userError{fmt.Errorf(format, args...)} }
 
-func (d *Datasource) answer(ctx context.Context, q backend.DataQuery, alert bool) backend.DataResponse {
-	frames, err := d.ask(ctx, q, alert)
+func (d *Datasource) answer(ctx context.Context, s scope.Scope, q backend.DataQuery, alert bool) backend.DataResponse {
+	start := time.Now()
+	what, frames, err := d.ask(ctx, s, q, alert)
+	rows := 0
+	for _, f := range frames {
+		rows += f.Rows()
+	}
+	d.audit(s, what, rows, start, outcomeOf(err))
 	if err == nil {
 		return backend.DataResponse{Frames: frames, Status: backend.StatusOK}
 	}
 	var ue userError
 	if errors.As(err, &ue) {
 		return backend.DataResponse{Error: err, Status: backend.StatusBadRequest, ErrorSource: backend.ErrorSourceDownstream}
+	}
+	if outcomeOf(err) == "refused" {
+		if errors.Is(err, scope.ErrDenied) {
+			err = fmt.Errorf("%s / %s", outside.zh, outside.en)
+		}
+		return backend.DataResponse{Error: err, Status: backend.StatusForbidden, ErrorSource: backend.ErrorSourceDownstream}
 	}
 	if errors.Is(err, context.Canceled) {
 		return backend.DataResponse{Error: err, Status: backend.StatusInternal, ErrorSource: backend.ErrorSourceDownstream}
@@ -123,6 +146,14 @@ type plan struct {
 	months    bool
 	provinces bool
 	unknown   []string // keys that were not understood
+
+	// Of who may not see the nation: the published editions by day, the one that
+	// the nation's figures come from, and how many days are left out.
+	editions    map[int32]*edition.Edition
+	nation      *edition.Edition
+	unpublished int
+	// chosen are the editions asked for, by day; nil when the figures are live.
+	chosen map[int32]*edition.Edition
 }
 
 func monthEnd(m time.Time) time.Time {
@@ -185,8 +216,8 @@ func (d *Datasource) plan(q backend.DataQuery) (*plan, error) {
 		}
 	}
 	for _, c := range p.Compare {
-		if !slices.Contains([]string{previousMonth, lastYear, withTarget, nationalMean, withRank}, c) {
-			return nil, badQuery("unknown comparison %q; use previous_month, last_year, target, national_mean, rank", c)
+		if !slices.Contains(compares, c) {
+			return nil, badQuery("unknown comparison %q; use %s", c, strings.Join(compares, ", "))
 		}
 	}
 	today := d.Today()
@@ -210,7 +241,13 @@ func (d *Datasource) plan(q backend.DataQuery) (*plan, error) {
 		}
 		p.known = t.AddDate(0, 0, 1).Add(-time.Millisecond)
 	}
-	if p.in.Now() && (p.months || p.asOf.Before(today)) {
+	if p.Edition != "" && !slices.Contains(editions, p.Edition) {
+		return nil, badQuery("unknown edition %q; use %s", p.Edition, strings.Join(editions, ", "))
+	}
+	if p.asksEdition() && !p.known.IsZero() {
+		return nil, badQuery("a published figure rests on what was known when it was published; leave knownOn out")
+	}
+	if p.in.Now() && !p.asksEdition() && (p.months || p.asOf.Before(today)) {
 		return nil, badQuery("%s is known for now only", p.in.ID)
 	}
 	if p.in.Measure.Kind == "freshness" && !p.known.IsZero() {
@@ -270,37 +307,23 @@ func (p *plan) series(q backend.DataQuery) error {
 	return nil
 }
 
-// part is a numerator and a denominator with the rows counted.
-type part struct {
-	n, m   float64
-	source uint64
-}
-
-// place is a day, unit and code.
-type place struct {
-	day       int32
-	unit, cat string
-}
-
-// figure is one value of an answer. A nil value is none; state says why.
-type figure struct {
-	value, n, m *float64
-	state       string
-	source      uint64
-}
-
-const (
-	stateOK         = ""
-	stateLate       = "late"
-	stateNone       = "none"
-	stateSuppressed = "suppressed"
+// What is computed, and how it is hidden, is the same for `duiwu publish`.
+type (
+	part   = figures.Part
+	place  = figures.Place
+	figure = figures.Figure
 )
 
 // result is what one plan found.
 type result struct {
 	// figures by place; the nation is unit "".
+	question *figures.Question
 	figures  map[place]figure
 	units    []*feed.UnitInfo
+	// ranks are the published ones; nil for who may see the nation.
+	ranks map[place]*float64
+	// first is what was first published, when that is compared with.
+	first    map[place]*float64
 	included map[string]bool
 	missing  []Missing
 	arrivals *arrivals
@@ -312,9 +335,14 @@ type result struct {
 	computed time.Time
 }
 
-func (d *Datasource) run(ctx context.Context, p *plan) (*result, error) {
+// run computes the figures of all units, hides the small ones, and leaves of it
+// what the scope may see.
+func (d *Datasource) run(ctx context.Context, s scope.Scope, p *plan) (*result, error) {
+	if p.asksEdition() {
+		return d.stored(ctx, s, p)
+	}
 	start := time.Now()
-	a, err := d.arrivals(ctx, p.known)
+	a, err := d.arrivals(ctx, s, p.known)
 	if err != nil {
 		return nil, err
 	}
@@ -326,69 +354,37 @@ func (d *Datasource) run(ctx context.Context, p *plan) (*result, error) {
 		}
 	}
 	slices.SortFunc(days, time.Time.Compare)
-	r := &result{figures: map[place]figure{}, units: d.units(p.asOf), included: map[string]bool{}, arrivals: a, computed: d.clock()}
-	units := make([]string, len(r.units))
-	for i, u := range r.units {
-		units[i] = u.Code
-	}
-	split, codes := p.split, d.codes(p)
-	if split == catalogue.Region {
-		split = "" // regions are folded from the same rows
-	}
-	st, err := d.catalogue.Compile(catalogue.Query{Indicator: p.in, Dates: days, Split: split, Codes: p.Filter.Codes, Units: units, Now: d.now(), Known: p.known, People: a.people})
-	if err != nil {
-		return nil, userError{err}
-	}
-	r.sql = st.SQL + comment(worklist.Masked(st.Params))
+	r := &result{units: d.units(p.asOf), included: map[string]bool{}, arrivals: a, computed: d.clock()}
+	q := figures.Question{Catalogue: d.catalogue, Indicator: p.in, Split: p.split, Only: p.Filter.Codes, Units: r.units, Days: days, AsOf: p.asOf, Base: p.yr,
+		Now: d.now(), Known: p.known, SuppressBelow: d.config.SuppressBelow, Begun: a.begun, People: a.people}
+	r.question = &q
 	asked := time.Now()
-	parts, err := d.answers.get(ctx, st.SQL+comment(st.Params), func(ctx context.Context) (map[place]part, error) { return d.read(ctx, st) })
+	sql, parts, err := d.parts(ctx, s, &q)
+	totals := parts
+	if w := q.Totals(parts); w != nil && err == nil {
+		_, totals, err = d.parts(ctx, s, w)
+	}
 	r.queried = waited + time.Since(asked)
 	if err != nil {
 		return nil, fmt.Errorf("cannot compute %s: %w", p.in.ID, err)
 	}
+	r.sql = sql
 	r.missing = d.missing(a, p.in.Feeds())
 	late := map[string]bool{}
 	for _, m := range r.missing {
 		late[m.Unit] = true
 	}
-	for _, t := range days {
-		day := feed.Day(t)
-		begun := p.begun(a, t)
-		for _, cat := range codes {
-			var all []member
-			for _, info := range r.units {
-				u := info.Code
-				v, ok := parts[place{day, u, cat}]
-				if p.split == catalogue.Region {
-					v, ok = parts[place{day, u, ""}]
-					ok = ok && info.Region == cat
-				}
-				if !ok || !begun {
-					r.figures[place{day, u, cat}] = figure{state: stateNone}
-					continue
-				}
-				f := p.figure(v, cat)
-				if late[u] && t.Equal(p.asOf) {
-					f.state = stateLate
-				}
-				r.figures[place{day, u, cat}] = f
-				all = append(all, member{v, info})
-				if t.Equal(p.asOf) {
-					if f.value != nil {
-						r.included[u] = true
-					}
-					r.source += v.source
-				}
-			}
-			if own, ok := parts[place{day, "", cat}]; ok && begun {
-				r.figures[place{day, "", cat}] = p.figure(own, cat)
-				continue
-			}
-			r.figures[place{day, "", cat}] = d.nation(p, all, cat)
+	r.figures = q.Fold(parts, late)
+	for k, f := range r.figures {
+		if k.Day == feed.Day(p.asOf) && k.Unit != "" && f.Value != nil {
+			r.included[k.Unit] = true
 		}
 	}
-	r.hidden = d.suppress(p, r, days, units, codes)
+	q.Suppress(r.figures, totals)
 	r.took = time.Since(start)
+	if err := d.narrow(ctx, s, p, r); err != nil {
+		return nil, fmt.Errorf("cannot read what was published of %s: %w", p.in.ID, err)
+	}
 	return r, nil
 }
 
@@ -403,181 +399,26 @@ func (d *Datasource) codes(p *plan) []string {
 	return d.catalogue.Codes(p.in, p.split)
 }
 
-// begun says whether the indicator can have a value on a day. A figure that
-// counts from the first of January is no base of comparison for a year whose
-// beginning nobody sent: its end is not the year.
-func (p *plan) begun(a *arrivals, t time.Time) bool {
-	if t.Equal(p.yr) {
-		january := time.Date(t.Year(), 1, 31, 0, 0, 0, 0, time.UTC)
-		for _, name := range p.in.YearToDate() {
-			if t.After(january) && !a.begun(name, january) {
-				return false
-			}
-		}
-	}
-	all, any := p.in.Needs()
-	for _, name := range all {
-		if !a.begun(name, t) {
-			return false
-		}
-	}
-	return len(any) == 0 || slices.ContainsFunc(any, func(name string) bool { return a.begun(name, t) })
-}
-
-func (d *Datasource) read(ctx context.Context, st catalogue.Statement) (map[place]part, error) {
-	rows, err := d.query(ctx, st.SQL, st.Params)
+// parts asks the statement of a question about all units.
+func (d *Datasource) parts(ctx context.Context, s scope.Scope, q *figures.Question) (sql string, parts map[place]part, err error) {
+	st, err := q.Statement()
 	if err != nil {
-		return nil, err
+		return "", nil, userError{err}
 	}
-	defer func() { _ = rows.Close() }()
-	out := map[place]part{}
-	for rows.Next() {
-		var t time.Time
-		var unit, cat string
-		var n, m *float64
-		var source uint64
-		if err := rows.Scan(&t, &unit, &cat, &n, &m, &source); err != nil {
+	sql = st.SQL + comment(worklist.Masked(st.Params))
+	parts, err = d.answers.get(ctx, s.String()+"\n"+st.SQL+comment(st.Params), func(ctx context.Context) (map[place]part, error) {
+		rows, err := d.db.Whole(ctx, s, st.SQL, st.Params)
+		if err != nil {
 			return nil, err
 		}
-		v := part{n: math.NaN(), m: math.NaN(), source: source}
-		if n != nil {
-			v.n = *n
-		}
-		if m != nil {
-			v.m = *m
-		}
-		out[place{feed.Day(t), unit, cat}] = v
-	}
-	return out, rows.Err()
-}
-
-// member is a unit's parts.
-type member struct {
-	part
-	unit *feed.UnitInfo
-}
-
-// figure takes the quotient of a unit's parts.
-func (p *plan) figure(v part, cat string) figure {
-	return shown(p.in.Figure(p.split, cat, v.n, v.m), v.source)
-}
-
-// nation folds the units of one day and code.
-func (d *Datasource) nation(p *plan, all []member, cat string) figure {
-	var shares []catalogue.Share
-	var source uint64
-	for _, x := range all {
-		shares = append(shares, catalogue.Share{Region: x.unit.Region, N: x.n, M: x.m})
-		source += x.source
-	}
-	return shown(d.catalogue.Nation(p.in, p.split, cat, shares), source)
-}
-
-func shown(f catalogue.Figure, source uint64) figure {
-	out := figure{value: number(f.Value), n: number(f.N), m: number(f.M), source: source}
-	if math.IsNaN(f.Value) {
-		out.state = stateNone
-	}
-	return out
+		return figures.Scan(rows)
+	})
+	return sql, parts, err
 }
 
 // given says whether a range's end was asked for. The zero time comes out of gRPC
 // as a moment of 1754, which is what nanoseconds since 1970 can hold of it.
 func given(t time.Time) bool { return t.Unix() > 0 }
-
-func number(v float64) *float64 {
-	if math.IsNaN(v) || math.IsInf(v, 0) {
-		return nil
-	}
-	return &v
-}
-
-// minDenominator is the smallest number of persons of which a share is shown.
-const minDenominator = 10
-
-// suppress hides small cells before anything leaves the server: anybody who can
-// edit a panel could otherwise read them. A lone hidden cell of a total that is
-// shown could be computed from it, so the next smallest goes too. It returns
-// how many shown cells are hidden.
-func (d *Datasource) suppress(p *plan, r *result, days []time.Time, units, codes []string) int {
-	limit := float64(d.config.SuppressBelow)
-	m, _, _ := p.in.Of(p.split, "*")
-	top, bottom := m.Top.Counts(), m.Bottom.Counts()
-	if limit < 0 || m.Kind == "balance" || !top && !bottom {
-		return 0
-	}
-	small := func(v *float64) bool { return v != nil && math.Abs(*v) > 0 && math.Abs(*v) < limit }
-	hidden := 0
-	for _, t := range days {
-		day := feed.Day(t)
-		for _, u := range append([]string{""}, units...) {
-			for _, c := range codes {
-				k := place{day, u, c}
-				f := r.figures[k]
-				few := top && m.Kind != "median" && small(f.n) || bottom && small(f.m) ||
-					bottom && m.Kind == "ratio" && f.m != nil && *f.m > 0 && *f.m < minDenominator ||
-					m.Kind == "median" && f.source > 0 && f.source < minDenominator
-				if few {
-					r.figures[k] = figure{state: stateSuppressed, source: f.source}
-				}
-			}
-		}
-		// The lines whose totals are shown: a code over the units, a unit over the codes.
-		var lines [][]place
-		for _, c := range codes {
-			var l []place
-			for _, u := range units {
-				l = append(l, place{day, u, c})
-			}
-			lines = append(lines, l)
-		}
-		if len(codes) > 1 {
-			for _, u := range append([]string{""}, units...) {
-				var l []place
-				for _, c := range codes {
-					l = append(l, place{day, u, c})
-				}
-				lines = append(lines, l)
-			}
-		}
-		for again := true; again; {
-			again = false
-			for _, l := range lines {
-				again = r.complement(l) || again
-			}
-		}
-		if !slices.ContainsFunc(p.shown, t.Equal) {
-			continue
-		}
-		for k, f := range r.figures {
-			if k.day == day && f.state == stateSuppressed && (k.unit != "") == p.provinces {
-				hidden++
-			}
-		}
-	}
-	return hidden
-}
-
-// complement hides the next smallest cell of a line with exactly one hidden
-// one, and says whether it did.
-func (r *result) complement(line []place) bool {
-	hidden := 0
-	next := -1
-	for i, k := range line {
-		f := r.figures[k]
-		switch {
-		case f.state == stateSuppressed:
-			hidden++
-		case f.n != nil && *f.n > 0 && (next < 0 || *f.n < *r.figures[line[next]].n):
-			next = i
-		}
-	}
-	if hidden != 1 || next < 0 {
-		return false
-	}
-	r.figures[line[next]] = figure{state: stateSuppressed, source: r.figures[line[next]].source}
-	return true
-}
 
 func comment(params map[string]string) string {
 	names := make([]string, 0, len(params))

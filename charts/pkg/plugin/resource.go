@@ -2,11 +2,13 @@ package plugin
 
 import (
 	"encoding/json"
+	"errors"
 	"net/http"
 	"sort"
 	"time"
 
 	"github.com/duiwu/duiwu/charts/pkg/catalogue"
+	"github.com/duiwu/duiwu/charts/pkg/scope"
 	"github.com/duiwu/duiwu/internal/feed"
 )
 
@@ -22,6 +24,10 @@ func fail(w http.ResponseWriter, status int, zh, en string) {
 }
 
 func (d *Datasource) failWith(w http.ResponseWriter, err error) {
+	if errors.Is(err, scope.ErrDenied) {
+		fail(w, http.StatusForbidden, outside.zh, outside.en)
+		return
+	}
 	f := findFault(err)
 	if f.id == "" {
 		f = fault{"unknown", "查询失败，详情见日志。", "The query failed; the log has the details."}
@@ -29,11 +35,11 @@ func (d *Datasource) failWith(w http.ResponseWriter, err error) {
 	fail(w, http.StatusBadGateway, f.zh, f.en)
 }
 
-func (d *Datasource) serveCatalogue(w http.ResponseWriter, _ *http.Request) {
+func (d *Datasource) serveCatalogue(w http.ResponseWriter, _ *http.Request, _ scope.Scope) {
 	reply(w, d.catalogue.Indicators)
 }
 
-func (d *Datasource) serveDimensions(w http.ResponseWriter, r *http.Request) {
+func (d *Datasource) serveDimensions(w http.ResponseWriter, r *http.Request, _ scope.Scope) {
 	in := d.catalogue.Indicator(r.URL.Query().Get("indicator"))
 	if in == nil {
 		fail(w, http.StatusNotFound, "没有这个指标。", "There is no such indicator.")
@@ -58,12 +64,12 @@ type unitView struct {
 }
 
 // serveValues lists the values of a dimension, for variables and for the grid.
-func (d *Datasource) serveValues(w http.ResponseWriter, r *http.Request) {
+func (d *Datasource) serveValues(w http.ResponseWriter, r *http.Request, sc scope.Scope) {
 	name := r.URL.Query().Get("dimension")
 	if name == byProvince {
 		out := []unitView{}
 		for _, u := range d.catalogue.Contract.Units {
-			if !u.National() {
+			if !u.National() && sc.Sees(u.Code) {
 				out = append(out, unitView{u.Code, u.Zh, u.ShortZh, u.Abbr, u.En, u.ISO, u.Region, u.Type, u.ReportsOn(feed.Day(d.Today())), u.TileRow, u.TileCol})
 			}
 		}
@@ -87,12 +93,13 @@ func (d *Datasource) serveValues(w http.ResponseWriter, r *http.Request) {
 }
 
 // serveStatus says how the database stands as a whole.
-func (d *Datasource) serveStatus(w http.ResponseWriter, r *http.Request) {
-	a, err := d.arrivals(r.Context(), time.Time{})
+func (d *Datasource) serveStatus(w http.ResponseWriter, r *http.Request, sc scope.Scope) {
+	a, err := d.arrivals(r.Context(), sc, time.Time{})
 	if err != nil {
 		d.failWith(w, err)
 		return
 	}
+	a = a.narrow(sc)
 	type feedView struct {
 		Feed     string `json:"feed"`
 		Zh       string `json:"zh"`
@@ -125,7 +132,7 @@ func (d *Datasource) serveStatus(w http.ResponseWriter, r *http.Request) {
 
 // serveQuality tells a unit's balance: what it sent, and what became of it. The
 // views belong to the pipeline; without them the answer says present false.
-func (d *Datasource) serveQuality(w http.ResponseWriter, r *http.Request) {
+func (d *Datasource) serveQuality(w http.ResponseWriter, r *http.Request, sc scope.Scope) {
 	unit := r.URL.Query().Get("unit")
 	if u := d.catalogue.Contract.Unit(unit); u == nil || !u.Reports {
 		fail(w, http.StatusNotFound, "没有这个报送单位。", "There is no such reporting unit.")
@@ -145,8 +152,7 @@ func (d *Datasource) serveQuality(w http.ResponseWriter, r *http.Request) {
 		Rejected  int64  `json:"rejected"`
 		Rules     []rule `json:"rules"`
 	}{Rules: []rule{}}
-	params := map[string]string{"unit": unit}
-	rows, err := d.query(r.Context(), "SELECT toInt64(sum(received)), toInt64(sum(duplicate)), toInt64(sum(rejected)) FROM balance WHERE unit = {unit:String}", params)
+	rows, err := d.db.Rows(r.Context(), sc, []string{unit}, "SELECT toInt64(sum(received)), toInt64(sum(duplicate)), toInt64(sum(rejected)) FROM balance WHERE unit IN {units:Array(String)}", nil)
 	if err == nil {
 		for rows.Next() {
 			if err = rows.Scan(&out.Received, &out.Duplicate, &out.Rejected); err != nil {
@@ -169,7 +175,7 @@ func (d *Datasource) serveQuality(w http.ResponseWriter, r *http.Request) {
 	out.Present = true
 	out.Stored = out.Received - out.Duplicate - out.Rejected
 	sums := map[string]int64{}
-	rows, err = d.query(r.Context(), "SELECT rule, toInt64(n) FROM (SELECT arrayJoin(rules) AS kv, toString(tupleElement(kv, 1)) AS rule, tupleElement(kv, 2) AS n FROM receipts WHERE unit = {unit:String})", params)
+	rows, err = d.db.Rows(r.Context(), sc, []string{unit}, "SELECT rule, toInt64(n) FROM (SELECT arrayJoin(rules) AS kv, toString(tupleElement(kv, 1)) AS rule, tupleElement(kv, 2) AS n FROM receipts WHERE unit IN {units:Array(String)})", nil)
 	if err == nil {
 		for rows.Next() {
 			var id string

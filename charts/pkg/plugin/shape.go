@@ -14,6 +14,7 @@ import (
 	"github.com/grafana/grafana-plugin-sdk-go/data"
 
 	"github.com/duiwu/duiwu/charts/pkg/catalogue"
+	"github.com/duiwu/duiwu/charts/pkg/scope"
 	"github.com/duiwu/duiwu/internal/feed"
 )
 
@@ -165,6 +166,9 @@ func (d *Datasource) asOfNotice(p *plan, r *result) string {
 	text := fmt.Sprintf("统计日 %s；%s；口径 %s 第 %d 版（%s）；计入 %d 个单位中的 %d 个", p.asOf.Format(time.DateOnly), zh, p.in.ID, p.in.Version, state.Zh, len(r.units), len(r.included))
 	if strings.HasPrefix(p.Lang, "en") {
 		text = fmt.Sprintf("day %s; %s; definition %s version %d (%s); %d of %d units included", p.asOf.Format(time.DateOnly), en, p.in.ID, p.in.Version, state.En, len(r.included), len(r.units))
+	}
+	if n, ok := p.editionNotice(); ok {
+		text += pick(p.Lang, catalogue.Text{Zh: "；", En: "; "}) + n.Text
 	}
 	if r.hidden > 0 {
 		text += fmt.Sprintf(pick(p.Lang, catalogue.Text{Zh: "；%d 格因人数过少不显示", En: "; %d cells of few persons are not shown"}), r.hidden)
@@ -437,8 +441,15 @@ func alerting(headers map[string]string) bool {
 	return headers[fromAlert] == "true"
 }
 
-// ask answers one query of any type.
-func (d *Datasource) ask(ctx context.Context, q backend.DataQuery, alert bool) (data.Frames, error) {
+// ask answers one query of any type, and says in a few words what was asked.
+func (d *Datasource) ask(ctx context.Context, s scope.Scope, q backend.DataQuery, alert bool) (what string, f data.Frames, err error) {
+	if s.None() {
+		if d.config.Scope == nil {
+			f := findFault(errNoScope)
+			return "nothing", nil, refusal{fmt.Errorf("%s / %s", f.zh, f.en)}
+		}
+		return "nothing", nil, scope.ErrDenied
+	}
 	var kind struct {
 		QueryType string `json:"queryType"`
 	}
@@ -446,26 +457,47 @@ func (d *Datasource) ask(ctx context.Context, q backend.DataQuery, alert bool) (
 	switch kind.QueryType {
 	case queryList, queryEvents:
 		m, err := d.other(q)
-		switch {
-		case err != nil:
-			return nil, err
-		case kind.QueryType == queryList:
-			return d.list(ctx, m)
+		if err != nil {
+			return "not understood", nil, err
 		}
-		return d.events(ctx, m, q.TimeRange)
+		what = "list " + m.List
+		if kind.QueryType == queryEvents {
+			what = "events " + m.Events
+		}
+		if len(m.Filter.Units) > 0 {
+			what += " units " + strings.Join(m.Filter.Units, ",")
+		}
+		if err := m.permit(s); err != nil {
+			return what, nil, err
+		}
+		if kind.QueryType == queryList {
+			f, err = d.list(ctx, s, m)
+		} else {
+			f, err = d.events(ctx, s, m, q.TimeRange)
+		}
+		return what, f, err
 	}
 	p, err := d.plan(q)
 	if err != nil {
-		return nil, err
+		return "not understood", nil, err
 	}
 	if err := p.checkShape(alert); err != nil {
-		return nil, err
+		return p.what(), nil, err
 	}
-	r, err := d.run(ctx, p)
+	if err := d.choose(ctx, s, p); err != nil {
+		return p.what(), nil, err
+	}
+	if err := d.restrict(ctx, s, p); err != nil {
+		return p.what(), nil, err
+	}
+	r, err := d.run(ctx, s, p)
+	if err == nil {
+		err = d.firsts(ctx, s, p, r)
+	}
 	if err != nil {
-		return nil, err
+		return p.what(), nil, err
 	}
-	return d.shape(p, r, d.frames(p, r)), nil
+	return p.what(), d.shape(p, r, d.frames(p, r)), nil
 }
 
 // Check says whether a query can be asked, without asking it. The dashboards

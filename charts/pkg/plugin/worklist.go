@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/duiwu/duiwu/charts/pkg/catalogue"
+	"github.com/duiwu/duiwu/charts/pkg/scope"
 	"github.com/duiwu/duiwu/internal/worklist"
 )
 
@@ -16,8 +17,8 @@ const openCases = "OPEN_CASES"
 
 // withCases puts the query of the open cases into a statement, and what it needs
 // into its parameters.
-func (d *Datasource) withCases(ctx context.Context, sql string, params map[string]string) (string, error) {
-	a, err := d.arrivals(ctx, time.Time{})
+func (d *Datasource) withCases(ctx context.Context, s scope.Scope, sql string, params map[string]string) (string, error) {
+	a, err := d.arrivals(ctx, s, time.Time{})
 	if err != nil {
 		return "", err
 	}
@@ -66,25 +67,15 @@ func worklistCounts() List {
 }
 
 // people reads whose tokens are one person, as it stands or as it stood.
-func (d *Datasource) people(ctx context.Context, asOf bool, params map[string]string) (*worklist.People, error) {
-	rows, err := d.query(ctx, worklist.Facts(d.catalogue.Contract, asOf), params)
-	if codeOf(err) == codeUnknownTable {
-		return nil, nil // the tables were filled by hand
+func (d *Datasource) people(ctx context.Context, s scope.Scope, asOf bool, params map[string]string) (*worklist.People, error) {
+	rows, err := d.db.Whole(ctx, s, worklist.Facts(d.catalogue.Contract, asOf), params)
+	var people *worklist.People
+	if err == nil {
+		defer func() { _ = rows.Close() }()
+		people, err = worklist.Read(rows)
 	}
-	if err != nil {
+	if err != nil && codeOf(err) != codeUnknownTable { // the tables were filled by hand
 		return nil, fmt.Errorf("cannot read the decisions of the worklist: %w", err)
 	}
-	defer func() { _ = rows.Close() }()
-	var facts []worklist.Fact
-	for rows.Next() {
-		var f worklist.Fact
-		if err := f.Scan(rows.Scan); err != nil {
-			return nil, fmt.Errorf("cannot read the decisions of the worklist: %w", err)
-		}
-		facts = append(facts, f)
-	}
-	if err := rows.Err(); err != nil && codeOf(err) != codeUnknownTable {
-		return nil, fmt.Errorf("cannot read the decisions of the worklist: %w", err)
-	}
-	return worklist.NewPeople(facts), nil
+	return people, nil
 }

@@ -1,7 +1,8 @@
-import { type ChangeEvent, type FormEvent, useId } from "react";
+import { type ChangeEvent, type FormEvent, useId, useState } from "react";
 import type { DataSourcePluginOptionsEditorProps } from "@grafana/data";
 import { t } from "@grafana/i18n";
-import { FieldSet, Field, Input, SecretInput, SecretTextArea, Switch } from "@grafana/ui";
+import { FieldSet, Field, Input, SecretInput, SecretTextArea, Switch, TextArea } from "@grafana/ui";
+import { readScope } from "../scope";
 import type { DuiwuOptions, DuiwuSecrets } from "../types";
 
 type Props = DataSourcePluginOptionsEditorProps<DuiwuOptions, DuiwuSecrets>;
@@ -9,11 +10,19 @@ type Props = DataSourcePluginOptionsEditorProps<DuiwuOptions, DuiwuSecrets>;
 /** Where the database is and who asks. Grafana saves, and tests by CheckHealth. */
 export function ConfigEditor({ options, onOptionsChange }: Props) {
   const { jsonData, secureJsonFields, secureJsonData } = options;
-  const ids = { url: useId(), database: useId(), user: useId(), password: useId(), ca: useId(), skip: useId(), today: useId(), suppress: useId() };
+  const ids = { url: useId(), database: useId(), user: useId(), password: useId(), ca: useId(), skip: useId(), today: useId(), suppress: useId(), scope: useId() };
   const json = (part: Partial<DuiwuOptions>) => onOptionsChange({ ...options, jsonData: { ...jsonData, ...part } });
   const text = (key: "database" | "user" | "today") => (e: ChangeEvent<HTMLInputElement>) => json({ [key]: e.target.value });
   const secret = (key: keyof DuiwuSecrets) => (e: FormEvent<HTMLInputElement | HTMLTextAreaElement>) => onOptionsChange({ ...options, secureJsonData: { ...secureJsonData, [key]: e.currentTarget.value } });
   const reset = (key: keyof DuiwuSecrets) => () => onOptionsChange({ ...options, secureJsonFields: { ...secureJsonFields, [key]: false }, secureJsonData: { ...secureJsonData, [key]: "" } });
+  // What is typed stands until it can be read; only then is it saved.
+  const [scope, setScope] = useState(() => (jsonData.scope ? JSON.stringify(jsonData.scope, null, 2) : ""));
+  const misread = readScope(scope).wrong;
+  const typed = (e: FormEvent<HTMLTextAreaElement>) => {
+    setScope(e.currentTarget.value);
+    const got = readScope(e.currentTarget.value);
+    if (!got.wrong) json({ scope: got.scope });
+  };
   const url = options.url ?? "";
   const wrong = url !== "" && !/^(https?|clickhouse|tcp):\/\/[^/]+/.test(url);
   return (
@@ -39,6 +48,12 @@ export function ConfigEditor({ options, onOptionsChange }: Props) {
         </Field>
         <Field label={t("config.skip.label", "Do not check the server's certificate")} htmlFor={ids.skip} description={t("config.skip.help", "For trials only: whoever stands between can read the password.")}>
           <Switch id={ids.skip} value={!!jsonData.tlsSkipVerify} onChange={(e) => json({ tlsSkipVerify: e.currentTarget.checked })} />
+        </Field>
+      </FieldSet>
+      <FieldSet label={t("config.access", "Who may see what")}>
+        <Field label={t("config.scope.label", "Scope")} required htmlFor={ids.scope} description={t("config.scope.help", "Who may see which units, as JSON: users, teams, orgs, alerts, public, default. Who is not declared sees nothing.")}
+          invalid={!!misread || scope.trim() === ""} error={misread ? t("config.scope.error", "Cannot read {{where}}: write nation, none, or unit codes. What was saved before stays.", { where: misread }) : t("config.scope.none", "Nothing is declared, so nobody sees any unit.")}>
+          <TextArea id={ids.scope} cols={60} rows={8} spellCheck={false} value={scope} placeholder='{"orgs": {"1": "nation"}, "alerts": "nation"}' onChange={typed} />
         </Field>
       </FieldSet>
       <FieldSet label={t("config.figures", "Figures")}>

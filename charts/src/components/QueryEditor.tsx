@@ -6,7 +6,7 @@ import { Alert, Box, Checkbox, Combobox, type ComboboxOption, Field, Input, Mult
 import type { DuiwuDataSource } from "../datasource";
 import { language } from "../i18n";
 import { comparesOf, describe, dimension, formatsOf, has, pick, tidy } from "../query";
-import type { Code, Compare, DuiwuOptions, DuiwuQuery, Editor, Format, Indicator } from "../types";
+import type { Code, Compare, DuiwuOptions, DuiwuQuery, Edition, Editor, Format, Indicator } from "../types";
 import { useEditor } from "./useEditor";
 
 type Props = QueryEditorProps<DuiwuDataSource, DuiwuQuery, DuiwuOptions>;
@@ -126,9 +126,13 @@ function IndicatorPart({ query, editor, change, datasource }: PartProps & { data
           </>}
           <Moment id={ids.asOf} type="date" label={t("query.asOf.label", "On the day")} value={query.asOf} disabled={i?.nowOnly} onCommit={(asOf) => change({ asOf })}
             help={t("query.asOf.help", "Empty means the end of the dashboard's time range.")} />
-          <Moment id={ids.known} type="date" label={t("query.knownOn.label", "As known on")} value={query.knownOn} onCommit={(knownOn) => change({ knownOn })}
+          <Moment id={ids.known} type="date" label={t("query.knownOn.label", "As known on")} value={query.knownOn} disabled={!!query.edition} onCommit={(knownOn) => change({ knownOn })}
             help={t("query.knownOn.help", "Records that arrived later do not count.")} />
         </Stack>
+        <Field noMargin label={t("query.edition.label", "Figures")} description={t("query.edition.help", "Published figures are those of whole months and never change; approved ones have somebody who stands for them.")}>
+          <RadioButtonGroup<Edition> aria-label={t("query.edition.label", "Figures")} value={query.edition ?? "live"} onChange={(v) => change({ edition: v === "live" ? undefined : v })}
+            options={(editor?.editions ?? []).map((e) => ({ label: pick(e, lang), value: e.code as Edition }))} />
+        </Field>
         <Stack direction="row" gap={2} wrap="wrap">
           <Field noMargin label={t("query.format.label", "Show as")}>
             <RadioButtonGroup aria-label={t("query.format.label", "Show as")} options={formatsOf(query).map((f) => ({ label: names[f], value: f }))} value={query.format} onChange={(format) => change({ format })} />

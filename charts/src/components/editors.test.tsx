@@ -1,4 +1,4 @@
-import { render, screen, waitFor } from "@testing-library/react";
+import { fireEvent, render, screen, waitFor } from "@testing-library/react";
 import userEvent from "@testing-library/user-event";
 import { config, setTemplateSrv } from "@grafana/runtime";
 import type { DuiwuDataSource } from "../datasource";
@@ -63,6 +63,15 @@ describe("the query editor", () => {
     expect(onChange).toHaveBeenLastCalledWith(expect.objectContaining({ asOf: "2016-10-31" }));
   });
 
+  test.each<[Partial<DuiwuQuery>, string, Partial<DuiwuQuery>]>([
+    [{ knownOn: "2016-11-05" }, "最近公布", { edition: "latest" }],
+    [{ edition: "latest" }, "实时数", {}],
+  ])("turns %j into %s", async (had, name, want) => {
+    const { onChange, user } = open({ indicator: "I-01", ...had });
+    await user.click(await screen.findByRole("radio", { name }));
+    expect(onChange).toHaveBeenLastCalledWith({ refId: "A", indicator: "I-01", format: "numeric", ...want });
+  });
+
   test("turns into a list", async () => {
     const { onChange, user } = open({ indicator: "I-01", groupBy: ["month"] });
     await user.click(await screen.findByRole("radio", { name: "List" }));
@@ -116,8 +125,20 @@ describe("the config editor", () => {
     await waitFor(() => expect(change).toHaveBeenLastCalledWith(expect.objectContaining({ secureJsonFields: { password: false } })));
   });
   test("says what an address looks like", () => {
-    render(<ConfigEditor options={settings({ url: "clickhouse:8123" })} onOptionsChange={jest.fn()} />);
+    render(<ConfigEditor options={settings({ url: "clickhouse:8123", jsonData: { scope: { default: "none" } } })} onOptionsChange={jest.fn()} />);
     expect(screen.getByRole("alert")).toHaveTextContent("http://host:8123");
+  });
+  test("saves a scope only when it can be read, and says what is wrong with it", async () => {
+    const change = jest.fn();
+    render(<ConfigEditor options={settings()} onOptionsChange={change} />);
+    expect(screen.getByRole("alert")).toHaveTextContent("nobody sees any unit");
+    const field = screen.getByLabelText(/^Scope/);
+    fireEvent.change(field, { target: { value: '{"users":{"li":["31"]}}' } });
+    expect(screen.getByRole("alert")).toHaveTextContent("users.li");
+    expect(change).not.toHaveBeenCalled();
+    fireEvent.change(field, { target: { value: '{"users":{"li":["310000"]}}' } });
+    expect(screen.queryByRole("alert")).toBeNull();
+    expect((change.mock.lastCall[0] as { jsonData: DuiwuOptions }).jsonData.scope).toEqual({ users: { li: ["310000"] } });
   });
   test("gives every control a name", () => {
     render(<ConfigEditor options={settings()} onOptionsChange={jest.fn()} />);

@@ -26,5 +26,10 @@ export const editor: Editor = {
   compare: [
     { code: "previous_month", ...text("上月末", "end of last month") }, { code: "last_year", ...text("上年同日", "same day last year") }, { code: "target", ...text("目标", "target") },
     { code: "national_mean", ...text("全国", "nation") }, { code: "rank", ...text("位次", "rank") },
+    { code: "first_published", ...text("首次公布", "first published") },
+  ],
+  editions: [
+    { code: "live", ...text("实时数", "live") }, { code: "first", ...text("首次公布", "first published") },
+    { code: "latest", ...text("最近公布", "latest published") }, { code: "approved", ...text("最近批准", "latest approved") },
   ],
 };
