@@ -59,7 +59,7 @@ func sides(a, b string) string {
 // twins are two records of one unit with one natural key; in a snapshot feed, of
 // one day.
 func twins(s *feed.Spec) string {
-	day, token := "effective_from", "''"
+	token := "''"
 	key := []string{"toString(reporting_unit)"}
 	for _, name := range s.NaturalKey {
 		f := &s.All()[s.Index(name)]
@@ -75,7 +75,7 @@ func twins(s *feed.Spec) string {
 	thing := "concatWithSeparator('|', '" + s.Feed + "', " + strings.Join(key, ", ") + ")"
 	group := "thing"
 	if s.KeyHasDate() {
-		group += ", " + day
+		group += ", effective_from"
 	}
 	rows := "SELECT " + thing + " AS thing, reporting_unit, record_id, effective_from, " + token + " AS token FROM " + s.CurrentTable() + " FINAL"
 	// Nearly no key is there twice: the hashes of all are cheaper to hold than the keys.
