@@ -162,7 +162,7 @@ func (k *compiler) records(l *Leaf) string {
 		cat := "''"
 		if f := k.splitField(s.Feed); f != "" {
 			more = append(more, f)
-			cat = "toString(" + k.columnOf(s.Feed, f) + ")"
+			cat = k.code(k.columnOf(s.Feed, f))
 		}
 		key := "''"
 		if len(l.Distinct) > 0 {
@@ -222,8 +222,11 @@ func (k *compiler) gap(l *Leaf) string {
 
 func (k *compiler) orgs(l *Leaf) string {
 	cat := "''"
-	if k.split == "org_type" {
+	switch k.split {
+	case "org_type":
 		cat = "toString(tupleElement(o, 2))"
+	case "size_class":
+		cat = k.code("tupleElement(o, 4)")
 	}
 	open := func(name string) string {
 		return k.state(&Source{Feed: name, From: "start_on", Until: "end_on", Last: true}, "provider_uscc")

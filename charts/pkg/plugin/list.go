@@ -78,7 +78,7 @@ var lists = []List{
 		ID: "sessions", Text: catalogue.Text{Zh: "本年培训班次", En: "training sessions of the year"},
 		About:   catalogue.Text{Zh: "统计日所在年度已报送的培训班次，最近的在前。", En: "Sessions reported for the year of today, the latest first."},
 		columns: with(listColumn{name: "tier", zh: "培训层级", en: "tier", list: "training_tier"}, listColumn{name: "kind", zh: "培训类别", en: "kind", list: "training_kind"}, listColumn{name: "start_on", zh: "开始", en: "begins"}, listColumn{name: "end_on", zh: "结束", en: "ends"}, listColumn{name: "hours", zh: "学时", en: "hours"}),
-		sql:     "SELECT toString(reporting_unit), toString(tier), toString(kind), toString(start_on), toString(end_on), toFloat64(HOURS) FROM training FINAL WHERE reporting_unit IN {units:Array(String)} AND start_on >= {year:Date32} AND start_on <= {today:Date32} ORDER BY start_on DESC, reporting_unit",
+		sql:     "SELECT toString(reporting_unit), toString(tier), toString(kind), toString(start_on), toString(end_on), toFloat64(hours) FROM training FINAL WHERE reporting_unit IN {units:Array(String)} AND start_on >= {year:Date32} AND start_on <= {today:Date32} ORDER BY start_on DESC, reporting_unit",
 	},
 	{
 		ID: "sites", Text: catalogue.Text{Zh: "示范点名单", En: "demonstration sites"},
@@ -186,7 +186,7 @@ func (d *Datasource) list(ctx context.Context, m *Model) (data.Frames, error) {
 	} else {
 		today := d.Today()
 		params := map[string]string{"units": quoted(d.unitsOf(m)), "today": today.Format(time.DateOnly), "horizon": today.AddDate(0, 0, 90).Format(time.DateOnly), "year": time.Date(today.Year(), 1, 1, 0, 0, 0, 0, time.UTC).Format(time.DateOnly)}
-		sql = strings.ReplaceAll(l.sql, "HOURS", d.hoursColumn()) + fmt.Sprintf(" LIMIT %d", mostRows+1)
+		sql = l.sql + fmt.Sprintf(" LIMIT %d", mostRows+1)
 		var err error
 		if rows, err = d.readList(ctx, sql, params); err != nil {
 			if codeOf(err) != codeUnknownTable {
@@ -207,12 +207,6 @@ func (d *Datasource) list(ctx context.Context, m *Model) (data.Frames, error) {
 	}
 	d.fill(f, &l, rows, m.Lang)
 	return data.Frames{f}, nil
-}
-
-// hoursColumn is the stored form of training hours, which are kept in tenths.
-func (d *Datasource) hoursColumn() string {
-	s := d.catalogue.Contract.Feed("training")
-	return s.All()[s.Index("hours")].Column() + " / 10"
 }
 
 func (d *Datasource) readList(ctx context.Context, sql string, params map[string]string) ([][]any, error) {
