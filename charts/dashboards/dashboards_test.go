@@ -166,7 +166,7 @@ func TestPanelsExplainThemselves(t *testing.T) {
 					x.GridPos.Y+x.GridPos.H <= y.GridPos.Y || y.GridPos.Y+y.GridPos.H <= x.GridPos.Y
 				require.True(t, apart, "%s lies over %s", at, y.Title)
 			}
-			if x.Type == "row" || x.Type == "text" {
+			if x.Type == "row" {
 				continue
 			}
 			require.NotEmpty(t, x.Title, at)
@@ -190,7 +190,7 @@ func TestPanelsExplainThemselves(t *testing.T) {
 // The dashboards stay inside the panels that every Grafana has, and inside the
 // subset that the viewer draws.
 func TestOnlyCorePanels(t *testing.T) {
-	core := []string{"row", "stat", "timeseries", "barchart", "table", "state-timeline", "xychart", "text"}
+	core := []string{"row", "stat", "timeseries", "barchart", "table", "state-timeline", "xychart"}
 	each(t, func(p dashboards.Page, lang string, made []byte) {
 		for _, x := range read(t, made).Panels {
 			require.Contains(t, core, x.Type, "%s %s", p.ID, x.Title)

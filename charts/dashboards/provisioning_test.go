@@ -73,7 +73,7 @@ func TestProvisioningIsStable(t *testing.T) {
 		uids[m.UID] = true
 		return nil
 	}))
-	require.Len(t, uids, 26)
+	require.Len(t, uids, 28)
 }
 
 // What an alert rule asks is what the backend answers with numbers, and the

@@ -2,7 +2,7 @@ import type { DataSourceJsonData } from "@grafana/data";
 import type { DataQuery } from "@grafana/schema";
 
 export const compares = ["previous_month", "last_year", "target", "national_mean", "rank"] as const;
-export const formats = ["series", "numeric", "table", "pivot", "lorenz"] as const;
+export const formats = ["series", "numeric", "table", "pivot", "lorenz", "tiles"] as const;
 export type Compare = (typeof compares)[number];
 export type Format = (typeof formats)[number];
 export type Lang = "zh" | "en";
@@ -29,6 +29,8 @@ export interface DuiwuQuery extends DataQuery {
   format?: Format;
   column?: "value" | "numerator" | "denominator";
   sort?: "asc" | "desc";
+  /** Keeps the first lines of a sorted table. */
+  limit?: number;
   list?: string;
   events?: "policies" | "incidents";
 }

@@ -40,6 +40,8 @@ type List struct {
 	sql string
 	// made makes the rows without a statement of its own.
 	made func(*Datasource, *arrivals) [][]any
+	// live is the channel of a list that is told as it happens.
+	live *channel
 }
 
 type listColumn struct {
@@ -116,6 +118,28 @@ var lists = []List{
 		columns: []listColumn{{name: "topic", zh: "通道", en: "topic"}, {name: "partition", zh: "分区", en: "partition"}, {name: "next", zh: "下一位移", en: "next offset"}, {name: "cuts", zh: "切片数", en: "cuts"}, {name: "arrived", zh: "最近写入", en: "last written"}, {name: "age", zh: "距今", en: "age", unit: "s"}},
 		sql:     "SELECT toString(topic), toFloat64(partition), toFloat64(max(last_offset) + 1), toFloat64(count()), formatDateTime(max(arrived_at), '%F %T', 'Asia/Shanghai'), toFloat64(dateDiff('second', max(arrived_at), now())) AS age FROM ledger_effective GROUP BY topic, incarnation, partition ORDER BY age DESC, topic, partition",
 	},
+	{
+		ID: "last_day", Text: catalogue.Text{Zh: "最近 24 小时收到的记录", En: "records received in the last 24 hours"},
+		About:   catalogue.Text{Zh: "各报送单位最近 24 小时收到的记录数，没有收到的为零。", En: "Of each reporting unit the records received in the last 24 hours; zero where none came."},
+		columns: with(listColumn{name: "rows", zh: "收到记录", en: "records"}),
+		sql:     "SELECT u, toFloat64(sum(n)) AS s FROM (SELECT splitByChar('.', toString(topic))[-1] AS u, received AS n FROM ledger_effective WHERE arrived_at >= now() - INTERVAL 1 DAY UNION ALL SELECT arrayJoin({units:Array(String)}), 0) WHERE u IN {units:Array(String)} GROUP BY u ORDER BY s DESC, u",
+	},
+	{
+		ID: "rate", Text: catalogue.Text{Zh: "入库速度：各单位（实时）", En: "records stored a minute, by unit (live)"}, live: &channel{liveRate, liveUnits},
+		About: catalogue.Text{Zh: "每分钟收到的记录数，每 10 秒更新一次。", En: "Records received a minute, told anew every 10 seconds."},
+	},
+	{
+		ID: "rate_nation", Text: catalogue.Text{Zh: "入库速度：全国（实时）", En: "records stored a minute, nation (live)"}, live: &channel{liveRate, liveNation},
+		About: catalogue.Text{Zh: "全国每分钟收到的记录数，每 10 秒更新一次。", En: "Records received a minute in all, told anew every 10 seconds."},
+	},
+	{
+		ID: "age", Text: catalogue.Text{Zh: "最新记录距今：各单位（实时）", En: "age of the newest record, by unit (live)"}, live: &channel{liveAge, liveUnits},
+		About: catalogue.Text{Zh: "各单位最新一条记录入库至今的秒数，每 10 秒更新一次。", En: "Seconds since each unit's newest record was stored, told anew every 10 seconds."},
+	},
+	{
+		ID: "age_nation", Text: catalogue.Text{Zh: "最新记录距今：全国（实时）", En: "age of the newest record, nation (live)"}, live: &channel{liveAge, liveNation},
+		About: catalogue.Text{Zh: "全国最新一条记录入库至今的秒数，每 10 秒更新一次。", En: "Seconds since the newest record of all was stored, told anew every 10 seconds."},
+	},
 }
 
 func projectsBy(field string) string {
@@ -145,6 +169,9 @@ func (d *Datasource) other(q backend.DataQuery) (*Model, error) {
 		if !slices.ContainsFunc(lists, func(l List) bool { return l.ID == m.List }) {
 			return nil, badQuery("there is no list %q", m.List)
 		}
+		if m.Format != "" && (m.Format != formatTiles || m.List != "last_day") {
+			return nil, badQuery("the list %q has no form %q", m.List, m.Format)
+		}
 	case queryEvents:
 		if m.Events != eventPolicies && m.Events != eventIncidents {
 			return nil, badQuery("there are no events %q; use policies, incidents", m.Events)
@@ -164,12 +191,17 @@ func (d *Datasource) unitsOf(m *Model) []string {
 	return out
 }
 
+var noTables = catalogue.Text{Zh: "流水线的表尚未建立，先运行 duiwu migrate", En: "the pipeline's tables are not there yet; run duiwu migrate first"}
+
 func quoted(values []string) string { return "['" + strings.Join(values, "','") + "']" }
 
 // list answers a list of records. One whose tables the pipeline has not made is
 // empty and says so.
 func (d *Datasource) list(ctx context.Context, m *Model) (data.Frames, error) {
 	l := lists[slices.IndexFunc(lists, func(l List) bool { return l.ID == m.List })]
+	if l.live != nil {
+		return d.live(ctx, &l, m)
+	}
 	var rows [][]any
 	var notice string
 	sql := ""
@@ -192,9 +224,17 @@ func (d *Datasource) list(ctx context.Context, m *Model) (data.Frames, error) {
 			if codeOf(err) != codeUnknownTable {
 				return nil, fmt.Errorf("cannot read the list %s: %w", l.ID, err)
 			}
-			rows, notice = nil, pick(m.Lang, catalogue.Text{Zh: "流水线的表尚未建立，先运行 duiwu migrate", En: "the pipeline's tables are not there yet; run duiwu migrate first"})
+			rows, notice = nil, pick(m.Lang, noTables)
 		}
 		sql += comment(params)
+	}
+	if m.Format == formatTiles {
+		f := d.tilesOfList(&l, rows, m.Lang)
+		f.Meta.ExecutedQueryString = sql
+		if notice != "" {
+			f.AppendNotices(data.Notice{Severity: data.NoticeSeverityWarning, Text: notice})
+		}
+		return data.Frames{f}, nil
 	}
 	f := data.NewFrame(l.ID)
 	f.Meta = &data.FrameMeta{Type: data.FrameTypeTable, TypeVersion: data.FrameTypeVersion{0, 1}, ExecutedQueryString: sql}

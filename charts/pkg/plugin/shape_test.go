@@ -181,10 +181,18 @@ func TestLists(t *testing.T) {
 	require.Less(t, one.Rows(), 4)
 	for _, l := range lists {
 		f := ask(t, d, `{"queryType":"list","list":"`+l.ID+`"}`)
-		require.Len(t, f.Fields, len(l.columns), l.ID)
+		if l.live == nil {
+			require.Len(t, f.Fields, len(l.columns), l.ID)
+		}
 		require.NotEmpty(t, l.About.Zh+l.About.En)
 	}
-	// The pipeline's own tables are not there in this database: the list says so.
+	// A database that the pipeline did not make has no ledger: the lists say so.
+	db.Exec(t, "DROP VIEW ledger_effective")
+	db.Exec(t, "DROP TABLE ledger")
+	for _, id := range []string{"last_day", "rate", "age_nation"} {
+		fresh := open(t, Config{URL: db.DSN(), Today: today})
+		require.Contains(t, ask(t, fresh, `{"queryType":"list","list":"`+id+`"}`).Meta.Notices[0].Text, "duiwu migrate", id)
+	}
 	require.Contains(t, ask(t, d, `{"queryType":"list","list":"partitions"}`).Meta.Notices[0].Text, "duiwu migrate")
 }
 
@@ -246,7 +254,7 @@ func TestWhatTheEditorReads(t *testing.T) {
 	_, _, b := get("editor")
 	var v editorView
 	require.NoError(t, json.Unmarshal(b, &v))
-	require.Len(t, v.Indicators, 42)
+	require.Len(t, v.Indicators, len(d.Indicators()))
 	require.Len(t, v.Units, 32)
 	for _, in := range v.Indicators {
 		for _, g := range in.Groups {
