@@ -36,7 +36,7 @@ type List struct {
 	// columns give name, title and unit; the kinds follow from the statement.
 	columns []listColumn
 	// sql selects the columns in their order; the parameters are units, today,
-	// horizon (90 days later) and year.
+	// horizon (90 days later), year and now.
 	sql string
 	// made makes the rows without a statement of its own.
 	made func(*Datasource, *arrivals) [][]any
@@ -122,7 +122,7 @@ var lists = []List{
 		ID: "last_day", Text: catalogue.Text{Zh: "最近 24 小时收到的记录", En: "records received in the last 24 hours"},
 		About:   catalogue.Text{Zh: "各报送单位最近 24 小时收到的记录数，没有收到的为零。", En: "Of each reporting unit the records received in the last 24 hours; zero where none came."},
 		columns: with(listColumn{name: "rows", zh: "收到记录", en: "records"}),
-		sql:     "SELECT u, toFloat64(sum(n)) AS s FROM (SELECT splitByChar('.', toString(topic))[-1] AS u, received AS n FROM ledger_effective WHERE arrived_at >= now() - INTERVAL 1 DAY UNION ALL SELECT arrayJoin({units:Array(String)}), 0) WHERE u IN {units:Array(String)} GROUP BY u ORDER BY s DESC, u",
+		sql:     "SELECT u, toFloat64(sum(n)) AS s FROM (SELECT splitByChar('.', toString(topic))[-1] AS u, received AS n FROM ledger_effective WHERE arrived_at >= {now:DateTime64(3, 'UTC')} - INTERVAL 1 DAY UNION ALL SELECT arrayJoin({units:Array(String)}), 0) WHERE u IN {units:Array(String)} GROUP BY u ORDER BY s DESC, u",
 	},
 	{
 		ID: "rate", Text: catalogue.Text{Zh: "入库速度：各单位（实时）", En: "records stored a minute, by unit (live)"}, live: &channel{liveRate, liveUnits},
@@ -217,7 +217,7 @@ func (d *Datasource) list(ctx context.Context, m *Model) (data.Frames, error) {
 		}
 	} else {
 		today := d.Today()
-		params := map[string]string{"units": quoted(d.unitsOf(m)), "today": today.Format(time.DateOnly), "horizon": today.AddDate(0, 0, 90).Format(time.DateOnly), "year": time.Date(today.Year(), 1, 1, 0, 0, 0, 0, time.UTC).Format(time.DateOnly)}
+		params := map[string]string{"units": quoted(d.unitsOf(m)), "today": today.Format(time.DateOnly), "now": d.now().UTC().Format("2006-01-02 15:04:05.000"), "horizon": today.AddDate(0, 0, 90).Format(time.DateOnly), "year": time.Date(today.Year(), 1, 1, 0, 0, 0, 0, time.UTC).Format(time.DateOnly)}
 		sql = l.sql + fmt.Sprintf(" LIMIT %d", mostRows+1)
 		var err error
 		if rows, err = d.readList(ctx, sql, params); err != nil {

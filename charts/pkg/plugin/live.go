@@ -124,8 +124,7 @@ WHERE kind = 'cut'
 GROUP BY unit`
 
 func (d *Datasource) readPulse(ctx context.Context) (*pulse, error) {
-	// The ledger is written by the clock, whatever today was set to.
-	p := &pulse{at: d.clock(), newest: map[string]time.Time{}, rows: map[string]map[int64]float64{}}
+	p := &pulse{at: d.now(), newest: map[string]time.Time{}, rows: map[string]map[int64]float64{}}
 	since := p.at.Add(-liveHistory - time.Minute)
 	rows, err := d.query(ctx, pulseSQL, map[string]string{"beat": fmt.Sprint(int(beat.Seconds())), "since": since.UTC().Format("2006-01-02 15:04:05.000")})
 	if err == nil {

@@ -28,7 +28,7 @@ func cut(t *testing.T, db *chartstest.DB, unit string, rows int, ago time.Durati
 
 func TestLiveTellsRateAndAge(t *testing.T) {
 	db := chartstest.New(t, "charts_live")
-	d := open(t, Config{URL: db.DSN(), Today: today})
+	d := open(t, Config{URL: db.DSN()})
 	cut(t, db, "310000", 600, 30*time.Second)
 	cut(t, db, "310000", 9999, 30*time.Minute)
 	cut(t, db, "440000", 60, 45*time.Second)

@@ -23,6 +23,7 @@ var tileColours = []string{"#1f4468", "#2b679d", "#4a90cc", "#86bbe6", "#cfe5f8"
 const (
 	tileOutside = "#5b6472" // does not report
 	tileNone    = "#3a4250" // has no value
+	lateMark    = "◷"       // the last month has not come
 )
 
 // tile is what stands in one of them.
@@ -67,7 +68,7 @@ func (d *Datasource) tiles(name, lang string, of map[string]tile) *data.Frame {
 				colour = tileColours[class(values, *t.value)]
 			}
 			if t.late {
-				text += "◷"
+				text += lateMark
 			}
 		}
 		cells[[2]int{u.TileRow, u.TileCol}] = text
