@@ -275,8 +275,8 @@ func d12() Page {
 			heat(24, "I-33", "哪个省哪个月没有按时报？", "Which province was late in which month?"),
 			list(12, "late", "谁的哪一期还没到？", "Whose month is missing?"),
 			list(12, "rules", "记录因为什么被拒收？", "Why are records rejected?"),
-			parts(12, "I-34", "feed", "哪类数据最难通过？", "Which feed passes least?"),
-			provinces(12, "I-34", "哪些省份通过率低？", "Which provinces pass least?", nation, rank).tall(9),
+			parts(12, "I-34", "feed", "哪类数据最难通过？", "Which feed passes least?").flatly().tall(11),
+			provinces(12, "I-34", "哪些省份通过率低？", "Which provinces pass least?", nation, rank).tall(11),
 			matrix(24, "I-37", "other_unit", "哪两个省在重复报同一批人？", "Which pairs of provinces report the same people?"),
 			heat(24, "I-39", "历史月份被改动了多少？", "How much were past months revised?"),
 		}},
@@ -295,7 +295,7 @@ func operator() Page {
 			list(12, "rules", "记录因为什么被拒收？", "Why are records rejected?"),
 			list(12, "partitions", "每个通道写到哪里、停了多久？", "Where does each topic stand, and since when?"),
 			list(24, "arrivals", "哪个单位的哪类数据最久没有更新？", "Whose data was not updated for longest?").tall(14),
-			parts(24, "I-40", "feed", "哪类数据最旧？", "Which feed is oldest?"),
+			parts(24, "I-40", "feed", "哪类数据最旧？", "Which feed is oldest?").flatly(),
 		}},
 	}}
 }

@@ -27,6 +27,8 @@ type panel struct {
 	query   Query
 	w, h    uint32
 	stacked bool
+	// flat draws the bars from left to right, for long names.
+	flat bool
 	// x and y place the panel of a page that is not laid out in rows.
 	x, y uint32
 }
@@ -82,7 +84,7 @@ func matrix(w uint32, id, with, zh, en string) panel {
 
 // heat colours each province's months.
 func heat(w uint32, id, zh, en string) panel {
-	return panel{kind: "heat", title: text(zh, en), w: w, h: 18, query: Query{Indicator: id, GroupBy: by("province", "month"), Format: "series"}}
+	return panel{kind: "heat", title: text(zh, en), w: w, h: 20, query: Query{Indicator: id, GroupBy: by("province", "month"), Format: "series"}}
 }
 
 // list shows records.
@@ -125,6 +127,7 @@ func (p panel) codes(codes ...string) panel {
 
 func (p panel) compare(with ...string) panel { p.query.Compare = with; return p }
 func (p panel) column(name string) panel     { p.query.Column = name; return p }
+func (p panel) flatly() panel                { p.flat = true; return p }
 func (p panel) tall(h uint32) panel          { p.h = h; return p }
 
 func (p panel) at(x, y, h uint32) panel { p.x, p.y, p.h = x, y, h; return p }
@@ -268,7 +271,7 @@ func (p panel) build(id uint32, lang string, cat *catalogue.Catalogue) (cog.Buil
 			Orientation(common.VizOrientationVertical).FillOpacity(85).NoValue(none).XTickLabelSpacing(0).
 			Legend(legend(p.stacked)).ShowValue(common.VisibilityModeAuto)
 		switch {
-		case p.query.QueryType == "list":
+		case p.flat || p.query.QueryType == "list":
 			b.ColorScheme(fixed(blue)).Orientation(common.VizOrientationHorizontal)
 		case p.stacked:
 			b.Stacking(common.StackingModeNormal).ColorScheme(palette()).ShowValue(common.VisibilityModeNever)

@@ -52,7 +52,7 @@ type Tab struct {
 }
 
 // step bounds one action; a page that is slower than that hangs.
-const step = time.Minute
+const step = 40 * time.Second
 
 // Tab opens a tab for a test, which it does not outlive. Complaints that hold one
 // of the texts forgiven are Chromium's own and do not count.
@@ -61,6 +61,9 @@ func (b *Browser) Tab(t *testing.T, home string, forgiven ...string) *Tab {
 	ctx, cancel := chromedp.NewContext(b.ctx)
 	t.Cleanup(cancel)
 	tab := &Tab{t: t, ctx: ctx}
+	if err := chromedp.Do(ctx); err != nil { // opens the tab, which must outlive the timeout of a step
+		t.Fatalf("cannot open a tab: %v", err)
+	}
 	tab.Do(chromedp.Func(func(ctx context.Context, target *chromedp.Target) error {
 		_, err := cdp.Call(ctx, target, emulation.SetFocusEmulationEnabled, emulation.SetFocusEmulationEnabledParams{Enabled: true})
 		return err

@@ -337,7 +337,9 @@ func (d *Datasource) unitName(code, lang string) string {
 func ruleName(id, lang string) string {
 	for _, r := range feed.Rules() {
 		if r.String() == id {
-			return pick(lang, catalogue.Text{Zh: r.Info().Zh, En: r.Info().En})
+			// The list adds up all fields that broke the rule.
+			s := pick(lang, catalogue.Text{Zh: r.Info().Zh, En: r.Info().En})
+			return strings.NewReplacer("字段“{field}”", "字段", "“{field}”", "该字段", "Field {field}", "The field", "{field}", "the field").Replace(s)
 		}
 	}
 	return id

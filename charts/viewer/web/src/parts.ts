@@ -130,7 +130,7 @@ export function head(page: "D01" | "D11", kicker: string, title: Node | string, 
   const other = lang === "zh" ? "en" : "zh", dark = theme === "dark" ? "light" : "dark";
   return h("header", { class: "page-head" },
     h("div", { class: "titles" }, h("p", { class: "kicker" }, kicker), h("h1", {}, title)),
-    h("nav", {}, ...extra, menu(page), ...(page === "D01" ? [printer()] : []),
+    h("nav", {}, ...extra, menu(page),
       h("a", { href: href(page, { lang: other }), lang: other === "zh" ? "zh-Hans" : "en" }, other === "zh" ? "中文" : "English"),
       h("a", { href: href(page, { theme: dark }) }, dark === "dark" ? L("深色", "Dark") : L("浅色", "Light")),
       h("time", { datetime: today }, date(today))));
