@@ -84,7 +84,7 @@ func matrix(w uint32, id, with, zh, en string) panel {
 
 // heat colours each province's months.
 func heat(w uint32, id, zh, en string) panel {
-	return panel{kind: "heat", title: text(zh, en), w: w, h: 20, query: Query{Indicator: id, GroupBy: by("province", "month"), Format: "series"}}
+	return panel{kind: "heat", title: text(zh, en), w: w, h: 19, query: Query{Indicator: id, GroupBy: by("province", "month"), Format: "series"}}
 }
 
 // list shows records.

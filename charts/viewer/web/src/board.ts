@@ -104,7 +104,9 @@ async function ask(queries: Query[]): Promise<Map<string, Frame | string>> {
       fields: f.schema.fields.map((x, i) => ({
         name: x.name, labels: x.labels ?? {}, values: f.data.values[i] ?? [], title: x.config?.displayNameFromDS ?? x.name, unit: x.config?.unit ?? "",
         colors: new Map((x.config?.mappings ?? []).flatMap((m) => Object.entries(m.options).map(([k, o]) => [k, o.color ?? ""] as [string, string]))),
-        decimals: x.config?.decimals, target: x.config?.thresholds?.steps.map((s) => s.value).filter((v): v is number => v !== null && v >= 0)[0],
+        // A list gives no form: its shares have two places, or their column would not line up.
+        decimals: x.config?.decimals ?? (x.config?.unit === "percent" && f.data.values[i]?.some((v) => !Number.isInteger(v)) ? 2 : undefined),
+        target: x.config?.thresholds?.steps.map((s) => s.value).filter((v): v is number => v !== null && v >= 0)[0],
       })),
     });
   }
@@ -164,7 +166,7 @@ function table(p: Panel, f: Frame, empty: string): HTMLElement {
   const cross = p.targets?.[0].format === "pivot" && figures.length > 3;
   const top = Math.max(1e-9, ...figures.map((x) => most.get(x) ?? 0));
   return h("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": p.title }, h("table", { class: cross ? "cross" : "" },
-    h("thead", {}, h("tr", {}, shown.map((x) => h("th", { scope: "col", class: numeric(x) ? "num" : "" }, x.name === "time" ? L("日期", "date") : x.title + (numeric(x) && unitOf(x) && !cross ? `（${unitOf(x)}）` : ""))))),
+    h("thead", {}, h("tr", {}, shown.map((x) => h("th", { scope: "col", class: numeric(x) ? "num" : "" }, x.name === "time" ? L("日期", "date") : x.title + (numeric(x) && unitOf(x) && !cross ? L(`（${unitOf(x)}）`, ` (${unitOf(x)})`) : ""))))),
     h("tbody", {}, Array.from({ length: n }, (_, i) => h("tr", {}, shown.map((x) => {
       const v = x.values[i];
       const unit = units?.[i] ?? "";
@@ -173,6 +175,7 @@ function table(p: Panel, f: Frame, empty: string): HTMLElement {
       const s = f.meta ? state(f.meta, undefined, unit, ["value", "numerator", "denominator"].includes(x.name) ? "" : x.name) : "";
       if (v === null || v === undefined || typeof v !== "number") return h("td", { class: "num soft" }, f.meta && x.name !== "rank" ? hole(s, f.meta) : "—");
       const td = h("td", { class: "num" + (s === "late" ? " lately" : "") }, number(v, x));
+      if (cross && !v) td.classList.add("soft");
       if (cross && v) td.style.setProperty("--share", String(Math.round((60 * Math.abs(v)) / top)) + "%");
       return td;
     }))))));
@@ -290,8 +293,10 @@ function cardOf(p: Panel, query: Query | undefined, f: Frame | string, style: Re
       const x = f.fields.find((y) => numeric(y));
       open({ rows: [], meta, sql: f.sql }, { unit: x?.labels.unit ?? "", code: "", codeName: "", value: p.type === "stat" ? ((x?.values.findLast((v) => v !== null) as number) ?? null) : null, numerator: null, denominator: null, state: "" });
     } }, "ⓘ") : null;
+  // An axis has no room for its unit.
+  const drawn = typeof f !== "string" && ["timeseries", "barchart"].includes(p.type) ? f.fields.find(numeric) : undefined;
   const card = h("section", { class: `card board-card ${isTiles(p) ? "tiles-card" : p.type}`, style, "data-panel": String(p.id) },
-    h("header", {}, h("h3", {}, p.title), meta ? h("p", { class: "sub" }, lang === "zh" ? meta.zh : meta.en) : null, source), h("div", { class: "body" }, body(p, f)));
+    h("header", {}, h("h3", {}, p.title), h("p", { class: "sub" }, [meta ? (lang === "zh" ? meta.zh : meta.en) : "", drawn ? unitOf(drawn) : ""].filter(Boolean).join(" · ")), source), h("div", { class: "body" }, body(p, f)));
   if (query && typeof f !== "string") card.querySelector("header")!.append(tools(p, query, card, f));
   return card;
 }

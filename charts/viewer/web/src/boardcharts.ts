@@ -76,7 +76,8 @@ export function bars(el: HTMLElement, f: Frame, opts: { horizontal: boolean; sta
   keepChart(el, (c) => {
     const { u, base, tip, axis, value, label } = frame(opts.legend);
     const names = { ...axis, type: "category" as const, data: labels, inverse: opts.horizontal, axisLabel: { ...axis.axisLabel, interval: 0, rotate: rotated ? 50 : 0, ...(opts.horizontal ? {} : rotated ? { width: 8 * u, overflow: "truncate" as const } : { width: Math.max(4 * u, el.clientWidth / (labels.length + 1)), overflow: "break" as const }) } };
-    const amounts = { ...value, type: "value" as const, splitNumber: 4, axisLabel: { ...value.axisLabel, hideOverlap: true, formatter: (v: number) => number(v, { ...fields[0], decimals: undefined }) } };
+    const whole = fields[0]?.unit === "percent" && Math.max(...fields[0].values.map((v) => (v as number) ?? 0)) > 80 && !opts.stacked;
+    const amounts = { ...value, type: "value" as const, splitNumber: whole ? 5 : 4, ...(whole ? { max: 100 } : {}), axisLabel: { ...value.axisLabel, hideOverlap: true, formatter: (v: number) => number(v, { ...fields[0], decimals: undefined }) } };
     c.setOption({
       ...base, aria: { enabled: true, decal: { show: printing() && fields.length > 1 }, label: { description: describe(fields, (i) => labels[i]) } },
       tooltip: { ...tip, trigger: "axis", axisPointer: { type: "shadow" }, valueFormatter: (v: unknown) => (typeof v === "number" ? full(v, fields[0]) : "—") },
