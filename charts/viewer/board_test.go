@@ -241,6 +241,10 @@ func wall(t *testing.T, tab *browsertest.Tab, home string) {
     if (!e.closest("svg") && e.scrollWidth > e.clientWidth + 1 && s.overflowX !== "visible") bad.push("is cut: " + e.textContent.slice(0, 30));
     if (r.right > innerWidth + 1 || r.bottom > H + 1) bad.push("leaves the screen: " + e.textContent.slice(0, 30));
   }
+  for (const e of document.querySelectorAll(".mosaic > div")) {
+    const r = e.getBoundingClientRect();
+    for (const c of e.children) { const x = c.getBoundingClientRect(); if (x.width && (x.left < r.left - 1 || x.right > r.right + 1)) bad.push("leaves its tile: " + e.textContent); }
+  }
   if (document.querySelectorAll(".mosaic > div").length < 70) bad.push("tiles are missing");
   if (document.documentElement.dataset.theme !== "dark") bad.push("the wall is not dark");
   return [...new Set(bad)].slice(0, 12);

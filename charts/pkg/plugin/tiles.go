@@ -103,6 +103,8 @@ func short(v float64, decimals int, percent bool, lang string) string {
 		return fmt.Sprintf("%.0f%%", v)
 	case math.Abs(v) >= 10_000 && strings.HasPrefix(lang, "en"):
 		return fmt.Sprintf("%.0fk", v/1_000)
+	case math.Abs(v) >= 1_000 && strings.HasPrefix(lang, "en"): // two letters leave room for three digits
+		return fmt.Sprintf("%.1fk", v/1_000)
 	case math.Abs(v) >= 10_000:
 		return trim(math.Round(v/1_000)/10) + "万"
 	case math.Abs(v) >= 100:
