@@ -40,6 +40,8 @@ type Page struct {
 	rows           []row
 	// marks says that its time axes show policy documents and late months.
 	marks bool
+	// placed says that its panels say themselves where they lie.
+	placed bool
 }
 
 // UID is the fixed identity by which provisioning and links know a dashboard.
@@ -131,6 +133,11 @@ func Build(p Page, lang string, cat *catalogue.Catalogue) ([]byte, error) {
 	// finds it.
 	for i := range d.Links {
 		d.Links[i].Placement = nil
+	}
+	if p.placed {
+		for i, x := range p.rows[0].panels {
+			d.Panels[i].Panel.GridPos = &dashboard.GridPos{X: x.x, Y: x.y, W: x.w, H: x.h}
+		}
 	}
 	for _, x := range d.Panels {
 		for i := range links(x) {

@@ -18,6 +18,7 @@ import (
 	"github.com/duiwu/duiwu/charts/indicators"
 	"github.com/duiwu/duiwu/charts/pkg/catalogue"
 	"github.com/duiwu/duiwu/charts/pkg/plugin"
+	"github.com/duiwu/duiwu/charts/pkg/scope"
 	"github.com/duiwu/duiwu/ingest/feeds"
 	"github.com/duiwu/duiwu/internal/feed"
 )
@@ -101,7 +102,7 @@ func fill(q []byte, indicator string) []byte {
 // Every query of every panel and mark is one that the backend can plan: its
 // indicator, its grouping, its comparison and its form are known.
 func TestEveryQueryCanBeAsked(t *testing.T) {
-	d, err := plugin.Open(plugin.Config{URL: "http://127.0.0.1:1/duiwu", Today: "2016-11-11"})
+	d, err := plugin.Open(plugin.Config{URL: "http://127.0.0.1:1/duiwu", Today: "2016-11-11", Scope: scope.Everything()})
 	require.NoError(t, err)
 	defer d.Dispose()
 	asked := map[string]bool{}
@@ -133,7 +134,7 @@ func TestEveryQueryCanBeAsked(t *testing.T) {
 
 // Any indicator that the variable of D11 offers can stand in its panels.
 func TestProfileTakesEveryOfferedIndicator(t *testing.T) {
-	d, err := plugin.Open(plugin.Config{URL: "http://127.0.0.1:1/duiwu", Today: "2016-11-11"})
+	d, err := plugin.Open(plugin.Config{URL: "http://127.0.0.1:1/duiwu", Today: "2016-11-11", Scope: scope.Everything()})
 	require.NoError(t, err)
 	defer d.Dispose()
 	b, err := fs.ReadFile(dashboards.FS, dashboards.File("D11", "zh"))
@@ -166,7 +167,7 @@ func TestPanelsExplainThemselves(t *testing.T) {
 					x.GridPos.Y+x.GridPos.H <= y.GridPos.Y || y.GridPos.Y+y.GridPos.H <= x.GridPos.Y
 				require.True(t, apart, "%s lies over %s", at, y.Title)
 			}
-			if x.Type == "row" || x.Type == "text" {
+			if x.Type == "row" {
 				continue
 			}
 			require.NotEmpty(t, x.Title, at)
@@ -190,7 +191,7 @@ func TestPanelsExplainThemselves(t *testing.T) {
 // The dashboards stay inside the panels that every Grafana has, and inside the
 // subset that the viewer draws.
 func TestOnlyCorePanels(t *testing.T) {
-	core := []string{"row", "stat", "timeseries", "barchart", "table", "state-timeline", "xychart", "text"}
+	core := []string{"row", "stat", "timeseries", "barchart", "table", "state-timeline", "xychart"}
 	each(t, func(p dashboards.Page, lang string, made []byte) {
 		for _, x := range read(t, made).Panels {
 			require.Contains(t, core, x.Type, "%s %s", p.ID, x.Title)

@@ -13,7 +13,7 @@ var (
 
 // Pages lists the dashboards in their order.
 func Pages() []Page {
-	return []Page{d01(), d02(), d03(), d04(), d05(), d06(), d07(), d08(), d09(), d10(), d11(), d12(), operator()}
+	return []Page{d01(), d02(), d03(), d04(), d05(), d06(), d07(), d08(), d09(), d10(), d11(), d12(), wall(), operator()}
 }
 
 func d01() Page {
@@ -99,7 +99,8 @@ func d04() Page {
 			trend(12, "I-15", "覆盖在扩大吗？", "Is coverage widening?"),
 			ranked(12, "I-14", "哪些省份组织多？", "Which provinces have many?"),
 			ranked(12, "I-15", "哪些省份还有空白县？", "Which provinces still have counties without one?"),
-			provinceParts(24, "I-14", "org_type", "各省是哪一类组织在做？", "Which types work where?"),
+			parts(12, "I-14", "size_class", "机构有多大？", "How large are the organisations?").says("按机构自报的禁毒社工数分段。", "By the number of workers that each organisation reports."),
+			provinceParts(12, "I-14", "org_type", "各省是哪一类组织在做？", "Which types work where?"),
 			provinces(24, "I-15", "各省县级覆盖率与去年相比", "County coverage of each province against last year", year, nation, rank),
 		}},
 	}}
@@ -135,6 +136,7 @@ func d06() Page {
 			heat(24, "I-16", "各省今年的轮训进度", "How far is each province's round of training?"),
 			provinces(12, "I-16", "哪些省份还没训到？", "Which provinces are behind?", year, target, rank),
 			provinces(12, "I-17", "各省人均学时", "Hours per worker by province", year, nation, rank),
+			heat(24, "I-43", "各省哪个月办了多少期班？", "Who held how many sessions in which month?"),
 			provinceParts(24, "I-19", "backbone", "师资骨干在哪里？", "Where are trainers and backbone?"),
 			list(24, "sessions", "今年办了哪些班？", "Which sessions were held this year?"),
 		}},
@@ -170,8 +172,9 @@ func d08() Page {
 			figure(6, "I-32", "社会保险都参加了吗？", "Is everybody insured?"),
 			trend(12, "I-29", "为什么走？", "Why do they leave?", "leave_group"),
 			parts(12, "I-30", "tenure_band", "在岗年限怎样分布？", "How is tenure distributed?"),
-			trend(12, "I-07", "跨省流动有多少？", "How many move between provinces?", "movement").codes("moved_in", "moved_out"),
+			trend(12, "I-44", "跨省流动在增加吗？", "Do more people move between provinces?"),
 			ranked(12, "I-29", "哪些省份留不住人？", "Which provinces cannot keep people?"),
+			matrix(24, "I-44", "other_unit", "一年里谁从哪里转到哪里？", "Who moved from where to where within a year?").tall(15).says("每行是转入的省份，每列是转出的省份。", "A row is where they went, a column where they came from."),
 			matrix(12, "I-07", "movement", "各省本月进出多少人？", "Who joined, left and moved this month, by province?"),
 			provinces(12, "I-32", "各省参保率", "Insurance by province", year, nation, rank),
 			provinces(12, "I-31", "各省薪酬标准覆盖", "Pay standards by province", year, nation, rank),
@@ -189,8 +192,9 @@ func d09() Page {
 			parts(12, "I-26", "evaluation_grade", "评估结果怎样分布？", "How are results distributed?"),
 			parts(12, "I-26", "evaluation_subject", "评人、评项目、评机构，优秀率一样吗？", "Are persons, projects and organisations judged alike?"),
 			parts(12, "I-26", "evaluator_type", "谁评得松、谁评得严？", "Who judges mildly, who strictly?"),
+			parts(12, "I-26", "score_band", "得分集中在哪一段？", "Where do the scores lie?"),
 			ranked(12, "I-25", "哪些省份的合同没有第三方评估？", "Where are contracts never judged by third parties?"),
-			matrix(12, "I-26", "evaluation_grade", "各省评估结果", "Results by province"),
+			matrix(24, "I-26", "evaluation_grade", "各省评估结果怎样？", "What are the results of each province?"),
 		}},
 	}}
 }
@@ -273,8 +277,8 @@ func d12() Page {
 			list(12, "rules", "记录因为什么被拒收？", "Why are records rejected?"),
 			list(15, "publications", "哪些月份已公布、已批准？", "Which months are published, which approved?").tall(13),
 			monthly(9, "I-01", "今天的数与首次公布的差多少？", "How far is today from what was first published?", "first_published").tall(13),
-			parts(12, "I-34", "feed", "哪类数据最难通过？", "Which feed passes least?"),
-			provinces(12, "I-34", "哪些省份通过率低？", "Which provinces pass least?", nation, rank).tall(9),
+			parts(12, "I-34", "feed", "哪类数据最难通过？", "Which feed passes least?").flatly().tall(11),
+			provinces(12, "I-34", "哪些省份通过率低？", "Which provinces pass least?", nation, rank).tall(11),
 			matrix(24, "I-37", "other_unit", "哪两个省在重复报同一批人？", "Which pairs of provinces report the same people?"),
 			heat(24, "I-39", "历史月份被改动了多少？", "How much were past months revised?"),
 		}},
@@ -293,11 +297,33 @@ func operator() Page {
 			now(8, "I-40", "最近一批数据距今多久？", "How long ago was the last batch?"),
 			now(8, "I-34", "记录通过多少？", "How many records are accepted?"),
 			figure(8, "I-33", "按时到达多少？", "How much arrives in time?"),
+			live("trend", 16, "rate", "现在每分钟收到多少？", "How much comes in a minute now?"),
+			live("stat", 8, "age_nation", "最新一条记录是多久以前入库的？", "How long ago was the newest record stored?"),
 			list(24, "balance", "收到的每条记录都有去向吗？", "Has every record received a name for its end?").says("收到 = 入库 + 重复 + 拒收。「不平衡」不为零是程序的错误，请运行 duiwu doctor。", "received = stored + duplicate + rejected. An unexplained count that is not zero is a bug of the program; run duiwu doctor.").tall(12),
 			list(12, "rules", "记录因为什么被拒收？", "Why are records rejected?"),
 			list(12, "partitions", "每个通道写到哪里、停了多久？", "Where does each topic stand, and since when?"),
 			list(24, "arrivals", "哪个单位的哪类数据最久没有更新？", "Whose data was not updated for longest?").tall(14),
-			parts(24, "I-40", "feed", "哪类数据最旧？", "Which feed is oldest?"),
+			parts(24, "I-40", "feed", "哪类数据最旧？", "Which feed is oldest?").flatly(),
 		}},
 	}}
+}
+
+// wall is one screen for an office: nothing on it scrolls, and it is read from
+// five metres. Grafana shows it with ?kiosk&theme=dark.
+func wall() Page {
+	return Page{ID: "WALL", Name: text("大屏", "Wall"), Question: text("队伍今天怎么样，数据到了吗？", "How is the force today, and has the data come?"), placed: true, rows: []row{{panels: []panel{
+		figure(4, "I-01", "队伍有多大？", "How large is the force?"),
+		figure(4, "I-02", "目标完成多少？", "How near is the target?").at(4, 0, 5),
+		figure(4, "I-03", "一人面对多少人？", "How many does one face?").at(8, 0, 5),
+		figure(4, "I-06", "还缺多少人？", "How many are missing?").at(12, 0, 5),
+		figure(4, "I-20", "多少人持证？", "How many are certified?").at(16, 0, 5),
+		live("stat", 4, "age_nation", "最新数据多久以前到？", "How old is the newest data?").at(20, 0, 5),
+		tiles(8, "I-10", "每千名现有吸毒人员有多少社工？", "How many workers per 1,000 users?").at(0, 5, 14),
+		list(8, "late", "还差谁的数据？", "Whose data is missing?").at(0, 19, 9),
+		trend(8, "I-01", "队伍在增长吗？", "Is the force growing?").at(8, 5, 8),
+		ranked(8, "I-10", "哪五地人手最少？", "Which five have the fewest hands?").first(5, "asc").at(8, 13, 7),
+		ranked(8, "I-10", "哪五地人手最多？", "Which five have the most hands?").first(5, "desc").at(8, 20, 8),
+		{kind: "tiles", title: text("最近一天谁的数据到了？", "Whose data came within a day?"), w: 8, h: 14, x: 16, y: 5, query: Query{QueryType: "list", List: "last_day", Format: "tiles"}},
+		live("trend", 8, "rate_nation", "现在每分钟收到多少条？", "How many records come in a minute?").at(16, 19, 9),
+	}}}}
 }

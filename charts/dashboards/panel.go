@@ -12,7 +12,6 @@ import (
 	"github.com/grafana/grafana-foundation-sdk/go/stat"
 	"github.com/grafana/grafana-foundation-sdk/go/statetimeline"
 	"github.com/grafana/grafana-foundation-sdk/go/table"
-	textpanel "github.com/grafana/grafana-foundation-sdk/go/text"
 	"github.com/grafana/grafana-foundation-sdk/go/timeseries"
 	"github.com/grafana/grafana-foundation-sdk/go/xychart"
 
@@ -21,15 +20,17 @@ import (
 
 // panel is a question and the query that answers it.
 type panel struct {
-	kind  string // stat, trend, bars, table, heat, lorenz or text
+	kind  string // stat, trend, bars, table, heat, lorenz or tiles
 	title catalogue.Text
 	// note is said after the definition.
 	note    catalogue.Text
 	query   Query
 	w, h    uint32
 	stacked bool
-	// body is the text of a text panel.
-	body catalogue.Text
+	// flat draws the bars from left to right, for long names.
+	flat bool
+	// x and y place the panel of a page that is not laid out in rows.
+	x, y uint32
 }
 
 var (
@@ -88,7 +89,7 @@ func matrix(w uint32, id, with, zh, en string) panel {
 
 // heat colours each province's months.
 func heat(w uint32, id, zh, en string) panel {
-	return panel{kind: "heat", title: text(zh, en), w: w, h: 18, query: Query{Indicator: id, GroupBy: by("province", "month"), Format: "series"}}
+	return panel{kind: "heat", title: text(zh, en), w: w, h: 19, query: Query{Indicator: id, GroupBy: by("province", "month"), Format: "series"}}
 }
 
 // list shows records.
@@ -103,8 +104,14 @@ func listBars(w uint32, id, zh, en string) panel {
 	return p
 }
 
-func words(w, h uint32, zh, en string) panel {
-	return panel{kind: "text", w: w, h: h, body: text(zh, en)}
+// tiles draws the 34 units as a grid, without a boundary.
+func tiles(w uint32, id, zh, en string) panel {
+	return panel{kind: "tiles", title: text(zh, en), w: w, h: 15, query: Query{Indicator: id, GroupBy: province, Format: "tiles"}}
+}
+
+// live shows what a channel tells: lines, or the newest number.
+func live(kind string, w uint32, id, zh, en string) panel {
+	return panel{kind: kind, title: text(zh, en), w: w, h: 9, query: Query{QueryType: "list", List: id}}
 }
 
 func (p panel) units(variables ...string) panel {
@@ -125,8 +132,17 @@ func (p panel) codes(codes ...string) panel {
 
 func (p panel) compare(with ...string) panel { p.query.Compare = with; return p }
 func (p panel) column(name string) panel     { p.query.Column = name; return p }
+func (p panel) flatly() panel                { p.flat = true; return p }
 func (p panel) tall(h uint32) panel          { p.h = h; return p }
-func (p panel) says(zh, en string) panel     { p.note = text(zh, en); return p }
+
+func (p panel) at(x, y, h uint32) panel { p.x, p.y, p.h = x, y, h; return p }
+
+// first keeps the first lines: the best, or the worst.
+func (p panel) first(n int, order string) panel {
+	p.query.Limit, p.query.Sort = n, order
+	return p
+}
+func (p panel) says(zh, en string) panel { p.note = text(zh, en); return p }
 
 // growth says whether the panel shows by how many percent a figure has changed
 // over the range. Of a share, or of a sum that begins anew each January, such a
@@ -235,7 +251,7 @@ func (p panel) build(id uint32, lang string, cat *catalogue.Catalogue) (cog.Buil
 	switch p.kind {
 	case "stat":
 		color, graph := common.BigValueColorModeNone, common.BigValueGraphModeArea
-		if p.query.Format == "numeric" {
+		if p.query.Format == "numeric" || p.query.QueryType == "list" {
 			graph = common.BigValueGraphModeNone
 		}
 		if in := cat.Indicator(p.query.Indicator); in != nil && len(in.Targets) > 0 && in.ID != "I-18" && len(p.query.Compare) == 0 {
@@ -260,7 +276,7 @@ func (p panel) build(id uint32, lang string, cat *catalogue.Catalogue) (cog.Buil
 			Orientation(common.VizOrientationVertical).FillOpacity(85).NoValue(none).XTickLabelSpacing(0).
 			Legend(legend(p.stacked)).ShowValue(common.VisibilityModeAuto)
 		switch {
-		case p.query.QueryType == "list":
+		case p.flat || p.query.QueryType == "list":
 			b.ColorScheme(fixed(blue)).Orientation(common.VizOrientationHorizontal)
 		case p.stacked:
 			b.Stacking(common.StackingModeNormal).ColorScheme(palette()).ShowValue(common.VisibilityModeNever)
@@ -285,8 +301,12 @@ func (p panel) build(id uint32, lang string, cat *catalogue.Catalogue) (cog.Buil
 			Mapping(xychart.SeriesMappingAuto).Show(xychart.XYShowModeLines).LineWidth(2).Legend(legend(true)).
 			Min(0).Max(100).ColorScheme(palette())
 		return b, nil
-	case "text":
-		return textpanel.NewPanelBuilder().Id(id).Transparent(true).Height(p.h).Span(p.w).Mode(textpanel.TextModeMarkdown).Content(pick(lang, p.body)), nil
+	case "tiles":
+		// The backend maps the text of each cell to its colour.
+		cell := map[string]any{"type": "color-background", "mode": "basic"}
+		b := dress(table.NewPanelBuilder(), p, id, lang, cat).NoValue(none).CellHeight(common.TableCellHeightLg).ShowHeader(false).Align(common.FieldTextAlignmentCenter)
+		b.OverrideByRegexp("c[0-9]", []dashboard.DynamicConfigValue{{Id: "custom.cellOptions", Value: cell}})
+		return b, nil
 	}
 	return nil, fmt.Errorf("unknown kind %q", p.kind)
 }

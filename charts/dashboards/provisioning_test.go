@@ -79,7 +79,7 @@ func TestProvisioningIsStable(t *testing.T) {
 		uids[m.UID] = true
 		return nil
 	}))
-	require.Len(t, uids, 26)
+	require.Len(t, uids, 28)
 }
 
 // What an alert rule asks is what the backend answers with numbers, and the
@@ -102,7 +102,7 @@ func TestAlertRulesCanBeAsked(t *testing.T) {
 	}
 	provision(t, "alerting", &file)
 	require.True(t, file.Prune)
-	d, err := plugin.Open(plugin.Config{URL: "http://127.0.0.1:1/duiwu", Today: "2016-11-11"})
+	d, err := plugin.Open(plugin.Config{URL: "http://127.0.0.1:1/duiwu", Today: "2016-11-11", Scope: scope.Everything()})
 	require.NoError(t, err)
 	defer d.Dispose()
 	uids := map[string]bool{}

@@ -22,6 +22,7 @@ type Query struct {
 	Format     string                `json:"format,omitempty"`
 	Column     string                `json:"column,omitempty"`
 	Sort       string                `json:"sort,omitempty"`
+	Limit      int                   `json:"limit,omitempty"`
 	List       string                `json:"list,omitempty"`
 	Events     string                `json:"events,omitempty"`
 	Lang       string                `json:"lang,omitempty"`

@@ -7,7 +7,7 @@ import { compares, formats, type DuiwuQuery } from "./types";
 // compile otherwise.
 const known: Record<Exclude<keyof DuiwuQuery, "datasource" | "hide" | "key">, true> = {
   refId: true, queryType: true, indicator: true, groupBy: true, filter: true, asOf: true, knownOn: true, edition: true, from: true, to: true,
-  compare: true, lang: true, format: true, column: true, sort: true, list: true, events: true,
+  compare: true, lang: true, format: true, column: true, sort: true, limit: true, list: true, events: true,
 };
 
 describe("a saved query", () => {

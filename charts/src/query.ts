@@ -16,6 +16,7 @@ export function formatsOf(q: DuiwuQuery): Format[] {
   const groups = Number(month) + Number(province) + Number(dim);
   const out: Format[] = month ? ["series", "table"] : groups ? ["table", "numeric"] : ["numeric"];
   if (groups === 2) out.push("pivot");
+  if (province && groups === 1) out.push("tiles");
   return out;
 }
 
@@ -37,7 +38,7 @@ export function comparesOf(q: DuiwuQuery, i: Indicator | undefined): Compare[] {
  * any: only what no indicator can do is taken out.
  */
 export function tidy(q: DuiwuQuery, editor: Editor | undefined): DuiwuQuery {
-  const { filter, groupBy, compare, format, sort, column, ...rest } = q;
+  const { filter, groupBy, compare, format, sort, limit, column, ...rest } = q;
   const out: DuiwuQuery = rest;
   for (const k of ["asOf", "knownOn", "edition", "from", "to", "list", "events"] as const) if (!out[k]) delete out[k];
   // What is published rests on what was known then.
@@ -70,6 +71,7 @@ export function tidy(q: DuiwuQuery, editor: Editor | undefined): DuiwuQuery {
   out.format = format && (possible.includes(format) || format === "lorenz") ? format : possible[0];
   if (column && !(column === "denominator" && i && !i.denominator.zh)) out.column = column;
   if (sort && (out.format === "table" || out.format === "pivot")) out.sort = sort;
+  if (limit && out.sort && out.format === "table") out.limit = limit;
   return out;
 }
 

@@ -3,7 +3,7 @@ import type { DataQuery } from "@grafana/schema";
 
 export const compares = ["previous_month", "last_year", "target", "national_mean", "rank", "first_published"] as const;
 export const editions = ["live", "first", "latest", "approved"] as const;
-export const formats = ["series", "numeric", "table", "pivot", "lorenz"] as const;
+export const formats = ["series", "numeric", "table", "pivot", "lorenz", "tiles"] as const;
 export type Compare = (typeof compares)[number];
 export type Edition = (typeof editions)[number];
 export type Format = (typeof formats)[number];
@@ -33,6 +33,8 @@ export interface DuiwuQuery extends DataQuery {
   format?: Format;
   column?: "value" | "numerator" | "denominator";
   sort?: "asc" | "desc";
+  /** Keeps the first lines of a sorted table. */
+  limit?: number;
   list?: string;
   events?: "policies" | "incidents";
 }

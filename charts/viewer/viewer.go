@@ -19,6 +19,8 @@ import (
 
 	"github.com/duiwu/duiwu/charts/dashboards"
 	"github.com/duiwu/duiwu/charts/pkg/plugin"
+	"github.com/duiwu/duiwu/ingest/feeds"
+	"github.com/duiwu/duiwu/internal/feed"
 )
 
 // Options are what the program decides.
@@ -31,16 +33,21 @@ type Options struct {
 const maxBody = 1 << 20
 
 type server struct {
-	ds     *plugin.Datasource
-	assets fs.FS
-	log    *slog.Logger
+	ds       *plugin.Datasource
+	assets   fs.FS
+	log      *slog.Logger
+	contract *feed.Catalogue // the names of units
 }
 
 // Handler serves the built front end (assets holds index.html at its root) and
 // answers its queries from ds. It may serve any number of requests at once and
 // owns neither argument.
 func Handler(ds *plugin.Datasource, assets fs.FS, opts Options) http.Handler {
-	s := &server{ds: ds, assets: assets, log: opts.Log}
+	contract, err := feed.Load(feeds.FS)
+	if err != nil {
+		panic("BUG: the embedded contract cannot be loaded, though the datasource has loaded it: " + err.Error())
+	}
+	s := &server{ds: ds, assets: assets, log: opts.Log, contract: contract}
 	if s.log == nil {
 		s.log = slog.Default()
 	}
@@ -53,6 +60,7 @@ func Handler(ds *plugin.Datasource, assets fs.FS, opts Options) http.Handler {
 	mux.HandleFunc("GET /assets/", s.asset)
 	mux.HandleFunc("GET /favicon.ico", func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusNoContent) })
 	mux.HandleFunc("POST /api/ds/query", s.query)
+	mux.HandleFunc("GET /api/export", s.export)
 	mux.HandleFunc("GET /api/ds/health", s.health)
 	mux.HandleFunc("GET /api/ds/resources/{path...}", s.resource)
 	return secure(mux)

@@ -9,6 +9,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/duiwu/duiwu/charts/pkg/plugin"
+	"github.com/duiwu/duiwu/charts/pkg/scope"
 	"github.com/duiwu/duiwu/cmd/demo/generate"
 	"github.com/duiwu/duiwu/internal/worklist"
 )
@@ -27,7 +28,7 @@ func aDecision(t *testing.T, s *stack) {
 	heads := func() float64 {
 		t.Helper()
 		// A datasource of its own remembers no answer of before.
-		ds, err := plugin.Open(plugin.Config{URL: s.dsn, Today: generate.Today.Format(time.DateOnly), SuppressBelow: -1})
+		ds, err := plugin.Open(plugin.Config{URL: s.dsn, Today: generate.Today.Format(time.DateOnly), SuppressBelow: -1, Scope: scope.Everything()})
 		require.NoError(t, err)
 		defer ds.Dispose()
 		return values(t, ask(t, ds, `{"indicator":"I-01"}`))[""]

@@ -1,71 +1,20 @@
 package main
 
 import (
-	"context"
 	"fmt"
-	"os"
 	"path/filepath"
 	"strings"
-	"sync"
 	"testing"
-	"time"
 
-	"github.com/chromedp/cdproto/cdp"
-	"github.com/chromedp/cdproto/emulation"
-	"github.com/chromedp/cdproto/log"
-	"github.com/chromedp/cdproto/network"
-	"github.com/chromedp/cdproto/runtime"
 	"github.com/chromedp/chromedp"
 	"github.com/stretchr/testify/require"
 	"github.com/xuri/excelize/v2"
 
 	"github.com/duiwu/duiwu/ingest/feeds"
 	"github.com/duiwu/duiwu/ingest/sheet"
+	"github.com/duiwu/duiwu/internal/browsertest"
 	"github.com/duiwu/duiwu/internal/feed"
-	"github.com/duiwu/duiwu/internal/testenv"
 )
-
-// browser starts Chromium once for a test.
-func browser(t *testing.T) context.Context {
-	t.Helper()
-	path, env := testenv.Chromium(t)
-	ctx, cancel := chromedp.NewExecAllocator(t.Context(), append(chromedp.DefaultExecAllocatorOptions[:],
-		chromedp.ExecPath(path), chromedp.Env(env...), chromedp.NoSandbox, chromedp.Flag("force-color-profile", "srgb"))...)
-	t.Cleanup(cancel)
-	ctx, cancel = chromedp.NewContext(ctx)
-	t.Cleanup(cancel)
-	require.NoError(t, chromedp.Do(ctx)) // starts the browser, which must outlive the timeout of a step
-	ctx, cancel = context.WithTimeout(ctx, 4*time.Minute)
-	t.Cleanup(cancel)
-	return ctx
-}
-
-// complaints collects what a page complains of and where else it asks.
-func complaints(t *testing.T, ctx context.Context, home string) func() []string {
-	t.Helper()
-	var mu sync.Mutex
-	var out []string
-	note := func(s string) { mu.Lock(); out = append(out, s); mu.Unlock() }
-	require.NoError(t, chromedp.Listen(ctx, func(ev any) {
-		switch e := ev.(type) {
-		case *runtime.EventConsoleAPICalled:
-			if k := string(e.Type); k == "error" || k == "warning" {
-				note("console: " + k)
-			}
-		case *runtime.EventExceptionThrown:
-			note(fmt.Sprint("exception: ", e.ExceptionDetails.Text, e.ExceptionDetails.Exception))
-		case *log.EventEntryAdded:
-			if string(e.Entry.Level) == "error" && !strings.Contains(e.Entry.Text, "status of 422") { // Chromium's own line about a file that was refused
-				note(fmt.Sprint("log: ", e.Entry.Text, " ", e.Entry.URL))
-			}
-		case *network.EventRequestWillBeSent:
-			if u := e.Request.URL; !strings.HasPrefix(u, home) && !strings.HasPrefix(u, "blob:"+home) && !strings.HasPrefix(u, "data:") { // the date field draws its own icon
-				note("asks elsewhere: " + u)
-			}
-		}
-	}))
-	return func() []string { mu.Lock(); defer mu.Unlock(); return append([]string(nil), out...) }
-}
 
 // faults finds what leaves the screen, and what a keyboard or a screen reader
 // cannot use.
@@ -96,16 +45,6 @@ const faults = `(() => {
   }
   return [...new Set(bad)].slice(0, 12);
 })()`
-
-// shoot keeps a picture of the page, all of its length.
-func shoot(t *testing.T, ctx context.Context, name string) {
-	t.Helper()
-	dir := filepath.Join("..", "..", "screenshots")
-	require.NoError(t, os.MkdirAll(dir, 0o755))
-	shot, err := chromedp.Run(ctx, chromedp.FullScreenshot(100))
-	require.NoError(t, err)
-	require.NoError(t, os.WriteFile(filepath.Join(dir, "gateway-"+name+".png"), shot, 0o644))
-}
 
 // resident makes the n-th identity number of the reserved test area.
 func resident(n int) string {
@@ -170,47 +109,27 @@ func messyWorkbook(t *testing.T) string {
 // desk and on a telephone: what the receipt on the page says is what the
 // database says.
 func TestPage(t *testing.T) {
-	ctx := browser(t)
+	chromium := browsertest.Start(t)
 	p := newPath(t, "310000")
 	p.worker()
 	d := newDoor(t, p)
-	heard := complaints(t, ctx, d.url)
+	tab := chromium.Tab(t, d.url, "status of 422") // Chromium's own line about a file that was refused
 	file := messyWorkbook(t)
 	css := func(s string) chromedp.CSS { return chromedp.CSS(s) }
-	run := func(a ...chromedp.Action[chromedp.Void]) {
-		t.Helper()
-		for _, one := range a {
-			short, cancel := context.WithTimeout(ctx, 30*time.Second)
-			err := chromedp.Do(short, one)
-			cancel()
-			if err != nil {
-				shoot(t, ctx, "failed")
-			}
-			require.NoError(t, err, "%v", heard())
-		}
-	}
+	run := tab.Do
 	value := func(js string) string {
 		t.Helper()
-		v, err := chromedp.Run(ctx, chromedp.Evaluate[string](js))
-		require.NoError(t, err)
-		return v
+		return browsertest.Eval[string](tab, js)
 	}
 	name := ""
 	look := func(what string) {
 		t.Helper()
-		_, err := chromedp.Run(ctx, chromedp.Evaluate[bool](`new Promise(r => setTimeout(() => r(true), 250))`, chromedp.EvalAwaitPromise))
-		require.NoError(t, err)
-		shoot(t, ctx, name+"-"+what)
-		bad, err := chromedp.Run(ctx, chromedp.Evaluate[[]string](faults))
-		require.NoError(t, err)
-		if len(bad) > 0 {
+		tab.Settle()
+		tab.ShootAll("gateway-" + name + "-" + what)
+		if bad := browsertest.Eval[[]string](tab, faults); len(bad) > 0 {
 			t.Errorf("%s-%s:\n  %s", name, what, strings.Join(bad, "\n  "))
 		}
 	}
-	require.NoError(t, chromedp.Do(ctx, chromedp.Func(func(ctx context.Context, target *chromedp.Target) error {
-		_, err := cdp.Call(ctx, target, emulation.SetFocusEmulationEnabled, emulation.SetFocusEmulationEnabledParams{Enabled: true})
-		return err
-	})))
 	for _, v := range []struct {
 		lang, theme string
 		w, h        int64
@@ -244,7 +163,7 @@ func TestPage(t *testing.T) {
 		look("6-refused")
 		require.Contains(t, value(`document.querySelector(".refusal p").textContent`), map[string]string{"zh": "不是数据表", "en": "no table"}[v.lang])
 		run(chromedp.Click(css("#out")), chromedp.WaitVisible(css(`body[data-ready=door] #token`)))
-		require.Empty(t, heard())
+		require.Empty(t, tab.Complaints())
 	}
 	require.Equal(t, []string{"20 records"}, p.lines("SELECT concat(toString(count()), ' records') FROM worker FINAL"))
 }

@@ -58,6 +58,8 @@ func New(t testing.TB, name string) *DB {
 	}
 	db.Exec(t, "CREATE TABLE receipt_parts_effective (unit String, feed String, received Int64, rejected Int64, rules Map(String, Int64), arrived_at DateTime64(3, 'Asia/Shanghai')) ENGINE = Memory")
 	db.Exec(t, "CREATE TABLE worklist_decisions (decision_id String, case_id String, kind String, decision String, keep_unit String, unit_a String, token_a String, unit_b String, token_b String, decided_at DateTime64(3, 'Asia/Shanghai')) ENGINE = MergeTree ORDER BY case_id")
+	db.Exec(t, "CREATE TABLE ledger (topic String, incarnation Int32, partition Int32, first_offset Int64, last_offset Int64, kind String, received Int64, arrived_at DateTime64(3, 'Asia/Shanghai')) ENGINE = MergeTree ORDER BY (topic, incarnation, partition)")
+	db.Exec(t, "CREATE VIEW ledger_effective AS SELECT * FROM ledger")
 	db.Exec(t, "CREATE TABLE quarantine (unit String, feed String, rules Array(String), arrived_at DateTime64(3, 'Asia/Shanghai')) ENGINE = ReplacingMergeTree ORDER BY (unit, feed)")
 	return db
 }

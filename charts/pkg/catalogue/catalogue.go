@@ -169,6 +169,7 @@ var leafKinds = map[string]string{
 	"stock_persons":    "persons with an open spell",
 	"stock_change":     "the stock less that of the end of the month before",
 	"leavers":          "persons who left a unit within some months",
+	"moves":            "persons whose primary unit was another one some months before",
 	"context":          "a background count of the unit's latest month",
 	"target":           "a target's value, for the nation only",
 	"staffing_gap":     "workers that the ratio asks for less those there are, by county",
@@ -551,7 +552,7 @@ func (c *Catalogue) checkLeaf(l *Leaf, path string, in *Indicator, f *file) {
 		}
 	}
 	need(leafKinds[l.Kind] != "", path+".kind", "measure kind %q is unknown; use one of %s", l.Kind, strings.Join(sorted(leafKinds), ", "))
-	if oneOf(l.Kind, "stock_persons", "stock_change", "leavers", "staffing_gap", "control_total") {
+	if oneOf(l.Kind, "stock_persons", "stock_change", "leavers", "moves", "staffing_gap", "control_total") {
 		need(len(in.Categories) > 0, "categories", "a %s must say which categories it counts", l.Kind)
 	}
 	for i, cat := range l.Categories {
@@ -579,8 +580,8 @@ func (c *Catalogue) checkLeaf(l *Leaf, path string, in *Indicator, f *file) {
 		need(oneOf(l.Count, "received", "accepted", "clean", "values_due", "values_present"), path+".count", "count is received, accepted, clean, values_due or values_present, not %q", l.Count)
 	case "reporting_units":
 		need(l.Factor > 0, path+".factor", "say how many things each unit has")
-	case "leavers":
-		need(l.Months > 0, path+".months", "say over how many months leavers are counted")
+	case "leavers", "moves":
+		need(l.Months > 0, path+".months", "say over how many months %s are counted", l.Kind)
 	}
 	for i, t := range l.Types {
 		need(!c.noCode("org_type", t), fmt.Sprintf("%s.types.%d", path, i), "%q is no code of list org_type", t)
@@ -708,7 +709,7 @@ func (in *Indicator) Feeds() []string {
 func (l *Leaf) feeds(m *Measure) []string {
 	var out []string
 	switch l.Kind {
-	case "stock_persons", "stock_change", "leavers":
+	case "stock_persons", "stock_change", "leavers", "moves":
 		out = append(out, "employment")
 	case "context":
 		out = append(out, "context")
@@ -754,7 +755,7 @@ func (l *Leaf) Counts() bool {
 	switch l.Kind {
 	case "stock_persons":
 		return l.Sum == nil
-	case "leavers", "stock_change":
+	case "leavers", "stock_change", "moves":
 		return true
 	case "records":
 		return slices.ContainsFunc(l.Sources, func(s Source) bool { return s.Feed == "employment" })

@@ -255,6 +255,8 @@ func (k *compiler) leaf(l *Leaf) (string, error) {
 		return k.stock(l)
 	case "stock_change":
 		return k.change(), nil
+	case "moves":
+		return k.moves(l), nil
 	case "leavers":
 		return k.leavers(l), nil
 	case "context":

@@ -23,8 +23,9 @@ type Group struct {
 	Feed  string `yaml:"feed,omitempty"`
 	Field string `yaml:"field,omitempty"`
 	// By says how the value becomes a code: is (the value itself, through Is of
-	// the codes when they have it), years (since the date or year in Field), or a
-	// column of the field's code list.
+	// the codes when they have it), years (since the date or year in Field), range
+	// (of a number of the record that is counted), or a column of the field's code
+	// list.
 	By string `yaml:"by,omitempty"`
 	// Date, UnlessField and Unless select the records of a group by highest.
 	Date        string `yaml:"date,omitempty"`

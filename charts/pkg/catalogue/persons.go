@@ -411,18 +411,11 @@ func (k *compiler) attribute(h *head, g *Group) *value {
 		v.none = none
 		return v
 	case "years":
-		codes, from := make([]string, 0, len(g.Codes)), make([]float64, 0, len(g.Codes))
-		for _, c := range g.Codes {
-			codes, from = append(codes, c.Code), append(from, c.From)
-		}
-		bands := func(years string) string {
-			return "arrayElement(" + k.list("bands", codes) + ", greatest(1, arrayLastIndex(f -> f <= " + years + ", " + k.param("band_from", "Array(Float64)", numbers(from)) + ")))"
-		}
 		years := "age('year', assumeNotNull(⟨x⟩), ⟨d⟩)"
 		if strings.HasSuffix(col, "_year") {
 			years = "(toYear(⟨d⟩) - assumeNotNull(⟨x⟩))"
 		}
-		return h.state(g.Feed, col, "if(isNull(⟨x⟩), "+none+", "+bands(years)+")", none)
+		return h.state(g.Feed, col, "if(isNull(⟨x⟩), "+none+", "+k.band(g, years)+")", none)
 	}
 	// The code itself, or the group that holds it.
 	values, codes := []string{}, []string{}

@@ -165,7 +165,7 @@ func (k *compiler) records(l *Leaf) string {
 		cat := "''"
 		if f := k.splitField(s.Feed); f != "" {
 			more = append(more, f)
-			cat = "toString(" + k.columnOf(s.Feed, f) + ")"
+			cat = k.code(k.columnOf(s.Feed, f))
 		}
 		key := "''"
 		if len(l.Distinct) > 0 {
@@ -227,8 +227,11 @@ func (k *compiler) gap(l *Leaf) string {
 // units report belongs to that of its newest state.
 func (k *compiler) orgs(l *Leaf) string {
 	cat := "''"
-	if k.split == "org_type" {
+	switch k.split {
+	case "org_type":
 		cat = "toString(org_type)"
+	case "size_class":
+		cat = k.code("worker_total")
 	}
 	open := func(name string) string {
 		return "SELECT d, provider_uscc FROM (\n" + indent(k.state(&Source{Feed: name, From: "start_on", Until: "end_on", Last: true}, "provider_uscc")) + "\n)"

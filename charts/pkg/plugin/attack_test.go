@@ -63,10 +63,9 @@ func besieged(t *testing.T) *chartstest.DB {
 	}
 	db.Exec(t, "CREATE TABLE balance (unit String, feed String, received Int64, duplicate Int64, rejected Int64, unexplained Int64) ENGINE = Memory")
 	db.Exec(t, "CREATE TABLE receipts (unit String, rules Map(String, Int64)) ENGINE = Memory")
-	db.Exec(t, "CREATE TABLE ledger_effective (topic String, incarnation String, partition Int32, last_offset Int64, arrived_at DateTime64(3, 'Asia/Shanghai')) ENGINE = Memory")
 	db.Exec(t, "INSERT INTO balance VALUES ('310000', 'employment', 410, 0, 0, 0), ('440000', 'employment', 1370, 0, 137, 0)")
 	db.Exec(t, "INSERT INTO receipts VALUES ('310000', map('ric_checksum', 1)), ('440000', map('ric_checksum', 137))")
-	db.Exec(t, "INSERT INTO ledger_effective VALUES ('duiwu.feed.310000', '', 0, 40, now()), ('duiwu.feed.440000', '', 0, 136, now())")
+	db.Exec(t, "INSERT INTO ledger (topic, last_offset, arrived_at) VALUES ('duiwu.feed.310000', 40, now()), ('duiwu.feed.440000', 136, now())")
 	for _, sql := range sink.SystemDDL() {
 		if strings.Contains(sql, "`published_figures`") || strings.Contains(sql, "`publications`") {
 			db.Exec(t, sql)

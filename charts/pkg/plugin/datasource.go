@@ -67,6 +67,8 @@ type Datasource struct {
 	today     time.Time // zero: ask the clock
 
 	answers *answers
+	pulses  pulses
+	beat    time.Duration
 	limits  limits
 
 	mu    sync.Mutex // guards known
@@ -112,7 +114,7 @@ func Open(c Config) (*Datasource, error) {
 	if err != nil {
 		return nil, err
 	}
-	d := &Datasource{catalogue: cat, config: c, clock: time.Now,
+	d := &Datasource{catalogue: cat, config: c, clock: time.Now, beat: beat,
 		answers: newAnswers(), limits: limits{rows: 20_000, bytes: 4 << 20}, known: map[time.Time]*arrivals{}}
 	if c.SuppressBelow == 0 {
 		d.config.SuppressBelow = 5

@@ -18,6 +18,7 @@ var dimensionNames = map[string]catalogue.Text{
 	"leave_group": {Zh: "离开原因", En: "reason of leaving"}, "movement": {Zh: "进出", En: "joining and leaving"}, "need": {Zh: "需求口径", En: "need"},
 	"theil_part": {Zh: "差异的构成", En: "parts of the difference"}, "spread": {Zh: "离散度量", En: "measure of spread"}, "backbone": {Zh: "师资与骨干", En: "trainers and backbone"},
 	"spending": {Zh: "投入口径", En: "spending"}, "org_type": {Zh: "机构类型", En: "organisation type"}, "purchase_mode": {Zh: "购买方式", En: "purchase mode"},
+	"size_class": {Zh: "规模", En: "size"}, "score_band": {Zh: "得分段", En: "band of scores"}, "training_kind": {Zh: "培训类别", En: "kind of training"},
 	"training_tier": {Zh: "培训层级", En: "training tier"}, "evaluation_grade": {Zh: "评估等次", En: "grade"}, "evaluation_subject": {Zh: "评估对象", En: "what is evaluated"},
 	"evaluator_type": {Zh: "评估主体", En: "who evaluates"}, "fund_source": {Zh: "资金来源", En: "source of funds"}, "employment_form": {Zh: "用工形式", En: "form of employment"},
 	"feed": {Zh: "数据类别", En: "feed"}, "other_unit": {Zh: "另一报送单位", En: "other unit"}, "demo_level": {Zh: "示范层级", En: "level of the site"},

@@ -172,8 +172,8 @@ func (d *Datasource) frames(p *plan, r *result) data.Frames {
 		f := data.NewField(c.name, nil, c.values)
 		f.Config = &data.FieldConfig{DisplayNameFromDS: c.title, Unit: p.unit(c.name)}
 		if c.name == "value" {
-			if p.in.Format.Decimals > 0 {
-				n := uint16(p.in.Format.Decimals)
+			if _, format, _ := p.in.Of(p.split, "*"); format.Decimals > 0 {
+				n := uint16(format.Decimals)
 				f.Config.Decimals = &n
 			}
 			f.Config.Description = pick(p.Lang, p.in.Definition)

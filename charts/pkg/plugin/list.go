@@ -39,10 +39,12 @@ type List struct {
 	// columns give name, title and unit; the kinds follow from the statement.
 	columns []listColumn
 	// sql selects the columns in their order; the parameters are units, today,
-	// horizon (90 days later) and year.
+	// horizon (90 days later), year and now.
 	sql string
 	// made makes the rows without a statement of its own.
 	made func(*Datasource, *arrivals) [][]any
+	// live is the channel of a list that is told as it happens.
+	live *channel
 }
 
 type listColumn struct {
@@ -83,7 +85,7 @@ var lists = []List{
 		ID: "sessions", Text: catalogue.Text{Zh: "本年培训班次", En: "training sessions of the year"},
 		About:   catalogue.Text{Zh: "统计日所在年度已报送的培训班次，最近的在前。", En: "Sessions reported for the year of today, the latest first."},
 		columns: with(listColumn{name: "tier", zh: "培训层级", en: "tier", list: "training_tier"}, listColumn{name: "kind", zh: "培训类别", en: "kind", list: "training_kind"}, listColumn{name: "start_on", zh: "开始", en: "begins"}, listColumn{name: "end_on", zh: "结束", en: "ends"}, listColumn{name: "hours", zh: "学时", en: "hours"}),
-		sql:     "SELECT toString(reporting_unit), toString(tier), toString(kind), toString(start_on), toString(end_on), toFloat64(HOURS) FROM training FINAL WHERE reporting_unit IN {units:Array(String)} AND start_on >= {year:Date32} AND start_on <= {today:Date32} ORDER BY start_on DESC, reporting_unit",
+		sql:     "SELECT toString(reporting_unit), toString(tier), toString(kind), toString(start_on), toString(end_on), toFloat64(hours) FROM training FINAL WHERE reporting_unit IN {units:Array(String)} AND start_on >= {year:Date32} AND start_on <= {today:Date32} ORDER BY start_on DESC, reporting_unit",
 	},
 	{
 		ID: "sites", Text: catalogue.Text{Zh: "示范点名单", En: "demonstration sites"},
@@ -125,7 +127,29 @@ var lists = []List{
 		ID: "partitions", Text: catalogue.Text{Zh: "各通道的写入位置", En: "where each topic stands"},
 		About:   catalogue.Text{Zh: "台账中每个分区写到的位移、累计消息与最近写入时间。", En: "From the ledger: of each partition the next offset, the cuts, and when it was last written."},
 		columns: []listColumn{{name: "topic", zh: "通道", en: "topic"}, {name: "partition", zh: "分区", en: "partition"}, {name: "next", zh: "下一位移", en: "next offset"}, {name: "cuts", zh: "切片数", en: "cuts"}, {name: "arrived", zh: "最近写入", en: "last written"}, {name: "age", zh: "距今", en: "age", unit: "s"}},
-		sql:     "SELECT toString(topic), toFloat64(partition), toFloat64(max(last_offset) + 1), toFloat64(count()), formatDateTime(max(arrived_at), '%F %T', 'Asia/Shanghai'), toFloat64(dateDiff('second', max(arrived_at), now())) AS age FROM ledger_effective WHERE arrayElement(splitByChar('.', toString(topic)), -1) IN {units:Array(String)} GROUP BY topic, incarnation, partition ORDER BY age DESC, topic, partition",
+		sql:     "SELECT toString(topic), toFloat64(partition), toFloat64(max(last_offset) + 1), toFloat64(count()), formatDateTime(max(arrived_at), '%F %T', 'Asia/Shanghai'), toFloat64(dateDiff('second', max(arrived_at), {now:DateTime64(3, 'UTC')})) AS age FROM ledger_effective WHERE arrayElement(splitByChar('.', toString(topic)), -1) IN {units:Array(String)} GROUP BY topic, incarnation, partition ORDER BY age DESC, topic, partition",
+	},
+	{
+		ID: "last_day", Text: catalogue.Text{Zh: "最近 24 小时收到的记录", En: "records received in the last 24 hours"},
+		About:   catalogue.Text{Zh: "各报送单位最近 24 小时收到的记录数，没有收到的为零。", En: "Of each reporting unit the records received in the last 24 hours; zero where none came."},
+		columns: with(listColumn{name: "rows", zh: "收到记录", en: "records"}),
+		sql:     "SELECT u, toFloat64(sum(n)) AS s FROM (SELECT splitByChar('.', toString(topic))[-1] AS u, received AS n FROM ledger_effective WHERE arrived_at >= {now:DateTime64(3, 'UTC')} - INTERVAL 1 DAY UNION ALL SELECT arrayJoin({units:Array(String)}), 0) WHERE u IN {units:Array(String)} GROUP BY u ORDER BY s DESC, u",
+	},
+	{
+		ID: "rate", Text: catalogue.Text{Zh: "入库速度：各单位（实时）", En: "records stored a minute, by unit (live)"}, live: &channel{liveRate, liveUnits},
+		About: catalogue.Text{Zh: "每分钟收到的记录数，每 10 秒更新一次。", En: "Records received a minute, told anew every 10 seconds."},
+	},
+	{
+		ID: "rate_nation", Text: catalogue.Text{Zh: "入库速度：全国（实时）", En: "records stored a minute, nation (live)"}, live: &channel{liveRate, liveNation},
+		About: catalogue.Text{Zh: "全国每分钟收到的记录数，每 10 秒更新一次。", En: "Records received a minute in all, told anew every 10 seconds."},
+	},
+	{
+		ID: "age", Text: catalogue.Text{Zh: "最新记录距今：各单位（实时）", En: "age of the newest record, by unit (live)"}, live: &channel{liveAge, liveUnits},
+		About: catalogue.Text{Zh: "各单位最新一条记录入库至今的秒数，每 10 秒更新一次。", En: "Seconds since each unit's newest record was stored, told anew every 10 seconds."},
+	},
+	{
+		ID: "age_nation", Text: catalogue.Text{Zh: "最新记录距今：全国（实时）", En: "age of the newest record, nation (live)"}, live: &channel{liveAge, liveNation},
+		About: catalogue.Text{Zh: "全国最新一条记录入库至今的秒数，每 10 秒更新一次。", En: "Seconds since the newest record of all was stored, told anew every 10 seconds."},
 	},
 	worklistCounts(), worklistCases,
 }
@@ -157,6 +181,9 @@ func (d *Datasource) other(q backend.DataQuery) (*Model, error) {
 		if !slices.ContainsFunc(lists, func(l List) bool { return l.ID == m.List }) {
 			return nil, badQuery("there is no list %q", m.List)
 		}
+		if m.Format != "" && (m.Format != formatTiles || m.List != "last_day") {
+			return nil, badQuery("the list %q has no form %q", m.List, m.Format)
+		}
 	case queryEvents:
 		if m.Events != eventPolicies && m.Events != eventIncidents {
 			return nil, badQuery("there are no events %q; use policies, incidents", m.Events)
@@ -177,10 +204,15 @@ func (d *Datasource) unitsOf(s scope.Scope, m *Model) []string {
 	return s.Of(out)
 }
 
+var noTables = catalogue.Text{Zh: "流水线的表尚未建立，先运行 duiwu migrate", En: "the pipeline's tables are not there yet; run duiwu migrate first"}
+
 // list answers a list of records. One whose tables the pipeline has not made is
 // empty and says so.
 func (d *Datasource) list(ctx context.Context, s scope.Scope, m *Model) (data.Frames, error) {
 	l := lists[slices.IndexFunc(lists, func(l List) bool { return l.ID == m.List })]
+	if l.live != nil {
+		return d.live(ctx, s, &l, m)
+	}
 	var rows [][]any
 	var notice string
 	sql := ""
@@ -196,8 +228,8 @@ func (d *Datasource) list(ctx context.Context, s scope.Scope, m *Model) (data.Fr
 		}
 	} else {
 		today := d.Today()
-		params := map[string]string{"today": today.Format(time.DateOnly), "horizon": today.AddDate(0, 0, 90).Format(time.DateOnly), "year": time.Date(today.Year(), 1, 1, 0, 0, 0, 0, time.UTC).Format(time.DateOnly)}
-		sql = strings.ReplaceAll(l.sql, "HOURS", d.hoursColumn()) + fmt.Sprintf(" LIMIT %d", mostRows+1)
+		params := map[string]string{"today": today.Format(time.DateOnly), "now": d.now().UTC().Format("2006-01-02 15:04:05.000"), "horizon": today.AddDate(0, 0, 90).Format(time.DateOnly), "year": time.Date(today.Year(), 1, 1, 0, 0, 0, 0, time.UTC).Format(time.DateOnly)}
+		sql = l.sql + fmt.Sprintf(" LIMIT %d", mostRows+1)
 		var err error
 		if strings.Contains(sql, openCases) {
 			if sql, err = d.withCases(ctx, s, sql, params); err != nil {
@@ -208,9 +240,17 @@ func (d *Datasource) list(ctx context.Context, s scope.Scope, m *Model) (data.Fr
 			if codeOf(err) != codeUnknownTable {
 				return nil, fmt.Errorf("cannot read the list %s: %w", l.ID, err)
 			}
-			rows, notice = nil, pick(m.Lang, catalogue.Text{Zh: "流水线的表尚未建立，先运行 duiwu migrate", En: "the pipeline's tables are not there yet; run duiwu migrate first"})
+			rows, notice = nil, pick(m.Lang, noTables)
 		}
 		sql += comment(worklist.Masked(params))
+	}
+	if m.Format == formatTiles {
+		f := d.tilesOfList(&l, rows, m.Lang)
+		f.Meta.ExecutedQueryString = sql
+		if notice != "" {
+			f.AppendNotices(data.Notice{Severity: data.NoticeSeverityWarning, Text: notice})
+		}
+		return data.Frames{f}, nil
 	}
 	f := data.NewFrame(l.ID)
 	f.Meta = &data.FrameMeta{Type: data.FrameTypeTable, TypeVersion: data.FrameTypeVersion{0, 1}, ExecutedQueryString: sql}
@@ -223,12 +263,6 @@ func (d *Datasource) list(ctx context.Context, s scope.Scope, m *Model) (data.Fr
 	}
 	d.fill(f, &l, rows, m.Lang)
 	return data.Frames{f}, nil
-}
-
-// hoursColumn is the stored form of training hours, which are kept in tenths.
-func (d *Datasource) hoursColumn() string {
-	s := d.catalogue.Contract.Feed("training")
-	return s.All()[s.Index("hours")].Column() + " / 10"
 }
 
 func (d *Datasource) readList(ctx context.Context, s scope.Scope, units []string, sql string, params map[string]string) ([][]any, error) {
@@ -323,7 +357,9 @@ func (d *Datasource) unitName(code, lang string) string {
 func ruleName(id, lang string) string {
 	for _, r := range feed.Rules() {
 		if r.String() == id {
-			return pick(lang, catalogue.Text{Zh: r.Info().Zh, En: r.Info().En})
+			// The list adds up all fields that broke the rule.
+			s := pick(lang, catalogue.Text{Zh: r.Info().Zh, En: r.Info().En})
+			return strings.NewReplacer("字段“{field}”", "字段", "“{field}”", "该字段", "Field {field}", "The field", "{field}", "the field").Replace(s)
 		}
 	}
 	return id

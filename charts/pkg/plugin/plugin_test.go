@@ -246,7 +246,7 @@ func TestHealthTellsFaultsApart(t *testing.T) {
 		require.Equal(t, backend.HealthStatusError, res.Status)
 		require.Contains(t, string(res.JSONDetails), `"fault":"`+fault+`"`)
 	}
-	f(full.DSN(), "", "42 个指标可用", "42 indicators")
+	f(full.DSN(), "", "44 个指标可用", "44 indicators")
 	f("http://"+refused+"/duiwu", "refused", "拒绝连接", "refuses the connection")
 	f("http://no-such-host.invalid:8123/duiwu", "dns", "找不到服务器的名称", "name cannot be found")
 	f(at(full, func(u *url.URL) { u.User = url.UserPassword("admin", "wrong-password") }), "auth", "用户名或密码不对", "User or password is wrong")
@@ -291,6 +291,7 @@ func TestOverGRPC(t *testing.T) {
 	factory := func(ctx context.Context, s backend.DataSourceInstanceSettings) (instancemgmt.Instance, error) {
 		i, err := New(ctx, s)
 		if d, ok := i.(*Datasource); ok {
+			d.beat = 100 * time.Millisecond
 			mu.Lock()
 			made = append(made, d)
 			mu.Unlock()
@@ -331,6 +332,11 @@ func TestOverGRPC(t *testing.T) {
 	require.NoError(t, err)
 	require.Contains(t, string(custom), `"version":1`)
 	require.NotContains(t, string(custom), password)
+	streamsOverGRPC(t, addr, pc, db, func() *Datasource {
+		mu.Lock()
+		defer mu.Unlock()
+		return made[len(made)-1]
+	})
 }
 
 func TestResources(t *testing.T) {

@@ -28,6 +28,8 @@ type Shape struct {
 	Column string `json:"column"`
 	// Sort orders the lines of table and pivot by their figure: desc or asc.
 	Sort string `json:"sort"`
+	// Limit keeps the first lines of a sorted table.
+	Limit int `json:"limit"`
 	// List names a list of records for query type list; see lists.
 	List string `json:"list"`
 	// Events names what query type events tells: policies or incidents.
@@ -47,7 +49,7 @@ const (
 	formatLorenz = "lorenz"
 )
 
-var formats = []string{"", formatSeries, formatNumeric, formatTable, formatPivot, formatLorenz}
+var formats = []string{"", formatSeries, formatNumeric, formatTable, formatPivot, formatLorenz, formatTiles}
 
 // fromAlert is set by Grafana on the queries of alert rules.
 const fromAlert = "FromAlert"
@@ -55,7 +57,7 @@ const fromAlert = "FromAlert"
 // checkShape refuses what no form can give.
 func (p *plan) checkShape(alert bool) error {
 	if !slices.Contains(formats, p.Format) {
-		return badQuery("unknown format %q; use series, numeric, table, pivot, lorenz", p.Format)
+		return badQuery("unknown format %q; use series, numeric, table, pivot, lorenz, tiles", p.Format)
 	}
 	if !slices.Contains([]string{"", "value", "numerator", "denominator"}, p.Column) {
 		return badQuery("unknown column %q; use value, numerator, denominator", p.Column)
@@ -82,6 +84,10 @@ func (p *plan) checkShape(alert bool) error {
 		return badQuery("a pivot needs two of month, province and a dimension in groupBy")
 	case p.Format == formatPivot && p.provinces && p.months && p.split != "":
 		return badQuery("a pivot takes two of month, province and a dimension, not all three")
+	case p.Limit < 0 || p.Limit > 0 && (p.Format != formatTable || p.Sort == ""):
+		return badQuery("limit keeps the first lines of a sorted table")
+	case p.Format == formatTiles && (!p.provinces || p.months || p.split != ""):
+		return badQuery("tiles need groupBy province alone")
 	case p.Format == formatLorenz && (!p.provinces || p.months || p.split != "" || p.in.Measure.Kind != "ratio"):
 		return badQuery("a Lorenz curve needs a ratio grouped by province alone")
 	}
@@ -141,6 +147,8 @@ func (d *Datasource) shape(p *plan, r *result, frames data.Frames) data.Frames {
 		out = p.pivot(f)
 	case formatLorenz:
 		out = d.lorenz(p, f)
+	case formatTiles:
+		out = d.tilesOf(p, f)
 	}
 	out.Name = f.Name
 	meta := *f.Meta
@@ -262,6 +270,9 @@ func (p *plan) table(f *data.Frame) *data.Frame {
 	keep = append(keep, p.Compare...)
 	out := data.NewFrame("")
 	order := p.order(f.Rows(), func(i int) *float64 { return p.column(f).At(i).(*float64) })
+	if p.Limit > 0 && p.Limit < len(order) {
+		order = order[:p.Limit]
+	}
 	for _, x := range f.Fields {
 		if slices.Contains(keep, x.Name) {
 			out.Fields = append(out.Fields, pickRows(p.written(x, f), order))

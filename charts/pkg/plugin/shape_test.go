@@ -181,11 +181,36 @@ func TestLists(t *testing.T) {
 	require.Less(t, one.Rows(), 4)
 	for _, l := range lists {
 		f := ask(t, d, `{"queryType":"list","list":"`+l.ID+`"}`)
-		require.Len(t, f.Fields, len(l.columns), l.ID)
+		if l.live == nil {
+			require.Len(t, f.Fields, len(l.columns), l.ID)
+		}
 		require.NotEmpty(t, l.About.Zh+l.About.En)
 	}
-	// The pipeline's own tables are not there in this database: the list says so.
+	// A database that the pipeline did not make has no ledger: the lists say so.
+	db.Exec(t, "DROP VIEW ledger_effective")
+	db.Exec(t, "DROP TABLE ledger")
+	for _, id := range []string{"last_day", "rate", "age_nation"} {
+		fresh := open(t, Config{URL: db.DSN(), Today: today})
+		require.Contains(t, ask(t, fresh, `{"queryType":"list","list":"`+id+`"}`).Meta.Notices[0].Text, "duiwu migrate", id)
+	}
 	require.Contains(t, ask(t, d, `{"queryType":"list","list":"partitions"}`).Meta.Notices[0].Text, "duiwu migrate")
+}
+
+// hollow says that a frame has no row, or no figure where it has figures.
+func hollow(f *data.Frame) bool {
+	figures := false
+	for _, x := range f.Fields {
+		if !x.Type().Numeric() {
+			continue
+		}
+		figures = true
+		for i := range x.Len() {
+			if v, ok := x.ConcreteAt(i); ok && v != 0.0 {
+				return false
+			}
+		}
+	}
+	return f.Rows() == 0 || figures
 }
 
 // Every panel of every dashboard answers on a real server, with a figure or
@@ -193,6 +218,10 @@ func TestLists(t *testing.T) {
 func TestDashboardsAnswer(t *testing.T) {
 	if !testenv.Full() {
 		t.Skip("asks some 150 queries of a nation; DUIWU_TEST=full runs it")
+	}
+	// Panels that have nothing to show, and why.
+	declared := map[string]bool{
+		"D11 还差什么？": true, // Shanghai, whose profile it is, is late with nothing
 	}
 	db := chartstest.New(t, "charts_plugin_pages")
 	chartstest.Nation(t, db)
@@ -220,16 +249,14 @@ func TestDashboardsAnswer(t *testing.T) {
 		start := time.Now()
 		res, err := d.QueryData(t.Context(), req)
 		require.NoError(t, err)
-		var empty []string
 		for id, a := range res.Responses {
 			require.NoError(t, a.Error, "%s %s", p.ID, titles[id])
 			require.Len(t, a.Frames, 1)
-			if a.Frames[0].Rows() == 0 {
-				empty = append(empty, titles[id])
+			if hollow(a.Frames[0]) && !declared[p.ID+" "+titles[id]] {
+				t.Errorf("%s %q is empty: give chartstest.Nation data for it, or declare why it has none", p.ID, titles[id])
 			}
 		}
-		t.Logf("%s: %d panels in %d ms, empty: %v", p.ID, len(res.Responses), time.Since(start).Milliseconds(), empty)
-		require.Less(t, len(empty), 4, p.ID)
+		t.Logf("%s: %d panels in %d ms", p.ID, len(res.Responses), time.Since(start).Milliseconds())
 	}
 }
 
@@ -246,7 +273,7 @@ func TestWhatTheEditorReads(t *testing.T) {
 	_, _, b := get("editor")
 	var v editorView
 	require.NoError(t, json.Unmarshal(b, &v))
-	require.Len(t, v.Indicators, 42)
+	require.Len(t, v.Indicators, len(d.Indicators()))
 	require.Len(t, v.Units, 32)
 	for _, in := range v.Indicators {
 		for _, g := range in.Groups {

@@ -86,7 +86,7 @@ function IndicatorPart({ query, editor, change, datasource }: PartProps & { data
   const possible = comparesOf(query, i);
   const names: Record<Format, string> = {
     series: t("query.format.series", "Lines"), numeric: t("query.format.numeric", "Numbers"), table: t("query.format.table", "Table"),
-    pivot: t("query.format.pivot", "Cross table"), lorenz: t("query.format.lorenz", "Lorenz curve"),
+    pivot: t("query.format.pivot", "Cross table"), lorenz: t("query.format.lorenz", "Lorenz curve"), tiles: t("query.format.tiles", "Tile grid"),
   };
   return (
     <Box marginTop={1}>

@@ -582,7 +582,7 @@ func (g *Generator) people(u *unit, m int) error {
 		}
 		for k := range g.drills(u, &p, m) {
 			day := min(first+1+int32(k%24), last-4)
-			if err := g.attendance(u, &p, m, 1000+k*64+n%(u.open/60+1), max(day, first), false, true); err != nil {
+			if err := g.attendance(u, &p, m, u.drillOf(n, k), max(day, first), false, true); err != nil {
 				return err
 			}
 		}
@@ -601,6 +601,12 @@ func (g *Generator) drills(u *unit, p *person, m int) int {
 
 // classOf is the session of a month in which a person takes part.
 func (u *unit) classOf(n int) int { return n % (u.open/300 + 1) }
+
+// drillOf is the session of the k-th drill of a month in which a person takes part.
+func (u *unit) drillOf(n, k int) int { return 1000 + k*64 + n%(u.open/60+1) }
+
+// sessionTiers gives each session its tier, by its number.
+var sessionTiers = []string{"4", "4", "3", "3", "2"}
 
 var classHours = []string{"24", "40", "60"}
 
@@ -758,9 +764,8 @@ func (g *Generator) trainings(u *unit, m int) error {
 		r.buf = appendSession(r.buf, u, m, s.no)
 		r.close(eRecord, lo, text)
 		r.bytes(own, r.get(eRecord))
-		tier := []string{"4", "4", "3", "3", "2"}[s.no%5]
 		r.str(own+1, u.short+[]string{"禁毒社工岗位能力培训班", "社区戒毒社区康复业务培训班", "禁毒宣传教育骨干培训班"}[s.no%3])
-		r.str(own+2, tier)
+		r.str(own+2, sessionTiers[s.no%5])
 		switch {
 		case s.drill:
 			r.str(own+3, "5")

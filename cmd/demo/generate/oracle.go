@@ -139,6 +139,8 @@ func band(years int, from map[string]int) string {
 
 var (
 	ageFrom    = map[string]int{"under30": -1, "30": 30, "40": 40, "50": 50}
+	sizeFrom   = map[string]int{"under5": 0, "5": 5, "10": 10, "30": 30, "100": 100}
+	scoreFrom  = map[string]int{"under60": 0, "60": 60, "70": 70, "80": 80, "90": 90}
 	tenureFrom = map[string]int{"under1": 0, "1": 1, "3": 3, "5": 5, "10": 10}
 	levelOf    = map[string]string{"21": "bachelor", "22": "bachelor", "31": "junior_college", "14": "postgraduate", "41": "secondary", "61": "secondary"}
 	reasonOf   = map[string]string{"02": "quit", "05": "quit", "07": "quit", "03": "moved"}
@@ -257,6 +259,12 @@ func (g *Generator) ofPersons(o *Oracle, m int) {
 			if best < 0 {
 				continue
 			}
+			if i := p.primary(ends[12]); i >= 0 {
+				if from := g.units[p.spells[i].unit].code; from != is {
+					o.add("I-44", is, 1, 0)
+					o.add("I-44|other_unit|"+from, is, 1, 0)
+				}
+			}
 			s := &p.spells[best]
 			split := func(key string, n, m float64, by ...string) {
 				o.add(key, is, n, m)
@@ -322,6 +330,9 @@ func (g *Generator) ofPersons(o *Oracle, m int) {
 			var total int64
 			if x.closed == 0 || x.closed > day {
 				total = g.control(u, k, m)
+				if !x.suspended {
+					o.add("I-14|size_class|"+band(int(total), sizeFrom), u.code, 1, 0)
+				}
 			}
 			heads := int64(len(employers[x.uscc]))
 			o.add("I-38", u.code, float64(max(total-heads, heads-total)), float64(total))
@@ -353,6 +364,7 @@ func (g *Generator) ofRecords(o *Oracle, m int) {
 	}
 	var p person
 	for _, u := range g.units {
+		sessions := map[int]bool{}
 		for n := range u.persons() {
 			g.person(u, n, &p)
 			for i := range p.nspells {
@@ -361,6 +373,18 @@ func (g *Generator) ofRecords(o *Oracle, m int) {
 					served[g.units[s.unit].code][g.units[s.unit].counties[s.county]] = true
 				}
 			}
+			for i := range p.natt {
+				if p.att[i].month == m && !(u.late && m == months-1) {
+					sessions[u.classOf(n)] = true
+				}
+			}
+			for k := range g.drills(u, &p, m) {
+				sessions[u.drillOf(n, k)] = true
+			}
+		}
+		for no := range sessions {
+			o.add("I-43", u.code, 1, 0)
+			o.add("I-43|training_tier|"+sessionTiers[no%5], u.code, 1, 0)
 		}
 	}
 	for _, u := range g.units {
@@ -382,6 +406,9 @@ func (g *Generator) ofRecords(o *Oracle, m int) {
 				o.add("I-26|evaluator_type|"+string(e.by), u.code, one(e.grade == "1"), 1)
 				for _, grade := range []string{"1", "2", "3"} {
 					o.add("I-26|evaluation_grade|"+grade, u.code, one(e.grade == grade), 1)
+				}
+				for code := range scoreFrom {
+					o.add("I-26|score_band|"+code, u.code, one(band(e.score, scoreFrom) == code), 1)
 				}
 			}
 		}

@@ -5,24 +5,27 @@ import type { Provenance, Unit } from "./api";
 import { resource } from "./api";
 import { bars, curve, series } from "./boardcharts";
 import { h } from "./dom";
-import { date, integer } from "./format";
+import { fileURL, png, save } from "./export";
+import { date, integer, moment } from "./format";
 import { href, L, lang, param, theme } from "./i18n";
 import type { Context } from "./main";
 import { bind, open, unitName } from "./panel";
-import { footer } from "./parts";
+import { footer, printer } from "./parts";
 
 export interface Field {
   name: string; labels: Record<string, string>; values: unknown[];
   title: string; unit: string; decimals: number | undefined; target: number | undefined;
+  /** Colours by the text of a cell. */
+  colors: Map<string, string>;
 }
 export interface Frame { fields: Field[]; meta: Provenance | null; sql: string; notices: string[] }
 
-interface Query { refId: string; indicator?: string; queryType?: string; filter?: { units?: string[]; codes?: string[] }; [key: string]: unknown }
+export interface Query { refId: string; indicator?: string; queryType?: string; filter?: { units?: string[]; codes?: string[] }; [key: string]: unknown }
 interface Override { matcher: { options: string }; properties: { id: string; value?: unknown }[] }
 export interface Panel {
   id: number; type: string; title: string; description?: string; targets?: Query[];
   gridPos: { x: number; y: number; w: number; h: number }; links?: { title: string; url: string }[];
-  options?: { [key: string]: unknown; legend?: { showLegend: boolean }; content?: string };
+  options?: { [key: string]: unknown; legend?: { showLegend: boolean } };
   fieldConfig?: { defaults: { noValue?: string; color?: { mode: string } }; overrides: Override[] };
 }
 interface Variable {
@@ -35,7 +38,7 @@ export const names: [string, string, string][] = [
   ["D01", "全国总览", "National overview"], ["D02", "规模与配备", "Size and staffing"], ["D03", "省际均衡", "Balance between provinces"],
   ["D04", "社会组织培育", "Social organisations"], ["D05", "政府购买服务", "Government purchase"], ["D06", "教育培训", "Training"],
   ["D07", "资格与学历", "Qualification and education"], ["D08", "职业保障与流动", "Pay, protection, turnover"], ["D09", "考核评估", "Evaluation"],
-  ["D10", "示范创建", "Demonstration sites"], ["D11", "省份画像", "Province profile"], ["D12", "数据质量与报送", "Data quality"], ["OPS", "流水线运行", "The pipeline"],
+  ["D10", "示范创建", "Demonstration sites"], ["D11", "省份画像", "Province profile"], ["D12", "数据质量与报送", "Data quality"], ["WALL", "大屏", "Wall"], ["OPS", "流水线运行", "The pipeline"],
 ];
 
 /** A menu of all dashboards. */
@@ -45,20 +48,41 @@ export function menu(page: string): HTMLElement {
   return s;
 }
 
+type Scale = [by: number, unit: string, decimals: number | undefined];
+
+// One scale for all values of a field, so that a column of amounts can be compared.
+const moneyScales: Scale[] = lang === "zh" ? [[1e8, "亿元", 2], [1e4, "万元", 1], [1, "元", 0]] : [[1e9, "bn yuan", 2], [1e6, "m yuan", 1], [1, "yuan", 0]];
+const timeScales: Record<string, Scale[]> = {
+  s: [[86400, L("天", "days"), 1], [3600, L("小时", "hours"), 1], [60, L("分钟", "min"), 0], [1, L("秒", "s"), 0]],
+  h: [[24, L("天", "days"), 1], [1, L("小时", "hours"), 1]],
+};
+
+function scaleOf(f: Field): Scale | null {
+  const of = f.unit === "currencyCNY" ? moneyScales : timeScales[f.unit];
+  if (!of) return null;
+  const sizes = f.values.flatMap((v) => (typeof v === "number" && v !== 0 ? [Math.abs(v)] : []));
+  if (f.unit === "currencyCNY") {
+    // The least amount must not become 0.00.
+    const least = Math.min(...sizes);
+    return of.find((s) => least >= s[0] / 10) ?? of[of.length - 1];
+  }
+  // Three days are 72 hours: a scale begins where its number says more.
+  return of.find((s) => Math.max(0, ...sizes) >= s[0] * (s[1] === L("天", "days") ? 3 : 2)) ?? of[of.length - 1];
+}
+
 /** A number as its field says, without the unit. */
 export function number(v: number, f: Field): string {
-  if (f.unit === "currencyCNY") {
-    const [n, unit] = lang === "zh" ? (Math.abs(v) >= 1e8 ? [1e8, "亿"] : Math.abs(v) >= 1e4 ? [1e4, "万"] : [1, ""]) : (Math.abs(v) >= 1e9 ? [1e9, " bn"] : Math.abs(v) >= 1e6 ? [1e6, " m"] : [1, ""]);
-    return new Intl.NumberFormat(lang === "zh" ? "zh-CN" : "en-GB", { maximumFractionDigits: n === 1 ? 0 : 1 }).format(v / (n as number)) + unit;
-  }
-  const most = f.decimals ?? (Number.isInteger(v) || Math.abs(v) >= 100 ? 0 : 2);
-  return new Intl.NumberFormat(lang === "zh" ? "zh-CN" : "en-GB", { minimumFractionDigits: f.decimals ?? 0, maximumFractionDigits: most }).format(v);
+  const s = scaleOf(f);
+  const x = s ? v / s[0] : v;
+  const places = s ? s[2] : f.decimals;
+  const most = places ?? (Number.isInteger(x) || Math.abs(x) >= 100 ? 0 : 2);
+  return new Intl.NumberFormat(lang === "zh" ? "zh-CN" : "en-GB", { minimumFractionDigits: s?.[0] === 1 ? 0 : Math.min(places ?? 0, most), maximumFractionDigits: most }).format(x);
 }
 
 /** A unit in words. */
 export function unitOf(f: Field): string {
   if (f.unit.startsWith("suffix:")) return f.unit.slice(7).trim();
-  return { percent: "%", currencyCNY: L("元", "yuan"), h: L("小时", "hours"), d: L("天", "days"), s: L("秒", "s") }[f.unit] ?? "";
+  return scaleOf(f)?.[1] ?? { percent: "%", d: L("天", "days") }[f.unit] ?? "";
 }
 
 export const full = (v: number, f: Field) => number(v, f) + (unitOf(f) === "%" ? "%" : unitOf(f) ? " " + unitOf(f) : "");
@@ -69,7 +93,7 @@ async function ask(queries: Query[]): Promise<Map<string, Frame | string>> {
   const res = await fetch("/api/ds/query", { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify({ queries }) });
   const out = new Map<string, Frame | string>();
   if (!res.ok) throw new TypeError(await res.text());
-  type Wire = { error?: string; frames?: { schema: { fields: { name: string; labels?: Record<string, string>; config?: { displayNameFromDS?: string; unit?: string; decimals?: number; thresholds?: { steps: { value: number | null }[] } } }[]; meta?: { custom?: Provenance; executedQueryString?: string; notices?: { text: string }[] } }; data: { values: unknown[][] } }[] };
+  type Wire = { error?: string; frames?: { schema: { fields: { name: string; labels?: Record<string, string>; config?: { displayNameFromDS?: string; unit?: string; decimals?: number; mappings?: { options: Record<string, { color?: string }> }[]; thresholds?: { steps: { value: number | null }[] } } }[]; meta?: { custom?: Provenance; executedQueryString?: string; notices?: { text: string }[] } }; data: { values: unknown[][] } }[] };
   const body = (await res.json()) as { results: Record<string, Wire> };
   for (const q of queries) {
     const r = body.results[q.refId];
@@ -79,7 +103,10 @@ async function ask(queries: Query[]): Promise<Map<string, Frame | string>> {
       meta: f.schema.meta?.custom ?? null, sql: f.schema.meta?.executedQueryString ?? "", notices: (f.schema.meta?.notices ?? []).map((n) => n.text),
       fields: f.schema.fields.map((x, i) => ({
         name: x.name, labels: x.labels ?? {}, values: f.data.values[i] ?? [], title: x.config?.displayNameFromDS ?? x.name, unit: x.config?.unit ?? "",
-        decimals: x.config?.decimals, target: x.config?.thresholds?.steps.map((s) => s.value).filter((v): v is number => v !== null && v >= 0)[0],
+        colors: new Map((x.config?.mappings ?? []).flatMap((m) => Object.entries(m.options).map(([k, o]) => [k, o.color ?? ""] as [string, string]))),
+        // A list gives no form: its shares have two places, or their column would not line up.
+        decimals: x.config?.decimals ?? (x.config?.unit === "percent" && f.data.values[i]?.some((v) => !Number.isInteger(v)) ? 2 : undefined),
+        target: x.config?.thresholds?.steps.map((s) => s.value).filter((v): v is number => v !== null && v >= 0)[0],
       })),
     });
   }
@@ -139,18 +166,40 @@ function table(p: Panel, f: Frame, empty: string): HTMLElement {
   const cross = p.targets?.[0].format === "pivot" && figures.length > 3;
   const top = Math.max(1e-9, ...figures.map((x) => most.get(x) ?? 0));
   return h("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": p.title }, h("table", { class: cross ? "cross" : "" },
-    h("thead", {}, h("tr", {}, shown.map((x) => h("th", { scope: "col", class: numeric(x) ? "num" : "" }, x.title + (numeric(x) && unitOf(x) && !cross ? `（${unitOf(x)}）` : ""))))),
+    h("thead", {}, h("tr", {}, shown.map((x) => h("th", { scope: "col", class: numeric(x) ? "num" : "" }, x.name === "time" ? L("日期", "date") : x.title + (numeric(x) && unitOf(x) && !cross ? L(`（${unitOf(x)}）`, ` (${unitOf(x)})`) : ""))))),
     h("tbody", {}, Array.from({ length: n }, (_, i) => h("tr", {}, shown.map((x) => {
       const v = x.values[i];
       const unit = units?.[i] ?? "";
-      if (x.name === "time") return h("td", {}, date(day(v as number)));
-      if (!numeric(x) && typeof v === "string") return h("td", { title: v.length > 40 ? v : null }, linked.has(x.title) && unit ? h("a", { class: "drill", href: provinceLink(unit) }, v) : v || "—");
+      if (x.name === "time") return h("td", {}, f.meta ? date(day(v as number)) : moment(new Date(v as number).toISOString()));
+      if (!numeric(x) && typeof v === "string") return h(cross ? "th" : "td", { title: v.length > 40 ? v : null, scope: cross ? "row" : null }, linked.has(x.title) && unit ? h("a", { class: "drill", href: provinceLink(unit) }, v) : v || "—");
       const s = f.meta ? state(f.meta, undefined, unit, ["value", "numerator", "denominator"].includes(x.name) ? "" : x.name) : "";
       if (v === null || v === undefined || typeof v !== "number") return h("td", { class: "num soft" }, f.meta && x.name !== "rank" ? hole(s, f.meta) : "—");
       const td = h("td", { class: "num" + (s === "late" ? " lately" : "") }, number(v, x));
+      if (cross && !v) td.classList.add("soft");
       if (cross && v) td.style.setProperty("--share", String(Math.round((60 * Math.abs(v)) / top)) + "%");
       return td;
     }))))));
+}
+
+/** The nation as tiles: a name of one character above a figure. */
+function tileGrid(p: Panel, f: Frame): HTMLElement {
+  const rows = f.fields[0].values.length;
+  const grid = h("div", { class: "mosaic", role: "list", "aria-label": p.title, style: { "--columns": String(f.fields.length), "--rows": String(rows) } });
+  for (let i = 0; i < rows; i++) f.fields.forEach((x, k) => {
+    const text = x.values[i] as string;
+    if (!text) return;
+    const color = x.colors.get(text) ?? "";
+    const [mark, figure = ""] = text.replace("◷", "").split(" ");
+    const late = text.endsWith("◷");
+    grid.append(h("div", { role: "listitem", class: !figure ? "outside" : late ? "late" : "", title: late ? L("本期未到，显示最近一次的数值", "the last month has not arrived; its last value") : null, style: { "grid-row": String(i + 1), "grid-column": String(k + 1), background: color, color: dark(color) ? "#fff" : "#081424" } },
+      h("b", {}, mark), h("span", {}, figure || L("不报送", "n/a"))));
+  });
+  return grid;
+}
+
+function dark(color: string): boolean {
+  const [r, g, b] = [1, 3, 5].map((i) => parseInt(color.slice(i, i + 2), 16));
+  return 0.299 * r + 0.587 * g + 0.114 * b < 140;
 }
 
 /** Units by months, shaded from the least to the most. */
@@ -169,6 +218,24 @@ function heat(p: Panel, f: Frame): HTMLElement {
       }))))));
 }
 
+/** On a wall nothing scrolls: the rows that find no room are counted. */
+function fit(region: HTMLElement) {
+  const rows = [...region.querySelectorAll<HTMLElement>("tbody tr")];
+  let left = 0;
+  const note = h("p", { class: "soft more" });
+  while (region.scrollHeight > region.clientHeight + 1 && rows.length > 1) {
+    rows.pop()!.remove();
+    note.textContent = L(`另有 ${++left} 行`, `and ${left} more`);
+    if (left === 1) region.append(note);
+  }
+}
+
+const isTiles = (p: Panel) => p.targets?.[0].format === "tiles";
+const isLive = (p: Panel) => liveLists.includes((p.targets?.[0].list as string) ?? "");
+// What Grafana hears on a channel is asked again here, at the channel's beat.
+const liveLists = ["rate", "rate_nation", "age", "age_nation"];
+export const liveEvery = 10_000;
+
 function body(p: Panel, f: Frame | string): HTMLElement {
   if (typeof f === "string") return h("p", { class: "none-yet" }, f);
   const empty = p.fieldConfig?.defaults.noValue ?? "—";
@@ -176,9 +243,14 @@ function body(p: Panel, f: Frame | string): HTMLElement {
   if (rows === 0 || (p.type !== "table" && p.type !== "stat" && !f.fields.some(numeric))) return h("p", { class: "none-yet" }, empty);
   const legend = !!p.options?.legend?.showLegend;
   const el = h("div", { class: "plot" });
+  if (isTiles(p)) return tileGrid(p, f);
   switch (p.type) {
     case "stat": return stat(p, f, empty);
-    case "table": return table(p, f, empty);
+    case "table": {
+      const t = table(p, f, empty);
+      if (document.body.dataset.wall) requestAnimationFrame(() => fit(t));
+      return t;
+    }
     case "state-timeline": return heat(p, f);
     case "timeseries":
       requestAnimationFrame(() => series(el, find(f, "time")!.values as number[], f.fields.filter((x) => x.name !== "time"), { legend }));
@@ -191,6 +263,59 @@ function body(p: Panel, f: Frame | string): HTMLElement {
       return el;
   }
   throw new Error(`the viewer draws no ${p.type}`);
+}
+
+/** What can be done with a panel: read it as a table, take it away as a file. */
+function tools(p: Panel, query: Query, card: HTMLElement, f: Frame): HTMLElement {
+  const charted = ["timeseries", "barchart", "xychart"].includes(p.type);
+  const menu = h("details", { class: "tools" }, h("summary", { "aria-label": L(`${p.title}：表格与下载`, `${p.title}: table and downloads`) }, "⋯"));
+  const list = h("div", { class: "tool-list" },
+    charted ? h("button", { class: "plain", "aria-pressed": "false", onclick: (e: Event) => {
+      const on = card.classList.toggle("as-table");
+      (e.currentTarget as HTMLElement).setAttribute("aria-pressed", String(on));
+      (e.currentTarget as HTMLElement).textContent = on ? L("看图", "as a chart") : L("看表格", "as a table");
+      card.querySelector(".body")!.replaceChildren(on ? table({ ...p, type: "table" }, f, "—") : body(p, f));
+      menu.removeAttribute("open");
+    } }, L("看表格", "as a table")) : null,
+    h("a", { href: fileURL("csv", p.title, query), download: "" }, "CSV"),
+    h("a", { href: fileURL("xlsx", p.title, query), download: "" }, "Excel"),
+    isTiles(p) ? null : h("button", { class: "plain", "data-png": "", onclick: async () => { menu.removeAttribute("open"); save(await png(card, p.title, f), `${p.title.replace(/[\\/:*?"<>|？]/g, "")}.png`); } }, L("图片", "PNG")));
+  menu.append(list);
+  menu.addEventListener("keydown", (e) => { if (e.key === "Escape") { menu.removeAttribute("open"); menu.querySelector("summary")!.focus(); } });
+  menu.addEventListener("focusout", (e) => { if (!menu.contains(e.relatedTarget as Node)) menu.removeAttribute("open"); });
+  return menu;
+}
+
+function cardOf(p: Panel, query: Query | undefined, f: Frame | string, style: Record<string, string>): HTMLElement {
+  const meta = typeof f === "string" ? null : f.meta;
+  const source = meta && typeof f !== "string"
+    ? h("button", { class: "plain info", "aria-label": L(`${p.title}：这些数字从哪里来`, `${p.title}: where these figures come from`), title: [...f.notices].join("\n"), onclick: () => {
+      const x = f.fields.find((y) => numeric(y));
+      open({ rows: [], meta, sql: f.sql }, { unit: x?.labels.unit ?? "", code: "", codeName: "", value: p.type === "stat" ? ((x?.values.findLast((v) => v !== null) as number) ?? null) : null, numerator: null, denominator: null, state: "" });
+    } }, "ⓘ") : null;
+  // An axis has no room for its unit.
+  const drawn = typeof f !== "string" && ["timeseries", "barchart"].includes(p.type) ? f.fields.find(numeric) : undefined;
+  const card = h("section", { class: `card board-card ${isTiles(p) ? "tiles-card" : p.type}`, style, "data-panel": String(p.id) },
+    h("header", {}, h("h3", {}, p.title), h("p", { class: "sub" }, [meta ? (lang === "zh" ? meta.zh : meta.en) : "", drawn ? unitOf(drawn) : ""].filter(Boolean).join(" · ")), source), h("div", { class: "body" }, body(p, f)));
+  if (query && typeof f !== "string") card.querySelector("header")!.append(tools(p, query, card, f));
+  return card;
+}
+
+/** Asks the live panels of a page anew and draws them in their places. */
+let beat: ReturnType<typeof setInterval> | undefined;
+function listen(panels: Panel[], queries: Query[]) {
+  clearInterval(beat);
+  const live = panels.filter(isLive);
+  if (!live.length) return;
+  beat = setInterval(async () => {
+    if (document.hidden) return;
+    const answers = await ask(queries.filter((q) => live.some((p) => q.refId === "p" + p.id))).catch(() => null);
+    for (const p of answers ? live : []) {
+      const f = answers!.get("p" + p.id);
+      const old = document.querySelector(`[data-panel="${p.id}"] .body`);
+      if (f && old && !old.closest(".as-table")) old.replaceChildren(body(p, f));
+    }
+  }, liveEvery);
 }
 
 export async function board(ctx: Context, id: string): Promise<HTMLElement> {
@@ -211,34 +336,30 @@ export async function board(ctx: Context, id: string): Promise<HTMLElement> {
   const fill = (s: string) => s.replace(/\$\{(\w+)\}/g, (all, name: string) => values[name] ?? all);
   const queries = d.panels.flatMap((p) => (p.targets ?? []).map((q) => ({ ...(JSON.parse(fill(JSON.stringify(q))) as Query), refId: "p" + p.id })));
   const answers = await ask(queries);
+  if (id === "WALL") document.body.dataset.wall = "1";
   const cards: HTMLElement[] = [];
   const metas: Provenance[] = [];
   for (const p of d.panels) {
     const at = { "grid-column": `${p.gridPos.x + 1} / span ${p.gridPos.w}`, "grid-row": `${p.gridPos.y + 1} / span ${p.gridPos.h}` };
     if (p.type === "row") { cards.push(h("h2", { class: "row-title", style: at }, p.title)); continue; }
-    if (p.type === "text") { cards.push(h("p", { class: "words", style: at }, p.options?.content ?? "")); continue; }
     const f = answers.get("p" + p.id) ?? "no answer";
-    const meta = typeof f === "string" ? null : f.meta;
-    if (meta) metas.push(meta);
-    const source = meta && typeof f !== "string"
-      ? h("button", { class: "plain info", "aria-label": L(`${p.title}：这些数字从哪里来`, `${p.title}: where these figures come from`), title: [...f.notices].join("\n"), onclick: () => {
-        const x = f.fields.find((y) => numeric(y));
-        open({ rows: [], meta, sql: f.sql }, { unit: x?.labels.unit ?? "", code: "", codeName: "", value: p.type === "stat" ? ((x?.values.findLast((v) => v !== null) as number) ?? null) : null, numerator: null, denominator: null, state: "" });
-      } }, "ⓘ") : null;
-    cards.push(h("section", { class: "card board-card " + p.type, style: at, "data-panel": String(p.id) },
-      h("header", {}, h("h3", {}, p.title), meta ? h("p", { class: "sub" }, lang === "zh" ? meta.zh : meta.en) : null, source), body(p, f)));
+    if (typeof f !== "string" && f.meta) metas.push(f.meta);
+    cards.push(cardOf(p, queries.find((q) => q.refId === "p" + p.id), f, at));
   }
+  listen(d.panels, queries);
   document.title = `${d.title} · ${L("禁毒社会工作者队伍", "Anti-drug social workers")}`;
   const other = lang === "zh" ? "en" : "zh", dark = theme === "dark" ? "light" : "dark";
   const keep = Object.fromEntries(Object.entries(values).map(([k, v]) => ["var-" + k, v]));
-  return h("div", { class: "board" },
+  const wall = id === "WALL";
+  return h("div", { class: "board" + (wall ? " wall" : "") },
     h("header", { class: "page-head" }, h("div", { class: "titles" }, h("p", { class: "kicker" }, d.title), h("h1", {}, d.description)),
       h("nav", {}, ...controls, menu(id),
         h("a", { href: href(id, { ...keep, lang: other }), lang: other === "zh" ? "zh-Hans" : "en" }, other === "zh" ? "中文" : "English"),
-        h("a", { href: href(id, { ...keep, theme: dark }) }, dark === "dark" ? L("深色", "Dark") : L("浅色", "Light")),
+        wall ? null : printer(),
+        wall ? null : h("a", { href: href(id, { ...keep, theme: dark }) }, dark === "dark" ? L("深色", "Dark") : L("浅色", "Light")),
         h("time", { datetime: ctx.today }, date(ctx.today)))),
     h("main", {}, cards),
-    metas.length ? footer(metas, L(`本页由演示查看器按 Grafana 看板文件绘制（${integer(cards.length)} 个面板），不是 Grafana 本身的渲染`, "Drawn by the viewer from Grafana's dashboard file; not Grafana's own rendering")) : "");
+    metas.length ? footer(metas, wall ? "" : L(`本页由演示查看器按 Grafana 看板文件绘制（${integer(cards.length)} 个面板），不是 Grafana 本身的渲染`, "Drawn by the viewer from Grafana's dashboard file; not Grafana's own rendering")) : "");
 }
 
 export type { Unit };

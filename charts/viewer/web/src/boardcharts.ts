@@ -3,7 +3,7 @@ import { BarChart } from "echarts/charts";
 import { LegendComponent } from "echarts/components";
 import * as echarts from "echarts/core";
 import { full, number, type Field, type Frame } from "./board";
-import { keepChart } from "./charts";
+import { keepChart, printing } from "./charts";
 import { month } from "./format";
 
 echarts.use([BarChart, LegendComponent]);
@@ -12,6 +12,8 @@ const css = (name: string) => getComputedStyle(document.documentElement).getProp
 // Told apart by lightness as well as by hue, and not red against green.
 const palette = ["#2b6cb0", "#e0a458", "#5aa6a0", "#8a5cb8", "#b3590b", "#7a8aa0", "#c06a8f", "#4c8f4a"];
 const iso = (t: number) => new Date(t).toISOString().slice(0, 10);
+// Times are Beijing's wherever the reader sits.
+const clock = (t: number) => new Date(t + 8 * 3600e3).toISOString().slice(11, 16);
 const size = () => parseFloat(getComputedStyle(document.body).fontSize);
 
 function frame(legend: boolean) {
@@ -30,6 +32,10 @@ function frame(legend: boolean) {
   };
 }
 
+// In grey, lines are told apart by their strokes and marks.
+const strokes = ["solid", "dashed", "dotted", [10, 4, 2, 4], [4, 2], [12, 3], [2, 6], [6, 2, 2, 2]] as const;
+const marks = ["circle", "rect", "triangle", "diamond", "roundRect", "arrow", "pin", "emptyCircle"];
+
 const describe = (fields: Field[], at: (i: number) => string) =>
   fields.slice(0, 6).map((x) => `${x.title}: ${x.values.map((v, i) => `${at(i)} ${v === null ? "—" : number(v as number, x)}`).join(", ")}`).join("; ");
 
@@ -37,21 +43,23 @@ const describe = (fields: Field[], at: (i: number) => string) =>
 export function series(el: HTMLElement, times: number[], fields: Field[], opts: { legend?: boolean; small?: boolean } = {}) {
   keepChart(el, (c) => {
     const { u, base, tip, axis, value } = frame(!!opts.legend && !opts.small);
-    const x = times.map(iso);
+    // Minutes of a day, or months.
+    const minutes = times.length > 1 && times[times.length - 1] - times[0] < 2 * 86400e3;
+    const x = times.map(minutes ? clock : iso);
     const target = fields.length === 1 ? fields[0].target : undefined;
     const all = fields.flatMap((f) => f.values).filter((v): v is number => typeof v === "number");
-    const lo = Math.min(...all), hi = Math.max(...all), pad = (hi - lo) * 0.2 || Math.abs(hi) * 0.05 || 1;
+    const lo = Math.min(...all), hi = Math.max(...all, lo === 0 ? 1 : -Infinity), pad = (hi - lo) * 0.2 || Math.abs(hi) * 0.05 || 1;
     // As many places as tell one line of the grid from the next.
     const places = Math.max(0, Math.min(4, Math.ceil(-Math.log10((hi - lo + 2 * pad) / 4))));
     c.setOption({
       ...base, ...(opts.small ? { grid: { left: 2, right: 2, top: 4, bottom: 2 } } : {}),
       aria: { enabled: true, label: { description: describe(fields, (i) => x[i].slice(0, 7)) } },
       tooltip: opts.small ? undefined : { ...tip, trigger: "axis", valueFormatter: (v: unknown) => (typeof v === "number" ? full(v, fields[0]) : "—") },
-      xAxis: { ...axis, type: "category", data: x.map(month), boundaryGap: false, show: !opts.small, axisLabel: { ...axis.axisLabel, hideOverlap: true, alignMinLabel: "left", alignMaxLabel: "right" } },
+      xAxis: { ...axis, type: "category", data: minutes ? x : x.map(month), boundaryGap: false, show: !opts.small, axisLabel: { ...axis.axisLabel, formatter: (v: string, i: number) => (minutes || i === 0 || x[i].slice(5, 7) === "01" ? v : v.replace(/^\d+年| \d+$/, "")), hideOverlap: true, alignMinLabel: "left", alignMaxLabel: "right" } },
       yAxis: { ...value, type: "value", show: !opts.small, min: lo >= 0 ? Math.max(0, lo - pad) : lo - pad, max: hi + pad, splitNumber: 4, axisLabel: { ...value.axisLabel, showMinLabel: false, showMaxLabel: false, formatter: (v: number) => number(v, { ...fields[0], decimals: places }) } },
       series: fields.map((f, i) => ({
-        name: f.title, type: "line", data: f.values as number[], showSymbol: false, symbolSize: 0.5 * u, connectNulls: false,
-        lineStyle: { width: opts.small ? 2 : 2.4, type: f.labels.compare ? "dashed" : "solid" }, areaStyle: opts.small ? { opacity: 0.12 } : undefined,
+        name: f.title, type: "line", data: f.values as number[], showSymbol: printing() && fields.length > 1, symbol: marks[i % marks.length], symbolSize: 0.5 * u, connectNulls: false,
+        lineStyle: { width: opts.small ? 2 : 2.4, type: f.labels.compare ? "dashed" : printing() ? (strokes[i % strokes.length] as "solid") : "solid" }, areaStyle: opts.small ? { opacity: 0.12 } : undefined,
         markLine: i === 0 && target !== undefined && !opts.small && target >= lo - pad && target <= hi + pad ? { silent: true, symbol: "none", lineStyle: { color: css("--warm"), type: "dashed" }, label: { show: false }, data: [{ yAxis: target }] } : undefined,
       })),
     }, true);
@@ -68,9 +76,10 @@ export function bars(el: HTMLElement, f: Frame, opts: { horizontal: boolean; sta
   keepChart(el, (c) => {
     const { u, base, tip, axis, value, label } = frame(opts.legend);
     const names = { ...axis, type: "category" as const, data: labels, inverse: opts.horizontal, axisLabel: { ...axis.axisLabel, interval: 0, rotate: rotated ? 50 : 0, ...(opts.horizontal ? {} : rotated ? { width: 8 * u, overflow: "truncate" as const } : { width: Math.max(4 * u, el.clientWidth / (labels.length + 1)), overflow: "break" as const }) } };
-    const amounts = { ...value, type: "value" as const, splitNumber: 4, axisLabel: { ...value.axisLabel, hideOverlap: true, formatter: (v: number) => number(v, { ...fields[0], decimals: undefined }) } };
+    const whole = fields[0]?.unit === "percent" && Math.max(...fields[0].values.map((v) => (v as number) ?? 0)) > 80 && !opts.stacked;
+    const amounts = { ...value, type: "value" as const, splitNumber: whole ? 5 : 4, ...(whole ? { max: 100 } : {}), axisLabel: { ...value.axisLabel, hideOverlap: true, formatter: (v: number) => number(v, { ...fields[0], decimals: undefined }) } };
     c.setOption({
-      ...base, aria: { enabled: true, label: { description: describe(fields, (i) => labels[i]) } },
+      ...base, aria: { enabled: true, decal: { show: printing() && fields.length > 1 }, label: { description: describe(fields, (i) => labels[i]) } },
       tooltip: { ...tip, trigger: "axis", axisPointer: { type: "shadow" }, valueFormatter: (v: unknown) => (typeof v === "number" ? full(v, fields[0]) : "—") },
       xAxis: opts.horizontal ? amounts : names, yAxis: opts.horizontal ? names : amounts,
       series: fields.map((x) => ({

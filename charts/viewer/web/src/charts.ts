@@ -8,10 +8,31 @@ import { L, pick } from "./i18n";
 
 echarts.use([LineChart, GridComponent, TooltipComponent, MarkLineComponent, AriaComponent, SVGRenderer]);
 
-const live = new Set<echarts.ECharts>();
-new ResizeObserver(() => { for (const c of live) c.resize(); }).observe(document.documentElement);
+// The charts of the page, and how each is painted again.
+const live = new Map<echarts.ECharts, () => void>();
+new ResizeObserver(() => { for (const c of live.keys()) c.resize(); }).observe(document.documentElement);
 
-export function dropCharts() { for (const c of live) c.dispose(); live.clear(); }
+export const printing = () => document.documentElement.classList.contains("printing");
+
+// Paper has another width, no dark, and often no colour. The browser asks for
+// the page at once, so that the charts are painted before the event returns.
+let worn = "";
+addEventListener("beforeprint", () => {
+  const root = document.documentElement;
+  worn = root.dataset.theme ?? "light";
+  root.dataset.theme = "light";
+  root.classList.add("printing");
+  repaint();
+});
+addEventListener("afterprint", () => {
+  document.documentElement.classList.remove("printing");
+  document.documentElement.dataset.theme = worn;
+  repaint();
+});
+
+function repaint() { for (const [c, paint] of live) { c.resize(); paint(); c.getZr().flush(); } }
+
+export function dropCharts() { for (const c of live.keys()) c.dispose(); live.clear(); }
 
 const css = (name: string) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
 const rem = () => parseFloat(getComputedStyle(document.documentElement).fontSize);
@@ -23,7 +44,7 @@ export function keepChart(el: HTMLElement, paint: (c: echarts.ECharts) => void) 
   if (!el.isConnected || !el.clientHeight) return;
   el.classList.add("chart");
   const c = echarts.getInstanceByDom(el) ?? echarts.init(el, undefined, { renderer: "svg" });
-  live.add(c);
+  live.set(c, () => paint(c));
   paint(c);
   let width = el.clientWidth;
   new ResizeObserver(() => {
@@ -48,7 +69,7 @@ export function lines(el: HTMLElement, series: Line[], opts: { axis?: boolean; t
     const lo = Math.min(...all), hi = Math.max(...all), pad = (hi - lo) * 0.25 || Math.abs(hi) * 0.05 || 1;
     const label = { color: css("--soft"), fontSize: 0.82 * u, fontFamily: css("--font") };
     const c = echarts.getInstanceByDom(el) ?? echarts.init(el, undefined, { renderer: "svg" });
-    live.add(c);
+    live.set(c, draw);
     c.setOption({
       animation: false,
       textStyle: { fontFamily: css("--font") },

@@ -7,7 +7,7 @@ import { dropCharts } from "./charts";
 import { national } from "./d01";
 import { province } from "./d11";
 import { h } from "./dom";
-import { L, lang, theme } from "./i18n";
+import { L, lang, param, theme } from "./i18n";
 import { setFeeds, setUnits, setupTips } from "./panel";
 
 export interface Context { units: Unit[]; today: string }
@@ -15,7 +15,8 @@ export interface Context { units: Unit[]; today: string }
 const refreshEvery = 60_000;
 
 document.documentElement.lang = lang === "zh" ? "zh-Hans" : "en";
-document.documentElement.dataset.theme = theme;
+// A wall is dark unless somebody asks for light: it hangs in a room.
+document.documentElement.dataset.theme = location.pathname.endsWith("/WALL") && param("theme") !== "light" ? "dark" : theme;
 
 const app = document.getElementById("app")!;
 const page = location.pathname.split("/").pop();

@@ -115,6 +115,16 @@ export function footer(metas: Provenance[], quality: string) {
     h("p", { class: "soft" }, quality, h("span", { class: "sep" }), L("指标为暂行定义，点击数字看来源", "Definitions are provisional; click a figure for its source")));
 }
 
+/** Prints the page or saves it as PDF, on a lying or a standing sheet. */
+export function printer(): HTMLElement {
+  return h("select", { class: "print", "aria-label": L("打印或存为 PDF", "print or save as PDF"), onchange: (e: Event) => {
+    const s = e.target as HTMLSelectElement;
+    document.documentElement.dataset.paper = s.value;
+    s.value = "";
+    print();
+  } }, h("option", { value: "", selected: true }, L("打印", "Print")), h("option", { value: "landscape" }, L("A4 横向", "A4 landscape")), h("option", { value: "portrait" }, L("A4 纵向", "A4 portrait")));
+}
+
 /** The page's head: what is found, where one can go, language and theme. */
 export function head(page: "D01" | "D11", kicker: string, title: Node | string, today: string, ...extra: Node[]) {
   const other = lang === "zh" ? "en" : "zh", dark = theme === "dark" ? "light" : "dark";

@@ -1,0 +1,59 @@
+SELECT d, unit, cat, n, m, source
+FROM (
+  SELECT d, unit, cat, toNullable(v) AS n, CAST(NULL, 'Nullable(Float64)') AS m, source
+  FROM (
+    SELECT g.d AS d, g.unit AS unit, g.cat AS cat, toFloat64(ifNull(c.v, 0)) AS v, toUInt64(ifNull(c.source, 0)) AS source
+    FROM (
+      SELECT unit, arrayJoin({dates:Array(Date32)}) AS d, arrayJoin({codes:Array(String)}) AS cat
+      FROM (SELECT DISTINCT unit FROM (SELECT DISTINCT toString(reporting_unit) AS unit FROM org))
+    ) AS g
+    LEFT JOIN (
+      SELECT d, unit, arrayElement({bands:Array(String)}, greatest(1, arrayLastIndex(f -> f <= toFloat64(ifNull(worker_total, 0)), {band_from:Array(Float64)}))) AS cat, count() AS v, count() AS source
+      FROM (
+        SELECT *
+        FROM (
+          SELECT d, tupleElement(t, 1) AS unit, tupleElement(t, 2) AS org_type, tupleElement(t, 3) AS status, tupleElement(t, 4) AS uscc, tupleElement(t, 5) AS worker_total
+          FROM (SELECT d, tupleElement(arrayFirst(x -> tupleElement(x, 1) <= d, xs), 3) AS t
+          FROM (WITH bitOr(bitShiftLeft(toUInt256(toInt32(effective_from) + 40000), 127), bitOr(bitShiftLeft(toUInt256(999999 - toUInt32(toString(reporting_unit))), 107), toUInt256(_version))) AS _order SELECT arrayReverseSort(x -> tupleElement(x, 2), groupArray((effective_from, _order, (toString(reporting_unit), org_type, status, uscc, worker_total)))) AS xs FROM org FINAL WHERE effective_from <= arrayMax({dates:Array(Date32)}) GROUP BY uscc)
+          ARRAY JOIN {dates:Array(Date32)} AS d
+          WHERE arrayExists(x -> tupleElement(x, 1) <= d, xs))
+        )
+        WHERE has({where_org_type:Array(String)}, ifNull(toString(org_type), '')) AND has({where_status:Array(String)}, ifNull(toString(status), ''))
+      )
+      WHERE worker_total > 0 OR (d, uscc) IN (
+        SELECT d, provider_uscc FROM (
+          SELECT *
+          FROM (
+            SELECT d, x0 AS unit, x1 AS end_on, x2 AS provider_uscc, x3 AS start_on
+            FROM (WITH bitOr(bitShiftLeft(toUInt256(substring(purchaser_uscc, 3, 2) = substring(toString(reporting_unit), 1, 2)), 145), bitOr(bitShiftLeft(toUInt256(999999 - toUInt32(toString(reporting_unit))), 107), toUInt256(_version))) AS _order SELECT argMax(toString(reporting_unit), _order) AS x0, argMax(end_on, _order) AS x1, argMax(provider_uscc, _order) AS x2, argMax(start_on, _order) AS x3 FROM project FINAL GROUP BY xxh3(purchaser_uscc, project_id), cityHash64(purchaser_uscc, project_id))
+            ARRAY JOIN {dates:Array(Date32)} AS d
+          )
+          WHERE ifNull(start_on <= d, true) AND ifNull(end_on >= d, true)
+        )
+        UNION ALL
+        SELECT d, provider_uscc FROM (
+          SELECT *
+          FROM (
+            SELECT d, tupleElement(t, 1) AS unit, tupleElement(t, 2) AS end_on, tupleElement(t, 3) AS provider_uscc, tupleElement(t, 4) AS start_on
+            FROM (SELECT d, tupleElement(arrayFirst(x -> tupleElement(x, 1) <= d, xs), 3) AS t
+            FROM (WITH bitOr(bitShiftLeft(toUInt256(substring(purchaser_uscc, 3, 2) = substring(toString(reporting_unit), 1, 2)), 145), bitOr(bitShiftLeft(toUInt256(toInt32(effective_from) + 40000), 127), bitOr(bitShiftLeft(toUInt256(999999 - toUInt32(toString(reporting_unit))), 107), toUInt256(_version)))) AS _order SELECT arrayReverseSort(x -> tupleElement(x, 2), groupArray((effective_from, _order, (toString(reporting_unit), end_on, provider_uscc, start_on)))) AS xs FROM post FINAL WHERE effective_from <= arrayMax({dates:Array(Date32)}) GROUP BY xxh3(purchaser_uscc, post_id, budget_year), cityHash64(purchaser_uscc, post_id, budget_year))
+            ARRAY JOIN {dates:Array(Date32)} AS d
+            WHERE arrayExists(x -> tupleElement(x, 1) <= d, xs))
+          )
+          WHERE ifNull(start_on <= d, true) AND ifNull(end_on >= d, true)
+        )
+      )
+      GROUP BY d, unit, cat
+    ) AS c ON g.d = c.d AND g.unit = c.unit AND g.cat = c.cat
+  )
+)
+WHERE unit IN {units:Array(String)}
+ORDER BY d, unit, cat
+SETTINGS join_use_nulls = 1
+-- band_from = [0,5,10,30,100]
+-- bands = ['under5','5','10','30','100']
+-- codes = ['under5','5','10','30','100']
+-- dates = ['2016-10-31','2016-11-11']
+-- units = ['310000']
+-- where_org_type = ['51','52','53']
+-- where_status = ['active']

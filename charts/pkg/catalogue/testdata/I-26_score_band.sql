@@ -1,0 +1,59 @@
+SELECT d, unit, cat, n, m, source
+FROM (
+  SELECT t.d AS d, t.unit AS unit, t.cat AS cat, toNullable(t.v) AS n, toNullable(b.v) AS m, t.source + ifNull(b.source, 0) AS source
+  FROM (
+    SELECT g.d AS d, g.unit AS unit, g.cat AS cat, toFloat64(ifNull(c.v, 0)) AS v, toUInt64(ifNull(c.source, 0)) AS source
+    FROM (
+      SELECT unit, arrayJoin({dates:Array(Date32)}) AS d, arrayJoin({codes:Array(String)}) AS cat
+      FROM (SELECT DISTINCT unit FROM (SELECT DISTINCT toString(reporting_unit) AS unit FROM evaluation))
+    ) AS g
+    LEFT JOIN (
+      SELECT d, unit, cat, count() AS v, count() AS source
+      FROM (
+        SELECT d, unit, if(isNull(score), {none:String}, arrayElement({bands:Array(String)}, greatest(1, arrayLastIndex(f -> f <= toFloat64(ifNull(score, 0)), {band_from:Array(Float64)})))) AS cat, '' AS key
+        FROM (
+          SELECT *
+          FROM (
+            SELECT d, x0 AS unit, x1 AS evaluated_on, x2 AS score
+            FROM (WITH bitOr(bitShiftLeft(toUInt256(999999 - toUInt32(toString(reporting_unit))), 107), toUInt256(_version)) AS _order SELECT argMax(toString(reporting_unit), _order) AS x0, argMax(evaluated_on, _order) AS x1, if(argMax(isNull(score), _order), NULL, argMax(assumeNotNull(score), _order)) AS x2 FROM evaluation FINAL GROUP BY xxh3(reporting_unit, evaluation_id, year), cityHash64(reporting_unit, evaluation_id, year))
+            ARRAY JOIN {dates:Array(Date32)} AS d
+          )
+          WHERE ifNull(evaluated_on <= d AND evaluated_on >= toDate32(toStartOfYear(d)), false)
+        )
+      )
+      GROUP BY d, unit, cat
+    ) AS c ON g.d = c.d AND g.unit = c.unit AND g.cat = c.cat
+  ) AS t
+  INNER JOIN (
+    SELECT g.d AS d, g.unit AS unit, g.cat AS cat, toFloat64(ifNull(c.v, 0)) AS v, toUInt64(ifNull(c.source, 0)) AS source
+    FROM (
+      SELECT unit, arrayJoin({dates:Array(Date32)}) AS d, arrayJoin(['']) AS cat
+      FROM (SELECT DISTINCT unit FROM (SELECT DISTINCT toString(reporting_unit) AS unit FROM evaluation))
+    ) AS g
+    LEFT JOIN (
+      SELECT d, unit, cat, count() AS v, count() AS source
+      FROM (
+        SELECT d, unit, '' AS cat, '' AS key
+        FROM (
+          SELECT *
+          FROM (
+            SELECT d, x0 AS unit, x1 AS evaluated_on
+            FROM (WITH bitOr(bitShiftLeft(toUInt256(999999 - toUInt32(toString(reporting_unit))), 107), toUInt256(_version)) AS _order SELECT argMax(toString(reporting_unit), _order) AS x0, argMax(evaluated_on, _order) AS x1 FROM evaluation FINAL GROUP BY xxh3(reporting_unit, evaluation_id, year), cityHash64(reporting_unit, evaluation_id, year))
+            ARRAY JOIN {dates:Array(Date32)} AS d
+          )
+          WHERE ifNull(evaluated_on <= d AND evaluated_on >= toDate32(toStartOfYear(d)), false)
+        )
+      )
+      GROUP BY d, unit, cat
+    ) AS c ON g.d = c.d AND g.unit = c.unit AND g.cat = c.cat
+  ) AS b ON t.d = b.d AND t.unit = b.unit
+)
+WHERE unit IN {units:Array(String)}
+ORDER BY d, unit, cat
+SETTINGS join_use_nulls = 1
+-- band_from = [0,60,70,80,90,1000]
+-- bands = ['under60','60','70','80','90','unknown']
+-- codes = ['under60','60','70','80','90','unknown']
+-- dates = ['2016-10-31','2016-11-11']
+-- none = unknown
+-- units = ['310000']

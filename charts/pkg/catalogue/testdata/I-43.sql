@@ -1,0 +1,33 @@
+SELECT d, unit, cat, n, m, source
+FROM (
+  SELECT d, unit, cat, toNullable(v) AS n, CAST(NULL, 'Nullable(Float64)') AS m, source
+  FROM (
+    SELECT g.d AS d, g.unit AS unit, g.cat AS cat, toFloat64(ifNull(c.v, 0)) AS v, toUInt64(ifNull(c.source, 0)) AS source
+    FROM (
+      SELECT unit, arrayJoin({dates:Array(Date32)}) AS d, arrayJoin(['']) AS cat
+      FROM (SELECT DISTINCT unit FROM (SELECT DISTINCT toString(reporting_unit) AS unit FROM training))
+    ) AS g
+    LEFT JOIN (
+      SELECT d, unit, cat, count() AS v, count() AS source
+      FROM (
+        SELECT d, unit, '' AS cat, '' AS key
+        FROM (
+          SELECT *
+          FROM (
+            SELECT d, x0 AS unit, x1 AS start_on
+            FROM (WITH bitOr(bitShiftLeft(toUInt256(999999 - toUInt32(toString(reporting_unit))), 107), toUInt256(_version)) AS _order SELECT argMax(toString(reporting_unit), _order) AS x0, argMax(start_on, _order) AS x1 FROM training FINAL GROUP BY xxh3(reporting_unit, session_id), cityHash64(reporting_unit, session_id))
+            ARRAY JOIN {dates:Array(Date32)} AS d
+          )
+          WHERE ifNull(start_on <= d AND start_on >= toDate32(toStartOfMonth(d)), false)
+        )
+      )
+      GROUP BY d, unit, cat
+    ) AS c ON g.d = c.d AND g.unit = c.unit AND g.cat = c.cat
+  )
+)
+WHERE unit IN {units:Array(String)}
+ORDER BY d, unit, cat
+SETTINGS join_use_nulls = 1
+-- codes = ['']
+-- dates = ['2016-10-31','2016-11-11']
+-- units = ['310000']

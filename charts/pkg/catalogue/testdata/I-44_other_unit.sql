@@ -1,0 +1,38 @@
+SELECT d, unit, cat, n, m, source
+FROM (
+  SELECT d, unit, cat, toNullable(v) AS n, CAST(NULL, 'Nullable(Float64)') AS m, source
+  FROM (
+    SELECT g.d AS d, g.unit AS unit, g.cat AS cat, toFloat64(ifNull(c.v, 0)) AS v, toUInt64(ifNull(c.source, 0)) AS source
+    FROM (
+      SELECT unit, arrayJoin({dates:Array(Date32)}) AS d, arrayJoin({codes:Array(String)}) AS cat
+      FROM (SELECT DISTINCT unit FROM (SELECT DISTINCT toString(reporting_unit) AS unit FROM employment))
+    ) AS g
+    LEFT JOIN (
+      SELECT d, now AS unit, then AS cat, toFloat64(count()) AS v, count() AS source
+      FROM (
+        SELECT d, places[i[1]] AS now, places[i[2]] AS then
+        FROM (
+          SELECT person, arrayMap(d -> tupleElement(arrayFirst(o -> tupleElement(o, 5) <= d AND tupleElement(o, 6) > d, arraySort(o -> tupleElement(o, 1), spells)), 2), {stock_dates:Array(Date32)}) AS places
+          FROM (
+            SELECT id_number_token AS person, groupArray((bitShiftLeft(toInt256(-toInt32(start_on)), 84) + bitShiftLeft(toInt256(toUInt32(toString(reporting_unit))), 64) + xxh3(record_id), toString(reporting_unit), toString(worker_category), toString(county_code), start_on, ifNull(end_on, toDate32('2299-12-31')))) AS spells
+            FROM employment FINAL
+            WHERE worker_category IN {categories:Array(String)} AND start_on <= arrayMax({stock_dates:Array(Date32)}) AND ifNull(end_on > arrayMin({stock_dates:Array(Date32)}), true)
+            GROUP BY person
+          )
+        )
+        ARRAY JOIN {dates:Array(Date32)} AS d, {stock_at:Array(Array(UInt32))} AS i
+        WHERE now != '' AND then != '' AND now != then
+      )
+      GROUP BY d, unit, cat
+    ) AS c ON g.d = c.d AND g.unit = c.unit AND g.cat = c.cat
+  )
+)
+WHERE unit IN {units:Array(String)}
+ORDER BY d, unit, cat
+SETTINGS join_use_nulls = 1
+-- categories = ['01','02','03']
+-- codes = ['110000','120000','130000','140000','150000','210000','220000','230000','310000','320000','330000','340000','350000','360000','370000','410000','420000','430000','440000','450000','460000','500000','510000','520000','530000','540000','610000','620000','630000','640000','650000','660000']
+-- dates = ['2016-10-31','2016-11-11']
+-- stock_at = [[3,1],[4,2]]
+-- stock_dates = ['2015-10-31','2015-11-30','2016-10-31','2016-11-11']
+-- units = ['310000']

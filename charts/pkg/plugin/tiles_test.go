@@ -1,0 +1,44 @@
+package plugin
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/grafana/grafana-plugin-sdk-go/data"
+	"github.com/stretchr/testify/require"
+)
+
+// The tile grid has a place for each of the 34 units and the Corps, says what
+// each has, and gives each of its texts a colour of its own.
+func TestTilesLayOutTheNation(t *testing.T) {
+	d := small(t, "charts_plugin_tiles")
+	f := ask(t, d, `{"indicator":"I-10","groupBy":["province"],"format":"tiles","lang":"zh"}`)
+	require.Len(t, f.Fields, 7)
+	require.Equal(t, 9, f.Rows())
+	seen := map[string]string{}
+	for _, x := range f.Fields {
+		colours := x.Config.Mappings[0].(data.ValueMapper)
+		for i := range x.Len() {
+			text := x.At(i).(string)
+			if text == "" {
+				continue
+			}
+			mark, _, _ := strings.Cut(text, " ")
+			require.Empty(t, seen[mark], text)
+			require.NotEmpty(t, colours[text].Color, text)
+			seen[mark] = text + " " + colours[text].Color
+		}
+	}
+	require.Len(t, seen, 35)
+	require.Equal(t, "沪 13.3 "+tileColours[2], seen["沪"])
+	require.Equal(t, "藏 — "+tileNone, seen["藏"], "no value is not zero")
+	require.Equal(t, "台 "+tileOutside, seen["台"])
+	for _, bad := range []string{
+		`{"indicator":"I-10","format":"tiles"}`, `{"indicator":"I-01","groupBy":["province","worker_category"],"format":"tiles"}`,
+		`{"queryType":"list","list":"late","format":"tiles"}`, `{"indicator":"I-10","groupBy":["province"],"format":"table","limit":5}`,
+	} {
+		require.Error(t, d.Check([]byte(bad)), bad)
+	}
+	best := ask(t, d, `{"indicator":"I-10","groupBy":["province"],"format":"table","sort":"desc","limit":2}`)
+	require.Equal(t, 2, best.Rows())
+}
