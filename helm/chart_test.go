@@ -25,6 +25,7 @@ import (
 	"github.com/stretchr/testify/require"
 	"go.yaml.in/yaml/v3"
 
+	"github.com/duiwu/duiwu/helm/cluster"
 	"github.com/duiwu/duiwu/internal/fetch"
 )
 
@@ -129,7 +130,7 @@ var tools = sync.OnceValues(func() (struct {
 		}
 	}
 	// The binary comes last and by a rename: where it is, all is there.
-	cmd := toolBuild(context.Background(), out.chartcheck+".part", "./chartcheck")
+	cmd := cluster.Compile(context.Background(), "../tools", out.chartcheck+".part", "./chartcheck")
 	if raw, err := cmd.CombinedOutput(); err != nil {
 		return out, fmt.Errorf("cannot build chartcheck: %w\n%s", err, raw)
 	}

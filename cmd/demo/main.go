@@ -45,7 +45,9 @@ func main() {
 	defer stop()
 	do := run
 	if len(os.Args) > 1 && os.Args[1] == "servers" {
-		do = func(ctx context.Context, args []string, _, stderr io.Writer) error { return servers(ctx, args[1:], stderr) }
+		do = func(ctx context.Context, args []string, _, stderr io.Writer) error {
+			return servers(ctx, args[1:], stderr)
+		}
 	}
 	switch err := do(ctx, os.Args[1:], os.Stdout, os.Stderr); {
 	case err == nil, errors.Is(err, flag.ErrHelp), ctx.Err() != nil && errors.Is(err, context.Canceled):

@@ -341,6 +341,8 @@ func link(ctx context.Context, pid int) error {
 		append(slices.Clone(into), "ip", "link", "set", uplink, "up"),
 		append(slices.Clone(into), "ip", "address", "add", nodeIP+"/30", "dev", uplink),
 		append(slices.Clone(into), "ip", "route", "add", "default", "via", hostIP),
+		// What no service has taken is told so; swallowed, a dialler would wait for minutes.
+		append(slices.Clone(into), "ip", "route", "add", "unreachable", services),
 	} {
 		if raw, err := exec.CommandContext(ctx, args[0], args[1:]...).CombinedOutput(); err != nil {
 			return fmt.Errorf("cannot lay the link to the cluster: %s: %w: %s", strings.Join(args, " "), err, bytes.TrimSpace(raw))

@@ -216,7 +216,7 @@ func release(args []string, stdout io.Writer) error {
 		if err := build(*root, binary, arch, *version, *revision); err != nil {
 			return err
 		}
-		l, err := layer([]file{{binary, "/ko-app/duiwu"}}, gzip.BestCompression)
+		l, err := layer([]file{{binary, "/ko-app/duiwu"}}, gzip.DefaultCompression)
 		if err != nil {
 			return err
 		}
