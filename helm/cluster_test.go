@@ -247,7 +247,10 @@ func (n *node) left() string {
 	n.t.Helper()
 	kinds := strings.Fields(n.run("kubectl", "api-resources", "--verbs=list", "--namespaced", "--output=name"))
 	var out []string
-	for _, name := range strings.Fields(n.run("kubectl", "get", strings.Join(kinds, ","), "--output=name")) {
+	for _, name := range strings.Split(n.run("kubectl", "get", strings.Join(kinds, ","), "--output=name"), "\n") {
+		if strings.HasPrefix(name, "Warning:") { // that a kind is an old one
+			continue
+		}
 		switch name {
 		case "configmap/kube-root-ca.crt", "serviceaccount/default", "secret/duiwu-clickhouse", "secret/duiwu-keys":
 		default:
