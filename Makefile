@@ -10,7 +10,7 @@ $(error go is not on PATH: install Go 1.26 or newer)
 endif
 endif
 
-.PHONY: help fetch demo plugin test fuzz soak clean clean-cache
+.PHONY: help fetch demo plugin test fuzz soak cluster cluster-down cluster-test image clean clean-cache
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 14
@@ -51,6 +51,27 @@ soak: ## break the path at every moment and write docs/reliability.md; flags go 
 	@go run ./internal/fetch/cmd libchdb kafka >&2
 	@mkdir -p bin && go build -o bin/faults ./bench/faults >&2
 	@exec bin/faults $(ARGS)
+
+cluster: ## a real Kubernetes of one node on this machine (root, Debian); eval "$(make cluster)" for kubectl and helm
+	@mkdir -p bin && go build -o bin/cluster ./helm/cluster/cmd >&2
+	@bin/cluster up
+
+cluster-down: ## end it and leave nothing
+	@mkdir -p bin && go build -o bin/cluster ./helm/cluster/cmd >&2
+	@bin/cluster down
+
+cluster-test: ## the chart's whole life on a cluster of its own: install, records, kill, upgrade, roll back, uninstall
+	@mkdir -p bin && go build -o bin/cluster ./helm/cluster/cmd >&2
+	@if ! bin/cluster reason; then echo "SKIPPED: no cluster on this machine, for the reason above"; exit 0; fi; \
+	 trap 'bin/cluster -dir .cluster-test down' EXIT; \
+	 go run ./internal/fetch/cmd libchdb >&2 && bin/cluster -dir .cluster-test up >/dev/null && \
+	 DUIWU_CLUSTER=$(CURDIR)/.cluster-test go test ./helm -run TestOnACluster -count 1 -v -timeout 20m
+
+VERSION ?= dev
+REVISION ?= $(shell git rev-parse HEAD)
+
+image: ## the image for both platforms as an OCI layout in bin/image, with SBOM and provenance; VERSION=0.1.0
+	@go run -C tools ./image release -o $(CURDIR)/bin/image -version $(VERSION) -revision $(REVISION) -date $$(TZ=UTC git show -s --format=%cd --date=format-local:%Y-%m-%dT%H:%M:%SZ $(REVISION))
 
 clean: ## remove what was built
 	@rm -rf bin .demo .soak charts/viewer/web/dist charts/viewer/web/node_modules/.built

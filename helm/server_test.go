@@ -5,16 +5,13 @@ import (
 	"context"
 	"crypto/rand"
 	"crypto/rsa"
-	"crypto/sha256"
 	"crypto/tls"
 	"crypto/x509"
-	"encoding/hex"
 	"encoding/json"
 	"encoding/pem"
 	"errors"
 	"fmt"
 	"io"
-	"maps"
 	"net"
 	"net/http"
 	"os"
@@ -23,53 +20,24 @@ import (
 	"slices"
 	"strings"
 	"sync"
-	"syscall"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/require"
 	"go.yaml.in/yaml/v3"
 
-	"github.com/duiwu/duiwu/internal/fetch"
+	"github.com/duiwu/duiwu/helm/cluster"
 )
-
-// kubernetes is the version of the API server; it is that of tools/go.mod.
-const kubernetes = "v1.37.2"
-
-// serverPackages are the programs of a real API server, and the helm command.
-var serverPackages = map[string]string{
-	"etcd":           "go.etcd.io/etcd/server/v3",
-	"kube-apiserver": "k8s.io/kubernetes/cmd/kube-apiserver",
-	"helm":           "helm.sh/helm/v4/cmd/helm",
-}
 
 // errNoServer is why there is no API server; a test that meets it is skipped.
 type errNoServer struct{ error }
 
-// serverTools gives the folder with these programs, built once for each state of
-// the module tools.
+// serverTools gives the folder with the programs of an API server and helm.
 var serverTools = sync.OnceValues(func() (string, error) {
-	cache, err := fetch.Cache()
-	if err != nil {
-		return "", err
-	}
-	sum := sha256.New()
-	for _, file := range []string{"go.mod", "go.sum"} {
-		raw, err := os.ReadFile(filepath.Join("../tools", file))
-		if err != nil {
-			return "", err
-		}
-		sum.Write(raw)
-	}
-	dir := filepath.Join(cache, "apiserver-"+hex.EncodeToString(sum.Sum(nil))[:12])
-	var missing []string
-	for _, name := range slices.Sorted(maps.Keys(serverPackages)) {
-		if _, err := os.Stat(filepath.Join(dir, name)); err != nil {
-			missing = append(missing, name)
-		}
-	}
-	if len(missing) == 0 {
-		return dir, nil
+	// Small ones first: what they compile, the server needs too.
+	dir, missing, err := cluster.Cached("../tools", "etcd", "helm", "kube-apiserver")
+	if err != nil || len(missing) == 0 {
+		return dir, err
 	}
 	// Ten minutes of CPU are too much for everybody's every test.
 	text := os.Getenv("DUIWU_BUILD_BUDGET")
@@ -83,41 +51,14 @@ var serverTools = sync.OnceValues(func() (string, error) {
 	if memory() < 4<<30 {
 		return "", errNoServer{errors.New("no API server: linking it takes 3 GB of memory, and this machine has less than 4 free")}
 	}
-	if err := os.MkdirAll(dir, 0o755); err != nil {
-		return "", err
-	}
 	ctx, cancel := context.WithTimeout(context.Background(), budget)
 	defer cancel()
-	// Small ones first: what they compile, the server needs too.
-	for _, name := range missing {
-		part := filepath.Join(dir, name+".part")
-		cmd := toolBuild(ctx, part, serverPackages[name])
-		raw, err := cmd.CombinedOutput()
-		if ctx.Err() != nil {
-			return "", errNoServer{fmt.Errorf("no API server: %s was not built within %s; the next run goes on where this one stopped", name, budget)}
-		}
-		if err != nil {
-			return "", fmt.Errorf("cannot build %s: %w\n%s", name, err, raw)
-		}
-		if err := os.Rename(part, filepath.Join(dir, name)); err != nil {
-			return "", err
-		}
+	err = cluster.Build(ctx, "../tools", dir, missing, func(string, ...any) {})
+	if ctx.Err() != nil {
+		return "", errNoServer{fmt.Errorf("no API server: it was not built within %s; the next run goes on where this one stopped", budget)}
 	}
-	return dir, nil
+	return dir, err
 })
-
-// toolBuild builds a program of the module tools. All are built alike, so that
-// they share what was compiled.
-func toolBuild(ctx context.Context, out, pkg string) *exec.Cmd {
-	version := "-X k8s.io/component-base/version.gitVersion=" + kubernetes + " -X k8s.io/component-base/version.gitMajor=1 -X k8s.io/component-base/version.gitMinor=" + strings.Split(kubernetes, ".")[1]
-	cmd := exec.CommandContext(ctx, "go", "build", "-trimpath", "-ldflags=-s -w "+version, "-o", out, pkg)
-	cmd.Dir = "../tools"
-	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
-	// The compilers are children of go, and have to end with it.
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
-	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }
-	return cmd
-}
 
 // memory is what the machine has to give, in bytes; plenty where it does not say.
 func memory() int64 {
@@ -443,8 +384,8 @@ func everyScenario(t *testing.T, s *server) {
 			}
 		}
 		for _, o := range objects(t, r) {
-			if strings.HasPrefix(fmt.Sprint(o.m["apiVersion"]), "kafka.strimzi.io/") {
-				strimzi++ // its definitions are in no Go module; checkStrimzi looks at these
+			if foreign(fmt.Sprint(o.m["apiVersion"])) {
+				strimzi++ // the test of the chart looks at these
 				continue
 			}
 			require.Empty(t, s.apply(o.m, namespace, true), "%s: %s", r.Name, o)

@@ -253,6 +253,7 @@ func (g *Group) member(ctx context.Context, topics map[string]int) error {
 	cg, err := kafka.NewConsumerGroup(kafka.ConsumerGroupConfig{
 		ID: g.cfg.Group, Brokers: g.cfg.Brokers, Dialer: dialer,
 		Topics:            slices.Sorted(maps.Keys(topics)),
+		GroupBalancers:    balancers,
 		SessionTimeout:    g.cfg.Session,
 		RebalanceTimeout:  g.cfg.Rebalance,
 		HeartbeatInterval: min(3*time.Second, g.cfg.Session/3),

@@ -15,6 +15,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net"
 	"net/http"
 	"net/url"
 	"strings"
@@ -114,6 +115,9 @@ func Open(ctx context.Context, opt Options) (*Sink, error) {
 		Transport: &http.Transport{
 			Proxy:           http.ProxyFromEnvironment,
 			TLSClientConfig: tlsConfig,
+			// The kernel alone would go on for two minutes with an address that
+			// swallows what is sent to it, as a service does that is coming up.
+			DialContext: (&net.Dialer{Timeout: dialTimeout}).DialContext,
 			// Below the server's keep_alive_timeout, so that a post never meets
 			// a connection that the server is just closing.
 			IdleConnTimeout:     5 * time.Second,
@@ -130,7 +134,7 @@ func Open(ctx context.Context, opt Options) (*Sink, error) {
 		Auth:        clickhouse.Auth{Database: database, Username: s.user, Password: s.password},
 		TLS:         tlsConfig,
 		ReadTimeout: opt.Timeout,
-		DialTimeout: 30 * time.Second,
+		DialTimeout: dialTimeout,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("cannot open database %s at %s: %w", database, addr, serverError(err))
@@ -141,6 +145,10 @@ func Open(ctx context.Context, opt Options) (*Sink, error) {
 	}
 	return s, nil
 }
+
+// dialTimeout is enough for any network; a longer wait only hides that there is
+// nobody.
+const dialTimeout = 10 * time.Second
 
 // Close gives the connections back. It must not run beside another call.
 func (s *Sink) Close() error {

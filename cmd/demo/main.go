@@ -30,6 +30,8 @@ type options struct {
 	kafka, clickhouse string
 	listen            string
 	partitions        int
+	pace              int
+	others            bool
 	duiwu             string
 	verbose           bool
 
@@ -41,7 +43,13 @@ func main() {
 	broker.Main()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	switch err := run(ctx, os.Args[1:], os.Stdout, os.Stderr); {
+	do := run
+	if len(os.Args) > 1 && os.Args[1] == "servers" {
+		do = func(ctx context.Context, args []string, _, stderr io.Writer) error {
+			return servers(ctx, args[1:], stderr)
+		}
+	}
+	switch err := do(ctx, os.Args[1:], os.Stdout, os.Stderr); {
 	case err == nil, errors.Is(err, flag.ErrHelp), ctx.Err() != nil && errors.Is(err, context.Canceled):
 	case errors.Is(err, errMismatch):
 		os.Exit(1)
@@ -67,6 +75,8 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	fs.StringVar(&o.clickhouse, "clickhouse", "", "http://user:password@host:8123/database of a ClickHouse of your own; the embedded one when empty")
 	fs.StringVar(&o.listen, "listen", "127.0.0.1:8033", "address of the dashboards")
 	fs.IntVar(&o.partitions, "partitions", 1, "partitions of each unit's topic, when the topics are made")
+	fs.IntVar(&o.pace, "pace", 0, "messages to push a second; as fast as it goes when 0")
+	fs.BoolVar(&o.others, "others", false, "tables and workers are somebody else's: push, wait for those workers, compare (needs --kafka and --clickhouse)")
 	fs.StringVar(&o.duiwu, "duiwu", "", "the production binary; built beside the demo when empty")
 	fs.BoolVar(&o.verbose, "verbose", false, "print the worker's log")
 	if err := fs.Parse(args); err != nil {
@@ -77,6 +87,12 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	}
 	if o.records < 1000 {
 		return fmt.Errorf("--records %d is too few for a year of 32 units: give at least 1000", o.records)
+	}
+	if o.clickhouse == "" && o.others {
+		o.clickhouse = os.Getenv("DUIWU_CLICKHOUSE") // a password is better not an argument
+	}
+	if o.others && (o.kafka == "" || o.clickhouse == "") {
+		return errors.New("--others needs --kafka, and --clickhouse or DUIWU_CLICKHOUSE")
 	}
 	level := slog.LevelWarn
 	if o.verbose {
@@ -95,8 +111,10 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	// The worker begins when the year is in the topics: what is measured is the
 	// worker and the database, not the making of the world beside them.
 	begun := time.Now()
-	if err := s.work(); err != nil {
-		return err
+	if !o.others {
+		if err := s.work(); err != nil {
+			return err
+		}
 	}
 	if err := s.wait(ctx); err != nil {
 		return err

@@ -42,8 +42,13 @@ func (s *stack) push(ctx context.Context) error {
 	}
 	defer producer.Close()
 	world := generate.New(generate.Config{Seed: s.o.seed, Records: s.o.records, Partitions: s.o.partitions})
-	batch := make([]ingest.Outgoing, 0, pushBatch)
+	size := pushBatch
+	if s.o.pace > 0 {
+		size = min(size, max(1, s.o.pace/4))
+	}
+	batch := make([]ingest.Outgoing, 0, size)
 	sent := 0
+	begun := time.Now()
 	flush := func() error {
 		if err := producer.Send(ctx, batch...); err != nil {
 			return fmt.Errorf("cannot push to the broker: %w", err)
@@ -52,7 +57,15 @@ func (s *stack) push(ctx context.Context) error {
 		s.pushed = true
 		batch = batch[:0]
 		s.bar.show("making and pushing", int64(sent), 0)
-		return nil
+		if s.o.pace == 0 {
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(time.Until(begun.Add(time.Duration(sent) * time.Second / time.Duration(s.o.pace)))):
+			return nil
+		}
 	}
 	err = world.Messages(func(m generate.Message) error {
 		parts := skip[m.Topic]

@@ -88,13 +88,15 @@ func start(ctx context.Context, o *options, log *slog.Logger, stderr io.Writer) 
 	if err := s.startBroker(ctx); err != nil {
 		return nil, err
 	}
-	if o.duiwu == "" {
-		if o.duiwu, err = build(ctx); err != nil {
+	if !o.others {
+		if o.duiwu == "" {
+			if o.duiwu, err = build(ctx); err != nil {
+				return nil, err
+			}
+		}
+		if err := s.run(ctx, "migrate"); err != nil {
 			return nil, err
 		}
-	}
-	if err := s.run(ctx, "migrate"); err != nil {
-		return nil, err
 	}
 	opts, err := clickhouse.ParseDSN(s.dsn)
 	if err != nil {

@@ -209,7 +209,9 @@ func (s *stack) storedRows(ctx context.Context, sum *summary, differ func(string
 
 // measure reads what the worker and the embedded server have used.
 func (s *stack) measure(sum *summary) {
-	sum.WorkerCPU, sum.PeakRSSMB = usage(s.worker.pid())
+	if s.worker != nil {
+		sum.WorkerCPU, sum.PeakRSSMB = usage(s.worker.pid())
+	}
 	if s.engine != nil {
 		sum.ClickHouseCPU, sum.ClickHousePeak = usage(s.engine.PID())
 		sum.ClickHouseCPU -= s.idleCPU

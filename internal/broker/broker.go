@@ -22,6 +22,7 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"sync"
 	"syscall"
@@ -41,9 +42,10 @@ type Options struct {
 	Log  io.Writer // what the broker says; default nowhere
 
 	// Of kfake only.
-	Brokers int              // more than one listen on ports of their own choice, others at each start
-	Sync    bool             // fsync each batch before its acknowledgement
-	Topics  map[string]int32 // partitions of topics made at the first start on Dir
+	Advertise string           // HOST:PORT that clients are told; it then listens on every address
+	Brokers   int              // more than one listen on ports of their own choice, others at each start
+	Sync      bool             // fsync each batch before its acknowledgement
+	Topics    map[string]int32 // partitions of topics made at the first start on Dir
 
 	// Of Apache only.
 	Lib        string            // folder of the jars
@@ -65,12 +67,13 @@ type Broker struct {
 // spec is what the parent tells the child: the one of kfake, or a command to
 // look after.
 type spec struct {
-	Dir     string
-	Port    int
-	Brokers int
-	Sync    bool
-	Topics  map[string]int32
-	Run     []string
+	Dir       string
+	Port      int
+	Advertise string
+	Brokers   int
+	Sync      bool
+	Topics    map[string]int32
+	Run       []string
 }
 
 // Main takes the process over when it was started as a broker child, and then
@@ -123,6 +126,9 @@ func (s spec) kfake(stop <-chan struct{}) error {
 	if s.Brokers > 1 {
 		opts[0] = kfake.NumBrokers(s.Brokers)
 	}
+	if s.Advertise != "" {
+		opts = append(opts, kfake.ListenFn(s.listen))
+	}
 	if s.Sync {
 		opts = append(opts, kfake.SyncWrites())
 	}
@@ -138,6 +144,26 @@ func (s spec) kfake(stop <-chan struct{}) error {
 	c.Close()
 	return nil
 }
+
+// listen listens on every address. What kfake tells clients is the address that
+// its listener gives.
+func (s spec) listen(network, address string) (net.Listener, error) {
+	_, port, err := net.SplitHostPort(address)
+	if err != nil {
+		return nil, err
+	}
+	l, err := net.Listen(network, ":"+port)
+	return advertised{l, s.Advertise}, err
+}
+
+type advertised struct {
+	net.Listener
+	addr string
+}
+
+func (a advertised) Addr() net.Addr  { return a }
+func (a advertised) Network() string { return "tcp" }
+func (a advertised) String() string  { return a.addr }
 
 // Start runs kfake on Dir.
 func Start(ctx context.Context, o Options) (*Broker, error) {
@@ -188,7 +214,7 @@ func (b *Broker) startKfake(ctx context.Context) error {
 	r, w := io.Pipe()
 	defer r.Close()
 	o := b.opts
-	proc, err := child.Again(childKey, spec{Dir: o.Dir, Port: o.Port, Brokers: o.Brokers, Sync: o.Sync, Topics: o.Topics}, o.Log, w)
+	proc, err := child.Again(childKey, spec{Dir: o.Dir, Port: o.Port, Advertise: o.Advertise, Brokers: o.Brokers, Sync: o.Sync, Topics: o.Topics}, o.Log, w)
 	if err != nil {
 		return err
 	}
@@ -200,12 +226,15 @@ func (b *Broker) startKfake(ctx context.Context) error {
 	}()
 	select {
 	case addr := <-line:
-		tcp, err := net.ResolveTCPAddr("tcp", addr)
+		// Not resolved: what is advertised may be known elsewhere only.
+		_, port, err := net.SplitHostPort(addr)
+		if err == nil && o.Advertise == "" {
+			b.opts.Port, err = strconv.Atoi(port)
+		}
 		if err != nil {
 			proc.Kill()
 			return fmt.Errorf("it said %q instead of its address", addr)
 		}
-		b.opts.Port = tcp.Port
 		return nil
 	case <-proc.Done():
 		return fmt.Errorf("%w: %s", proc.Err(), proc.Tail())

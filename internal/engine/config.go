@@ -61,15 +61,15 @@ var usersXML = template.Must(template.New("users.xml").Parse(`<clickhouse>
       <grants><query>GRANT SYSTEM LISTEN ON *.*</query><query>GRANT SELECT ON system.numbers</query></grants>
     </default>
     <admin>
-      <password_sha256_hex>{{.admin}}</password_sha256_hex><networks><ip>127.0.0.1</ip></networks><profile>default</profile><quota>default</quota>
+      <password_sha256_hex>{{.admin}}</password_sha256_hex><networks><ip>{{.from}}</ip></networks><profile>default</profile><quota>default</quota>
       <access_management>1</access_management><named_collection_control>1</named_collection_control>
     </admin>
     <writer>
-      <password_sha256_hex>{{.writer}}</password_sha256_hex><networks><ip>127.0.0.1</ip></networks><profile>default</profile><quota>default</quota>
+      <password_sha256_hex>{{.writer}}</password_sha256_hex><networks><ip>{{.from}}</ip></networks><profile>default</profile><quota>default</quota>
       <grants><query>GRANT SELECT, INSERT ON duiwu.*</query></grants>
     </writer>
     <dashboards>
-      <password_sha256_hex>{{.dashboards}}</password_sha256_hex><networks><ip>127.0.0.1</ip></networks><profile>reader</profile><quota>default</quota>
+      <password_sha256_hex>{{.dashboards}}</password_sha256_hex><networks><ip>{{.from}}</ip></networks><profile>reader</profile><quota>default</quota>
       <grants><query>GRANT SELECT ON duiwu.*</query></grants>{{.dashboardsXML}}
     </dashboards>
   </users>
@@ -88,7 +88,10 @@ func prepare(o Options) (map[string]string, error) {
 	if err != nil {
 		return nil, err
 	}
-	users := map[string]string{"profile": o.Profile, "dashboardsXML": o.DashboardsXML}
+	users := map[string]string{"profile": o.Profile, "dashboardsXML": o.DashboardsXML, "from": "127.0.0.1"}
+	if o.Listen != "127.0.0.1" {
+		users["from"] = "::/0"
+	}
 	for user, p := range pw {
 		users[user] = fmt.Sprintf("%x", sha256.Sum256([]byte(p)))
 	}

@@ -38,6 +38,7 @@ type Options struct {
 	Lib string // path of libchdb.so
 	Dir string // data, configuration and passwords; a later Start on it goes on with the same data
 
+	Listen            string            // address to listen on; default 127.0.0.1, and then only this machine is let in
 	HTTPPort, TCPPort int               // 0 = a free one, which a restart of this Engine keeps
 	Passwords         map[string]string // by user; default: kept from an earlier start, else random
 	MaxMemory         int64             // bytes for the whole server; default 3 GiB
@@ -68,6 +69,9 @@ func Start(ctx context.Context, o Options) (*Engine, error) {
 	var err error
 	if o.Dir, err = filepath.Abs(o.Dir); err != nil {
 		return nil, fmt.Errorf("cannot start the engine: %w", err)
+	}
+	if o.Listen == "" {
+		o.Listen = "127.0.0.1"
 	}
 	if o.MaxMemory == 0 {
 		o.MaxMemory = 3 << 30
@@ -132,7 +136,7 @@ func (e *Engine) restart(ctx context.Context) error {
 		return err
 	}
 	o := e.opts
-	proc, err := child.Again(childKey, launch{o.Lib, o.Dir, o.HTTPPort, o.TCPPort}, o.Log, nil)
+	proc, err := child.Again(childKey, launch{o.Lib, o.Dir, o.Listen, o.HTTPPort, o.TCPPort}, o.Log, nil)
 	if err != nil {
 		return fmt.Errorf("cannot start the engine: %w", err)
 	}

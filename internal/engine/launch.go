@@ -24,7 +24,7 @@ const childKey = "DUIWU_ENGINE_CHILD"
 
 // launch is what the parent tells the child.
 type launch struct {
-	Lib, Dir          string
+	Lib, Dir, Listen  string
 	HTTPPort, TCPPort int
 }
 
@@ -65,7 +65,7 @@ func (l launch) run() error {
 		return err
 	}
 	argv := []string{"clickhouse-local", "--path", filepath.Join(l.Dir, "data"),
-		"--listen_host", "127.0.0.1", "--http_port", fmt.Sprint(l.HTTPPort), "--tcp_port", fmt.Sprint(l.TCPPort),
+		"--listen_host", l.Listen, "--http_port", fmt.Sprint(l.HTTPPort), "--tcp_port", fmt.Sprint(l.TCPPort),
 		"--query_id", keeper, "--config-file", filepath.Join(l.Dir, "config.xml"), "--query", script}
 	ended := make(chan struct{})
 	go func() {
