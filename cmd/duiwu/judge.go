@@ -59,6 +59,8 @@ type judge struct {
 	clock        func() time.Time
 	check        *transform.Check
 	pseudonymize *transform.Pseudonymize
+	// keys names the chain of token keys.
+	keys string
 }
 
 // judge reads the keys; the caller releases what it returns.
@@ -66,11 +68,20 @@ func (c *judgeConfig) judge(cat *feed.Catalogue) (*judge, error) {
 	if c.tokenKeys == "" || c.hashKey == "" {
 		return nil, errors.New("give --token-keys and --hash-key, the ones of the workers: records are judged with the worker's own steps")
 	}
+	keys, err := readTokenKeys(c.tokenAlgorithm, c.tokenKeys)
+	if err != nil {
+		return nil, err
+	}
+	return c.judgeWith(cat, keys)
+}
+
+// judgeWith is judge with a chain of token keys that was read before.
+func (c *judgeConfig) judgeWith(cat *feed.Catalogue, keys transform.TokenKeys) (*judge, error) {
 	clock, err := c.clock()
 	if err != nil {
 		return nil, err
 	}
-	keys, err := readTokenKeys(c.tokenAlgorithm, c.tokenKeys)
+	tokens, err := transform.NewTokenizer(keys)
 	if err != nil {
 		return nil, err
 	}
@@ -82,7 +93,7 @@ func (c *judgeConfig) judge(cat *feed.Catalogue) (*judge, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &judge{cat: cat, clock: clock, pseudonymize: p, check: transform.NewCheck(transform.CheckOptions{
+	return &judge{cat: cat, clock: clock, pseudonymize: p, keys: tokens.Name(), check: transform.NewCheck(transform.CheckOptions{
 		Catalogue: cat, HashKey: hash, AllowTestAreas: c.testAreas, Clock: clock,
 	})}, nil
 }

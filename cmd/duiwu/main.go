@@ -8,7 +8,7 @@
 //	duiwu map       propose a mapping of a file's columns to a feed's fields
 //	duiwu template  write the XLSX template of a feed
 //	duiwu push      send a file of records and follow its receipt
-//	duiwu keys      make keys: for record ids, for sealed fields
+//	duiwu keys      make keys; give the tables' tokens new ones
 //	duiwu receipt   print what became of a batch
 //	duiwu balance   print the balance of every feed
 //	duiwu ledger    accept a gap or a topic that was made anew
@@ -53,7 +53,7 @@ var commands = []command{
 	{"map", "--suggest FILE --feed FEED", "propose which column is which field", runMap},
 	{"template", "--feed FEED [--out FILE]", "write the XLSX template of a feed", runTemplate},
 	{"push", "FILE... --feed F --profile P", "send files of records and follow their receipts", runPush},
-	{"keys", "new record|seal --out FILE", "make keys: for record ids, for sealed fields", runKeys},
+	{"keys", "new record|seal|token | rotate", "make keys; give the tables' tokens new ones", runKeys},
 	{"receipt", "[flags] UNIT FEED BATCH", "print what became of a batch", runReceipt},
 	{"balance", "[flags]", "print the balance of every feed; exit 1 when one does not hold", runBalance},
 	{"ledger", "[flags] skip|new-topic TOPIC ...", "accept a gap or a topic that was made anew", runLedger},

@@ -128,6 +128,7 @@ func (c *replayConfig) open(ctx context.Context, env *environment) (*replayer, e
 	if r.judge, err = c.judge.judge(r.cat); err != nil {
 		return nil, err
 	}
+	c.database.keys = r.judge.keys
 	who := c.by
 	if who == "" {
 		who = hostname()

@@ -64,6 +64,10 @@ func runWorker(ctx context.Context, env *environment, args []string) error {
 	if w.keys, err = readTokenKeys(config.tokenAlgorithm, config.tokenKeys); err != nil {
 		return err
 	}
+	tokens, err := transform.NewTokenizer(w.keys)
+	if err != nil {
+		return err
+	}
 	hashKey, err := readHashKey(config.hashKey)
 	if err != nil {
 		return err
@@ -80,7 +84,7 @@ func runWorker(ctx context.Context, env *environment, args []string) error {
 	}
 	w.sink, err = sink.Open(ctx, sink.Options{
 		DSN: config.clickhouse, Catalogue: w.cat, Worker: config.name, Revision: revision, Log: log,
-		Timeout: config.databaseTimeout,
+		Timeout: config.databaseTimeout, Keys: tokens.Name(),
 	})
 	if err != nil {
 		return err

@@ -1,0 +1,380 @@
+package sink
+
+import (
+	"context"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"regexp"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/apache/arrow/go/v15/arrow"
+	"github.com/apache/arrow/go/v15/arrow/array"
+	"github.com/apache/arrow/go/v15/arrow/ipc"
+	"github.com/apache/arrow/go/v15/arrow/memory"
+
+	"github.com/duiwu/duiwu/internal/feed"
+	"github.com/duiwu/duiwu/internal/flow"
+)
+
+// A rotation turns every token in the tables into the one that a longer chain of
+// keys makes. It goes forward only, and each table tells how far it is: by a
+// constraint that names the chain whose rows it takes. So a rotation that was
+// killed is run again and ends what was begun.
+//
+//	1  every table of tokens is marked with the old chain
+//	2  the ledger is marked with the new one: from here on no worker with the old
+//	   keys can finish a cut, and the partitions stand where the ledger ends
+//	3  each table is copied, re-keyed, into one beside it, marked with the new chain
+//	4  all are exchanged in one statement
+//	5  the old ones are destroyed
+//
+// What a worker with the old keys still tries to write is refused by the server,
+// whenever it comes. Rows of cuts it could not finish are read again from Kafka.
+
+// Rekeyed says what a rotation did.
+type Rekeyed struct {
+	Tables int
+	Rows   int64
+}
+
+// beside names the copy of a table, and after the exchange what it replaced.
+func beside(table string) string { return table + "__rotation" }
+
+// rotatedRows is how many rows are posted at a time.
+const rotatedRows = 131072
+
+// keysComment marks an insert with the chain of keys that made its tokens.
+func keysComment(name string) string { return "duiwu keys " + name }
+
+// mark lets a table take rows of one chain only. Offsets that an operator gives
+// up hold no token.
+func mark(table, beside, keys string) string {
+	check := "getSetting('log_comment') = " + quoteText(keysComment(keys))
+	if table == "ledger" {
+		check = "kind = " + quoteText(kindSkip) + " OR " + check
+	}
+	return "ALTER TABLE " + quoteName(beside) + " DROP CONSTRAINT IF EXISTS token_keys, ADD CONSTRAINT token_keys CHECK " + check
+}
+
+var marked = regexp.MustCompile(`CONSTRAINT token_keys CHECK .*?duiwu keys ([0-9a-f]+)`)
+
+// keysIn reads the mark in a table's definition; a table that no rotation has
+// seen takes rows of any keys.
+func keysIn(ddl string) string {
+	if m := marked.FindStringSubmatch(ddl); m != nil {
+		return m[1]
+	}
+	return ""
+}
+
+// Rotated says whether a rotation has begun in this database: from then on the
+// tables know their keys.
+func (s *Sink) Rotated(ctx context.Context) (bool, error) {
+	have, err := s.marks(ctx)
+	return have["ledger"] != "", err
+}
+
+// marks reads all tables and their marks.
+func (s *Sink) marks(ctx context.Context) (map[string]string, error) {
+	out := map[string]string{}
+	err := s.rows(ctx, "SELECT name, create_table_query FROM system.tables WHERE database = currentDatabase()", nil, func(scan func(...any) error) error {
+		var name, ddl string
+		err := scan(&name, &ddl)
+		out[name] = keysIn(ddl)
+		return err
+	})
+	if err != nil {
+		return nil, fmt.Errorf("cannot read which keys the tables are under: %w", err)
+	}
+	return out, nil
+}
+
+// tokens are the columns of a table that hold tokens.
+type tokens struct {
+	table   string
+	spec    *feed.Spec
+	columns []feed.Column
+}
+
+func (s *Sink) tokenTables() (out []tokens) {
+	for _, spec := range s.opt.Catalogue.Feeds {
+		var held []feed.Column
+		for _, c := range spec.Columns() {
+			if c.Field >= 0 && !c.Precision && (c.Store == feed.StoreToken || spec.All()[c.Field].Kind.Kind == feed.Subject) {
+				held = append(held, c)
+			}
+		}
+		if len(held) == 0 {
+			continue
+		}
+		out = append(out, tokens{spec.HistoryTable(), spec, held})
+		held = slices.DeleteFunc(slices.Clone(held), func(c feed.Column) bool { return !c.Current })
+		out = append(out, tokens{spec.CurrentTable(), spec, held})
+	}
+	return out
+}
+
+// Rotate re-keys the tables from the chain named old to that of Options.Keys, or
+// ends a rotation that was begun. next turns a token of 32 bytes of the old chain
+// into one of the new, in place. Progress is told to the log.
+func (s *Sink) Rotate(ctx context.Context, old string, next func(token []byte)) (done Rekeyed, err error) {
+	have, err := s.marks(ctx)
+	if err != nil {
+		return done, err
+	}
+	if _, ok := have["ledger"]; !ok {
+		return done, errors.New("cannot rotate: there is no table ledger; run `duiwu migrate` first")
+	}
+	if err := s.unknownTokens(ctx); err != nil {
+		return done, err
+	}
+	all := s.tokenTables()
+	under := append([]string{have["ledger"]}, make([]string, 0, len(all))...)
+	for _, t := range all {
+		under = append(under, have[t.table])
+	}
+	for _, keys := range under {
+		if keys != "" && keys != old && keys != s.opt.Keys {
+			return done, fmt.Errorf("cannot rotate: the tables are under the chain %s, not under %s or %s: give the key file of the workers with one line more", keys, old, s.opt.Keys)
+		}
+	}
+	var steps []step
+	run := func(object, statement string) error {
+		if err := s.exec(ctx, statement, nil); err != nil {
+			return fmt.Errorf("cannot rotate %s: %w", object, err)
+		}
+		steps = append(steps, step{object, statement})
+		return nil
+	}
+	begun := have["ledger"] == s.opt.Keys
+	for _, t := range all {
+		// A table without a mark behind the fence was made after it: new workers
+		// alone have written to it.
+		keys := old
+		if begun {
+			keys = s.opt.Keys
+		}
+		if have[t.table] == "" {
+			if err := run(t.table, mark(t.table, t.table, keys)); err != nil {
+				return done, err
+			}
+			have[t.table] = keys
+		}
+	}
+	if !begun {
+		if err := run("ledger", mark("ledger", "ledger", s.opt.Keys)); err != nil {
+			return done, err
+		}
+	}
+	if err := s.settled(ctx); err != nil {
+		return done, err
+	}
+	var pairs []string
+	for _, t := range all {
+		if err := run(beside(t.table), "DROP TABLE IF EXISTS "+quoteName(beside(t.table))+" SYNC"); err != nil {
+			return done, err
+		}
+		if have[t.table] == s.opt.Keys {
+			continue
+		}
+		if err := run(beside(t.table), "CREATE TABLE "+quoteName(beside(t.table))+" AS "+quoteName(t.table)); err != nil {
+			return done, err
+		}
+		if err := run(beside(t.table), mark(t.table, beside(t.table), s.opt.Keys)); err != nil {
+			return done, err
+		}
+		n, err := s.rekey(ctx, t, next)
+		if err != nil {
+			return done, fmt.Errorf("cannot rotate table %s: %w", t.table, err)
+		}
+		s.log.Info("re-keyed", "table", t.table, "rows", n)
+		done.Rows += n
+		done.Tables++
+		pairs = append(pairs, quoteName(beside(t.table))+" AND "+quoteName(t.table))
+	}
+	if len(pairs) > 0 {
+		if err := run("all", "EXCHANGE TABLES "+strings.Join(pairs, ", ")); err != nil {
+			return done, err
+		}
+	}
+	for _, t := range all {
+		if err := run(beside(t.table), "DROP TABLE IF EXISTS "+quoteName(beside(t.table))+" SYNC"); err != nil {
+			return done, err
+		}
+	}
+	return done, s.recordMigration(ctx, steps)
+}
+
+// unknownTokens refuses to leave tokens behind that this release knows nothing of.
+func (s *Sink) unknownTokens(ctx context.Context) error {
+	known := map[string]bool{}
+	for _, t := range s.tokenTables() {
+		for _, c := range t.columns {
+			known[t.table+"."+c.Name], known[beside(t.table)+"."+c.Name] = true, true
+		}
+	}
+	var unknown []string
+	err := s.rows(ctx, `SELECT c.table, c.name FROM system.columns AS c INNER JOIN system.tables AS t ON t.database = c.database AND t.name = c.table
+WHERE c.database = currentDatabase() AND position(c.type, 'FixedString(32)') > 0 AND t.engine NOT LIKE '%View'`, nil, func(scan func(...any) error) error {
+		var table, column string
+		err := scan(&table, &column)
+		if !known[table+"."+column] {
+			unknown = append(unknown, table+"."+column)
+		}
+		return err
+	})
+	if err == nil && len(unknown) > 0 {
+		err = fmt.Errorf("cannot rotate: %s may hold tokens that these feed files do not know of; run the release that made them, or drop them", strings.Join(unknown, ", "))
+	}
+	return err
+}
+
+// settled returns when no insert runs that began before now: it may have passed
+// a constraint that has changed since.
+func (s *Sink) settled(ctx context.Context) error {
+	since := time.Now()
+	for {
+		var running uint64
+		err := s.rows(ctx, "SELECT countIf(elapsed > {since:Float64}) FROM system.processes WHERE query_kind = 'Insert' AND current_database = currentDatabase()",
+			params{"since": fmt.Sprintf("%f", time.Since(since).Seconds())}, func(scan func(...any) error) error { return scan(&running) })
+		if err != nil {
+			return fmt.Errorf("cannot see which inserts run: %w", err)
+		}
+		if running == 0 {
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(50 * time.Millisecond):
+		}
+	}
+}
+
+// rekey copies a table into the one beside it.
+func (s *Sink) rekey(ctx context.Context, t tokens, next func([]byte)) (rows int64, err error) {
+	of := historyTable(t.spec)
+	if t.table == t.spec.CurrentTable() {
+		of = currentTable(t.spec)
+	}
+	mem := memory.DefaultAllocator
+	var held []arrow.Record
+	var n int64
+	post := func() error {
+		defer func() {
+			for _, rec := range held {
+				rec.Release()
+			}
+			held, n = nil, 0
+		}()
+		if n == 0 {
+			return nil
+		}
+		rows += n
+		return s.insert(ctx, beside(t.table), of.names(), "ArrowStream", n, 1, func(w io.Writer) error {
+			e := ipc.NewWriter(w, ipc.WithSchema(held[0].Schema()))
+			for _, rec := range held {
+				if err := e.Write(rec); err != nil {
+					return err
+				}
+			}
+			return e.Close()
+		})
+	}
+	err = s.stream(ctx, "SELECT "+quoteNames(of.names())+" FROM "+quoteName(t.table), nil, nil, mem, func(rec arrow.Record) error {
+		out, err := t.rekeyed(rec, next, mem)
+		if err != nil {
+			return err
+		}
+		held, n = append(held, out), n+out.NumRows()
+		if n < rotatedRows {
+			return nil
+		}
+		return post()
+	})
+	err = errors.Join(err, post())
+	if err != nil {
+		return rows, err
+	}
+	// Not the same when a worker with the old keys still wrote a cut that it cannot
+	// finish; then it is better that somebody looks.
+	var before, after uint64
+	err = s.rows(ctx, "SELECT (SELECT count() FROM "+quoteName(t.table)+" FINAL), (SELECT count() FROM "+quoteName(beside(t.table))+" FINAL)", nil,
+		func(scan func(...any) error) error { return scan(&before, &after) })
+	if err == nil && before != after {
+		err = fmt.Errorf("it holds %d rows and its copy %d: somebody writes to it; stop the workers and run this again", before, after)
+	}
+	return rows, err
+}
+
+// rekeyed is a batch with the next token in place of each; the caller releases it.
+func (t *tokens) rekeyed(rec arrow.Record, next func([]byte), mem memory.Allocator) (arrow.Record, error) {
+	cols := slices.Clone(rec.Columns())
+	var own []arrow.Array
+	defer func() {
+		for _, a := range own {
+			a.Release()
+		}
+	}()
+	at := func(name string) int { return rec.Schema().FieldIndices(name)[0] }
+	for _, c := range t.columns {
+		i := at(c.Name)
+		var made arrow.Array
+		switch in := cols[i].(type) {
+		case *array.FixedSizeBinary:
+			if c.Store != feed.StoreToken {
+				return nil, flow.Permanent(fmt.Errorf("BUG: column %s came as %s", c.Name, in.DataType()))
+			}
+			made = rekeyedTokens(in, next, mem)
+		case *array.Binary:
+			if c.Store != feed.StoreText {
+				return nil, flow.Permanent(fmt.Errorf("BUG: column %s came as %s", c.Name, in.DataType()))
+			}
+			made = rekeyedSubjects(in, next, mem)
+		default:
+			return nil, flow.Permanent(fmt.Errorf("this version of the server answers with the type %s for column %s; use one that duiwu was tested with", in.DataType(), c.Name))
+		}
+		own = append(own, made)
+		cols[i] = made
+	}
+	return array.NewRecord(rec.Schema(), cols, rec.NumRows()), nil
+}
+
+func rekeyedTokens(in *array.FixedSizeBinary, next func([]byte), mem memory.Allocator) arrow.Array {
+	b := array.NewFixedSizeBinaryBuilder(mem, in.DataType().(*arrow.FixedSizeBinaryType))
+	defer b.Release()
+	b.Reserve(in.Len())
+	var token [32]byte
+	for row := range in.Len() {
+		if in.IsNull(row) {
+			b.AppendNull()
+			continue
+		}
+		copy(token[:], in.Value(row))
+		next(token[:])
+		b.Append(token[:])
+	}
+	return b.NewArray()
+}
+
+// rekeyedSubjects finds tokens by their form, 64 hexadecimal digits: credit codes
+// and numbers of projects and posts have another.
+func rekeyedSubjects(in *array.Binary, next func([]byte), mem memory.Allocator) arrow.Array {
+	b := array.NewBinaryBuilder(mem, arrow.BinaryTypes.Binary)
+	defer b.Release()
+	b.Reserve(in.Len())
+	var token [32]byte
+	for row := range in.Len() {
+		v := in.Value(row)
+		if n, err := hex.Decode(token[:], v[:min(len(v), 64)]); len(v) == 64 && err == nil && n == 32 {
+			next(token[:])
+			v = hex.AppendEncode(nil, token[:])
+		}
+		b.Append(v)
+	}
+	return b.NewArray()
+}
