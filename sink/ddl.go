@@ -245,6 +245,7 @@ func systemTables() []table {
 			comment: "What one cut did to one batch; it counts only where the cut is in ledger_effective",
 		},
 		replayedTable(),
+		erasedTable(),
 		{
 			name: "schema_migrations",
 			columns: []column{

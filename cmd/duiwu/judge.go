@@ -60,7 +60,18 @@ type judge struct {
 	check        *transform.Check
 	pseudonymize *transform.Pseudonymize
 	// keys names the chain of token keys.
-	keys string
+	keys   string
+	forget *transform.Forget
+}
+
+// forgets reads which records were erased, so that they are refused as the
+// workers refuse them.
+func (j *judge) forgets(ctx context.Context, s *sink.Sink) error {
+	erased, err := s.ErasedNames(ctx, "")
+	if err == nil {
+		j.forget = transform.NewForget(erased, nil)
+	}
+	return err
 }
 
 // judge reads the keys; the caller releases what it returns.
@@ -93,7 +104,7 @@ func (c *judgeConfig) judgeWith(cat *feed.Catalogue, keys transform.TokenKeys) (
 	if err != nil {
 		return nil, err
 	}
-	return &judge{cat: cat, clock: clock, pseudonymize: p, keys: tokens.Name(), check: transform.NewCheck(transform.CheckOptions{
+	return &judge{cat: cat, clock: clock, pseudonymize: p, keys: tokens.Name(), forget: transform.NewForget(nil, nil), check: transform.NewCheck(transform.CheckOptions{
 		Catalogue: cat, HashKey: hash, AllowTestAreas: c.testAreas, Clock: clock,
 	})}, nil
 }
@@ -136,7 +147,7 @@ func (j *judge) judge(ctx context.Context, in *ingest.Reading, incarnation int32
 		cut = out
 		return nil
 	}
-	for _, s := range []flow.Step{j.check, j.pseudonymize} {
+	for _, s := range []flow.Step{j.check, j.forget, j.pseudonymize} {
 		if err := apply(s); err != nil {
 			return nil, fmt.Errorf("cannot judge %s again: %w", cut.Span, err)
 		}

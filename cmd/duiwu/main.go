@@ -14,6 +14,7 @@
 //	duiwu ledger    accept a gap or a topic that was made anew
 //	duiwu quarantine  list, explain and replay what was refused
 //	duiwu replay    read a span of a topic again
+//	duiwu erase     take a record out of the tables for good
 //	duiwu doctor    look for what is wrong, and say what to do about it
 //	duiwu probe     send a record down the whole path and read back what became of it
 //	duiwu version   print what this binary was built from
@@ -59,6 +60,7 @@ var commands = []command{
 	{"ledger", "[flags] skip|new-topic TOPIC ...", "accept a gap or a topic that was made anew", runLedger},
 	{"quarantine", "list|explain|replay [flags]", "what was refused, why, and what to do about it", runQuarantine},
 	{"replay", "--topic T --partition P --from N --to N", "read a span of a topic again", runReplay},
+	{"erase", "--unit U --feed F --record-id ID", "take a record out of the tables for good", runErase},
 	{"doctor", "[flags]", "look for what is wrong, and say what to do about it", runDoctor},
 	{"probe", "[flags]", "send a record through it all; read what became of it", runProbe},
 	{"version", "[--json]", "print what this binary was built from", runVersion},

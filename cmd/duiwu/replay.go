@@ -137,6 +137,10 @@ func (c *replayConfig) open(ctx context.Context, env *environment) (*replayer, e
 		r.judge.release()
 		return nil, err
 	}
+	if err := r.judge.forgets(ctx, r.sink); err != nil {
+		r.close(ctx)
+		return nil, err
+	}
 	r.report.DryRun = c.dry
 	if c.dry {
 		r.scratch = r.sink.Scratch()

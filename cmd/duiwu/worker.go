@@ -143,6 +143,10 @@ func (w *worker) assigned(ctx context.Context, a *ingest.Assignment) error {
 		return err
 	}
 	defer source.Close()
+	erased, err := w.sink.ErasedNames(ctx, a.Unit)
+	if err != nil {
+		return err
+	}
 	pseudonymize, err := transform.NewPseudonymize(w.keys, w.cat, nil)
 	if err != nil {
 		return flow.Permanent(err)
@@ -158,7 +162,7 @@ func (w *worker) assigned(ctx context.Context, a *ingest.Assignment) error {
 	w.log.Info("partition assigned", "topic", a.Topic, "partition", a.Partition, "epoch", held.Epoch,
 		"resume", held.Next, "known", dedupe.State().Len(), "took", time.Since(begun).Round(time.Millisecond))
 	w.metrics.assigned(a.Topic, a.Partition, dedupe.State())
-	return flow.Run(ctx, source, []flow.Step{w.check, pseudonymize, dedupe}, held, flow.Options{
+	return flow.Run(ctx, source, []flow.Step{w.check, transform.NewForget(erased, nil), pseudonymize, dedupe}, held, flow.Options{
 		Log: w.log, Observe: w.metrics, RetryMin: 200 * time.Millisecond, RetryMax: 30 * time.Second,
 	})
 }
