@@ -50,14 +50,27 @@ const rotatedRows = 131072
 // keysComment marks an insert with the chain of keys that made its tokens.
 func keysComment(name string) string { return "duiwu keys " + name }
 
-// mark lets a table take rows of one chain only. Offsets that an operator gives
-// up hold no token.
-func mark(table, beside, keys string) string {
-	check := "getSetting('log_comment') = " + quoteText(keysComment(keys))
-	if table == "ledger" {
-		check = "kind = " + quoteText(kindSkip) + " OR " + check
+// mark is the statement by which a table, or the one beside it, takes rows of one
+// chain only.
+func (t *tokens) mark(name, keys string) string {
+	free := ""
+	if t.open {
+		free = "true"
 	}
-	return "ALTER TABLE " + quoteName(beside) + " DROP CONSTRAINT IF EXISTS token_keys, ADD CONSTRAINT token_keys CHECK " + check
+	return markOf(name, free, keys)
+}
+
+// markLedger fences those who finish cuts. Offsets that an operator gives up hold
+// no token.
+func markLedger(keys string) string { return markOf("ledger", "kind = "+quoteText(kindSkip), keys) }
+
+// markOf adds the constraint; free says which rows need no keys, none when empty.
+func markOf(name, free, keys string) string {
+	check := "getSetting('log_comment') = " + quoteText(keysComment(keys))
+	if free != "" {
+		check = free + " OR " + check
+	}
+	return "ALTER TABLE " + quoteName(name) + " DROP CONSTRAINT IF EXISTS token_keys, ADD CONSTRAINT token_keys CHECK " + check
 }
 
 var marked = regexp.MustCompile(`CONSTRAINT token_keys CHECK .*?duiwu keys ([0-9a-f]+)`)
@@ -93,27 +106,36 @@ func (s *Sink) marks(ctx context.Context) (map[string]string, error) {
 	return out, nil
 }
 
-// tokens are the columns of a table that hold tokens.
+// tokens are the columns of a table that hold tokens: 32 bytes, or text that may
+// be 64 hexadecimal digits.
 type tokens struct {
-	table   string
-	spec    *feed.Spec
-	columns []feed.Column
+	table
+	held []string
+	// open tables take rows of those who hold no keys; their mark only tells how far
+	// a rotation is.
+	open bool
 }
 
+// tokenTables lists every table with tokens. A table that is not here and has a
+// column of that name or type stops a rotation.
 func (s *Sink) tokenTables() (out []tokens) {
 	for _, spec := range s.opt.Catalogue.Feeds {
-		var held []feed.Column
+		var history, current []string
 		for _, c := range spec.Columns() {
-			if c.Field >= 0 && !c.Precision && (c.Store == feed.StoreToken || spec.All()[c.Field].Kind.Kind == feed.Subject) {
-				held = append(held, c)
+			if c.Field < 0 || c.Precision || c.Store != feed.StoreToken && spec.All()[c.Field].Kind.Kind != feed.Subject {
+				continue
+			}
+			history = append(history, c.Name)
+			if c.Current {
+				current = append(current, c.Name)
 			}
 		}
-		if len(held) == 0 {
-			continue
+		if len(history) > 0 {
+			out = append(out, tokens{table: historyTable(spec), held: history})
 		}
-		out = append(out, tokens{spec.HistoryTable(), spec, held})
-		held = slices.DeleteFunc(slices.Clone(held), func(c feed.Column) bool { return !c.Current })
-		out = append(out, tokens{spec.CurrentTable(), spec, held})
+		if len(current) > 0 {
+			out = append(out, tokens{table: currentTable(spec), held: current})
+		}
 	}
 	return out
 }
@@ -135,7 +157,7 @@ func (s *Sink) Rotate(ctx context.Context, old string, next func(token []byte)) 
 	all := s.tokenTables()
 	under := append([]string{have["ledger"]}, make([]string, 0, len(all))...)
 	for _, t := range all {
-		under = append(under, have[t.table])
+		under = append(under, have[t.name])
 	}
 	for _, keys := range under {
 		if keys != "" && keys != old && keys != s.opt.Keys {
@@ -158,15 +180,15 @@ func (s *Sink) Rotate(ctx context.Context, old string, next func(token []byte)) 
 		if begun {
 			keys = s.opt.Keys
 		}
-		if have[t.table] == "" {
-			if err := run(t.table, mark(t.table, t.table, keys)); err != nil {
+		if have[t.name] == "" {
+			if err := run(t.name, t.mark(t.name, keys)); err != nil {
 				return done, err
 			}
-			have[t.table] = keys
+			have[t.name] = keys
 		}
 	}
 	if !begun {
-		if err := run("ledger", mark("ledger", "ledger", s.opt.Keys)); err != nil {
+		if err := run("ledger", markLedger(s.opt.Keys)); err != nil {
 			return done, err
 		}
 	}
@@ -175,26 +197,26 @@ func (s *Sink) Rotate(ctx context.Context, old string, next func(token []byte)) 
 	}
 	var pairs []string
 	for _, t := range all {
-		if err := run(beside(t.table), "DROP TABLE IF EXISTS "+quoteName(beside(t.table))+" SYNC"); err != nil {
+		if err := run(beside(t.name), "DROP TABLE IF EXISTS "+quoteName(beside(t.name))+" SYNC"); err != nil {
 			return done, err
 		}
-		if have[t.table] == s.opt.Keys {
+		if have[t.name] == s.opt.Keys {
 			continue
 		}
-		if err := run(beside(t.table), "CREATE TABLE "+quoteName(beside(t.table))+" AS "+quoteName(t.table)); err != nil {
+		if err := run(beside(t.name), "CREATE TABLE "+quoteName(beside(t.name))+" AS "+quoteName(t.name)); err != nil {
 			return done, err
 		}
-		if err := run(beside(t.table), mark(t.table, beside(t.table), s.opt.Keys)); err != nil {
+		if err := run(beside(t.name), t.mark(beside(t.name), s.opt.Keys)); err != nil {
 			return done, err
 		}
 		n, err := s.rekey(ctx, t, next)
 		if err != nil {
-			return done, fmt.Errorf("cannot rotate table %s: %w", t.table, err)
+			return done, fmt.Errorf("cannot rotate table %s: %w", t.name, err)
 		}
-		s.log.Info("re-keyed", "table", t.table, "rows", n)
+		s.log.Info("re-keyed", "table", t.name, "rows", n)
 		done.Rows += n
 		done.Tables++
-		pairs = append(pairs, quoteName(beside(t.table))+" AND "+quoteName(t.table))
+		pairs = append(pairs, quoteName(beside(t.name))+" AND "+quoteName(t.name))
 	}
 	if len(pairs) > 0 {
 		if err := run("all", "EXCHANGE TABLES "+strings.Join(pairs, ", ")); err != nil {
@@ -202,7 +224,7 @@ func (s *Sink) Rotate(ctx context.Context, old string, next func(token []byte)) 
 		}
 	}
 	for _, t := range all {
-		if err := run(beside(t.table), "DROP TABLE IF EXISTS "+quoteName(beside(t.table))+" SYNC"); err != nil {
+		if err := run(beside(t.name), "DROP TABLE IF EXISTS "+quoteName(beside(t.name))+" SYNC"); err != nil {
 			return done, err
 		}
 	}
@@ -213,13 +235,13 @@ func (s *Sink) Rotate(ctx context.Context, old string, next func(token []byte)) 
 func (s *Sink) unknownTokens(ctx context.Context) error {
 	known := map[string]bool{}
 	for _, t := range s.tokenTables() {
-		for _, c := range t.columns {
-			known[t.table+"."+c.Name], known[beside(t.table)+"."+c.Name] = true, true
+		for _, c := range t.held {
+			known[t.name+"."+c], known[beside(t.name)+"."+c] = true, true
 		}
 	}
 	var unknown []string
 	err := s.rows(ctx, `SELECT c.table, c.name FROM system.columns AS c INNER JOIN system.tables AS t ON t.database = c.database AND t.name = c.table
-WHERE c.database = currentDatabase() AND position(c.type, 'FixedString(32)') > 0 AND t.engine NOT LIKE '%View'`, nil, func(scan func(...any) error) error {
+WHERE c.database = currentDatabase() AND (position(c.type, 'FixedString(32)') > 0 OR match(c.name, '(^|_)token(_|$)')) AND t.engine NOT LIKE '%View'`, nil, func(scan func(...any) error) error {
 		var table, column string
 		err := scan(&table, &column)
 		if !known[table+"."+column] {
@@ -257,10 +279,6 @@ func (s *Sink) settled(ctx context.Context) error {
 
 // rekey copies a table into the one beside it.
 func (s *Sink) rekey(ctx context.Context, t tokens, next func([]byte)) (rows int64, err error) {
-	of := historyTable(t.spec)
-	if t.table == t.spec.CurrentTable() {
-		of = currentTable(t.spec)
-	}
 	mem := memory.DefaultAllocator
 	var held []arrow.Record
 	var n int64
@@ -275,7 +293,7 @@ func (s *Sink) rekey(ctx context.Context, t tokens, next func([]byte)) (rows int
 			return nil
 		}
 		rows += n
-		return s.insert(ctx, beside(t.table), of.names(), "ArrowStream", n, 1, func(w io.Writer) error {
+		return s.insert(ctx, beside(t.name), t.names(), "ArrowStream", n, 1, func(w io.Writer) error {
 			e := ipc.NewWriter(w, ipc.WithSchema(held[0].Schema()))
 			for _, rec := range held {
 				if err := e.Write(rec); err != nil {
@@ -285,7 +303,7 @@ func (s *Sink) rekey(ctx context.Context, t tokens, next func([]byte)) (rows int
 			return e.Close()
 		})
 	}
-	err = s.stream(ctx, "SELECT "+quoteNames(of.names())+" FROM "+quoteName(t.table), nil, nil, mem, func(rec arrow.Record) error {
+	err = s.stream(ctx, "SELECT "+quoteNames(t.names())+" FROM "+quoteName(t.name), nil, nil, mem, func(rec arrow.Record) error {
 		out, err := t.rekeyed(rec, next, mem)
 		if err != nil {
 			return err
@@ -303,7 +321,7 @@ func (s *Sink) rekey(ctx context.Context, t tokens, next func([]byte)) (rows int
 	// Not the same when a worker with the old keys still wrote a cut that it cannot
 	// finish; then it is better that somebody looks.
 	var before, after uint64
-	err = s.rows(ctx, "SELECT (SELECT count() FROM "+quoteName(t.table)+" FINAL), (SELECT count() FROM "+quoteName(beside(t.table))+" FINAL)", nil,
+	err = s.rows(ctx, "SELECT (SELECT count() FROM "+quoteName(t.name)+" FINAL), (SELECT count() FROM "+quoteName(beside(t.name))+" FINAL)", nil,
 		func(scan func(...any) error) error { return scan(&before, &after) })
 	if err == nil && before != after {
 		err = fmt.Errorf("it holds %d rows and its copy %d: somebody writes to it; stop the workers and run this again", before, after)
@@ -320,23 +338,16 @@ func (t *tokens) rekeyed(rec arrow.Record, next func([]byte), mem memory.Allocat
 			a.Release()
 		}
 	}()
-	at := func(name string) int { return rec.Schema().FieldIndices(name)[0] }
-	for _, c := range t.columns {
-		i := at(c.Name)
+	for _, name := range t.held {
+		i := rec.Schema().FieldIndices(name)[0]
 		var made arrow.Array
 		switch in := cols[i].(type) {
 		case *array.FixedSizeBinary:
-			if c.Store != feed.StoreToken {
-				return nil, flow.Permanent(fmt.Errorf("BUG: column %s came as %s", c.Name, in.DataType()))
-			}
 			made = rekeyedTokens(in, next, mem)
 		case *array.Binary:
-			if c.Store != feed.StoreText {
-				return nil, flow.Permanent(fmt.Errorf("BUG: column %s came as %s", c.Name, in.DataType()))
-			}
-			made = rekeyedSubjects(in, next, mem)
+			made = rekeyedText(in, next, mem)
 		default:
-			return nil, flow.Permanent(fmt.Errorf("this version of the server answers with the type %s for column %s; use one that duiwu was tested with", in.DataType(), c.Name))
+			return nil, flow.Permanent(fmt.Errorf("this version of the server answers with the type %s for column %s; use one that duiwu was tested with", in.DataType(), name))
 		}
 		own = append(own, made)
 		cols[i] = made
@@ -361,9 +372,9 @@ func rekeyedTokens(in *array.FixedSizeBinary, next func([]byte), mem memory.Allo
 	return b.NewArray()
 }
 
-// rekeyedSubjects finds tokens by their form, 64 hexadecimal digits: credit codes
+// rekeyedText finds tokens by their form, 64 hexadecimal digits: credit codes
 // and numbers of projects and posts have another.
-func rekeyedSubjects(in *array.Binary, next func([]byte), mem memory.Allocator) arrow.Array {
+func rekeyedText(in *array.Binary, next func([]byte), mem memory.Allocator) arrow.Array {
 	b := array.NewBinaryBuilder(mem, arrow.BinaryTypes.Binary)
 	defer b.Release()
 	b.Reserve(in.Len())
