@@ -49,7 +49,7 @@ var commands = []command{
 	{"worker", "[flags]", "read the units' topics, transform, write to ClickHouse", runWorker},
 	{"gateway", "[flags]", "take files over HTTPS, and serve the clerks' page", runGateway},
 	{"migrate", "[flags]", "create or widen the tables; never loses data", runMigrate},
-	{"show", "ddl|schema|docs|feeds|rules [FEED]", "print what the feed files give", runShow},
+	{"show", "ddl|schema|docs|feeds|rules|grants", "print what the feed files give", runShow},
 	{"check", "[DIR] | FILE ... | TEST.txtar", "check a file of records, feed files, or tests", runCheck},
 	{"map", "--suggest FILE --feed FEED", "propose which column is which field", runMap},
 	{"template", "--feed FEED [--out FILE]", "write the XLSX template of a feed", runTemplate},
