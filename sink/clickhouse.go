@@ -46,6 +46,9 @@ type Options struct {
 	// Recheck is how long a comparison of a table with its feed holds; 5 minutes
 	// when 0.
 	Recheck time.Duration
+	// Keys names the chain of keys that makes the tokens of what is written;
+	// tables that were re-keyed take rows of one chain only.
+	Keys string
 	// Settings are added to every insert, such as insert_quorum on a cluster.
 	Settings map[string]string
 }

@@ -261,6 +261,7 @@ func systemTables() []table {
 		},
 		replayedTable(),
 		decisionsTable(),
+		erasedTable(),
 		{
 			name: "schema_migrations",
 			columns: []column{

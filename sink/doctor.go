@@ -80,6 +80,7 @@ func (s *Sink) Checkup(ctx context.Context, c Checkup) (found []finding.Finding,
 		{"disks", "disks", s.lookDisks}, {"clocks", "one", s.lookClocks},
 		{"the ledger", "one", s.lookLedger}, {"takeovers", "one", s.lookRewinds}, {"the balance", "one", s.lookBalance},
 		{"rows outside the ledger", "one", s.lookOutside}, {"current tables", "one", s.lookCurrent}, {"unfinished replays", "one", s.lookReplays},
+		{"erased records", "one", s.lookErased},
 	} {
 		f, err := look.fn(ctx, &c)
 		if err != nil {
@@ -562,7 +563,7 @@ WHERE topic IN {topics:Array(String)} AND incarnation = {incarnation:Int32} AND 
 		}
 		refused = binary.LittleEndian.AppendUint32(refused, row)
 	}
-	var each []string
+	each := []string{erasedRows}
 	for _, spec := range feeds {
 		each = append(each, "SELECT count() AS n FROM "+quoteName(spec.HistoryTable())+` FINAL
 WHERE reporting_unit = {unit:String} AND _topic IN {topics:Array(String)} AND _incarnation = {incarnation:Int32} AND _partition = {partition:Int32} AND _offset BETWEEN {first:Int64} AND {last:Int64} AND _part = 0

@@ -161,7 +161,7 @@ var troubles = map[int]troubleInfo{
 	349: {"CANNOT_INSERT_NULL_IN_ORDINARY_COLUMN", false, "BUG: a required column held no value; report it"},
 	352: {"AMBIGUOUS_COLUMN_NAME", false, "two columns share a name; run `duiwu migrate`"},
 	452: {"SETTING_CONSTRAINT_VIOLATION", false, "the user's profile forbids a setting we need; loosen it"},
-	469: {"VIOLATED_CONSTRAINT", false, "somebody put a constraint on the table that refuses our rows; drop it"},
+	469: {"VIOLATED_CONSTRAINT", false, "the tables were re-keyed and take rows of other token keys: give this process the present key file (`duiwu keys rotate`); or somebody put a constraint on the table: drop it"},
 	472: {"READONLY_SETTING", false, "the user's profile forbids a setting we need; loosen it"},
 	497: {"ACCESS_DENIED", false, "the user lacks a grant; see the list in docs/operations.md"},
 	516: {"AUTHENTICATION_FAILED", false, "user or password is wrong; check the DSN"},

@@ -86,27 +86,49 @@ func (a *Assignment) Newest(ctx context.Context, spec *feed.Spec, fn func(record
 	return nil
 }
 
-func (a *Assignment) newest(ctx context.Context, spec *feed.Spec, mem memory.Allocator, fn func([]byte, int32, flow.Version) error) (err error) {
+func (a *Assignment) newest(ctx context.Context, spec *feed.Spec, mem memory.Allocator, fn func([]byte, int32, flow.Version) error) error {
 	p := a.inside()
 	if p == nil {
 		return nil
 	}
-	ctx, w := watch(ctx, a.s.opt.Timeout)
+	sql := "SELECT record_id, " + keyDate(spec) + ", max(" + feed.ColVersion + ")\nFROM " + quoteName(spec.HistoryTable()) +
+		"\nWHERE reporting_unit = {unit:String} AND " + insideLedger +
+		"\nGROUP BY " + quoteNames(spec.Key())
+	// The key is the head of the sort key, so groups can be closed one after
+	// another and the server needs no table of all of them.
+	settings := map[string]string{"optimize_aggregation_in_order": "1"}
+	return a.s.stream(ctx, sql, p, settings, mem, func(rec arrow.Record) error {
+		ids, ok := rec.Column(0).(*array.Binary)
+		dates, ok2 := rec.Column(1).(*array.Int32)
+		versions, ok3 := rec.Column(2).(*array.FixedSizeBinary)
+		if !ok || !ok2 || !ok3 || versions.DataType().(*arrow.FixedSizeBinaryType).ByteWidth != 16 {
+			return flow.Permanent(fmt.Errorf("this version of the server answers with the types %v; use one that duiwu was tested with", rec.Schema().Fields()))
+		}
+		for i := range int(rec.NumRows()) {
+			if err := fn(ids.Value(i), dates.Value(i), flow.Version(versions.Value(i))); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
+// stream runs a query whose answer may be of any length and calls each for every
+// batch of it, which is valid during the call. Text comes as bytes.
+func (s *Sink) stream(ctx context.Context, sql string, p params, more map[string]string, mem memory.Allocator, each func(arrow.Record) error) (err error) {
+	ctx, w := watch(ctx, s.opt.Timeout)
 	defer w.stop()
 	defer func() { err = w.why(err) }()
-	resp, err := a.s.send(ctx, "SELECT record_id, "+keyDate(spec)+", max("+feed.ColVersion+")\nFROM "+quoteName(spec.HistoryTable())+
-		"\nWHERE reporting_unit = {unit:String} AND "+insideLedger+
-		"\nGROUP BY "+quoteNames(spec.Key())+"\nFORMAT ArrowStream", p, map[string]string{
-		// The key is the head of the sort key, so groups can be closed one after
-		// another and the server needs no table of all of them.
-		"optimize_aggregation_in_order":                        "1",
+	settings := map[string]string{
 		"output_format_arrow_string_as_string":                 "0",
 		"output_format_arrow_low_cardinality_as_dictionary":    "0",
 		"output_format_arrow_compression_method":               "none",
 		"max_execution_time":                                   "0",
 		"http_write_exception_in_output_format":                "0",
 		"output_format_arrow_fixed_string_as_fixed_byte_array": "1",
-	}, "", nil)
+	}
+	maps.Copy(settings, more)
+	resp, err := s.send(ctx, sql+"\nFORMAT ArrowStream", p, settings, "", nil)
 	if err != nil {
 		return err
 	}
@@ -119,24 +141,16 @@ func (a *Assignment) newest(ctx context.Context, spec *feed.Spec, mem memory.All
 	}
 	defer r.Release()
 	for r.Next() {
-		rec := r.Record()
-		ids, ok := rec.Column(0).(*array.Binary)
-		dates, ok2 := rec.Column(1).(*array.Int32)
-		versions, ok3 := rec.Column(2).(*array.FixedSizeBinary)
-		if !ok || !ok2 || !ok3 || versions.DataType().(*arrow.FixedSizeBinaryType).ByteWidth != 16 {
-			return flow.Permanent(fmt.Errorf("this version of the server answers with the types %v; use one that duiwu was tested with", rec.Schema().Fields()))
+		if err := each(r.Record()); err != nil {
+			return err
 		}
-		for i := range int(rec.NumRows()) {
-			if err := fn(ids.Value(i), dates.Value(i), flow.Version(versions.Value(i))); err != nil {
-				return err
-			}
-		}
+		w.timer.Reset(s.opt.Timeout) // the time that each took is not the server's silence
 	}
 	if err := r.Err(); err != nil {
 		return broken(err)
 	}
 	// The reader takes a stream that breaks off between two messages for a whole
-	// one; half the keys would then pass for all of them.
+	// one; half the rows would then pass for all of them.
 	if _, err := io.Copy(io.Discard, body); err != nil {
 		return serverError(err)
 	}

@@ -47,6 +47,8 @@ type Assignment struct {
 	s *Sink
 	// written is the last cut this assignment made durable, or tried to.
 	written flow.Span
+	// held is when the partition was last seen to be this assignment's.
+	held time.Time
 	// due is where the next cut has to begin.
 	due int64
 	// ends are the last offsets in the ledger by placeOf, of all partitions of the
@@ -74,11 +76,15 @@ func (s *Sink) Assign(ctx context.Context, topic string, partition int32) (*Assi
 // after the claims: read before, it could miss a row that an old owner wrote in
 // between.
 func (s *Sink) assign(ctx context.Context, as []*Assignment) error {
+	now := time.Now()
 	if err := s.claim(ctx, as); err != nil {
 		return err
 	}
 	if err := s.resume(ctx, as); err != nil {
 		return fmt.Errorf("cannot read the ledger: %w", err)
+	}
+	for _, a := range as {
+		a.held = now
 	}
 	return nil
 }

@@ -51,8 +51,10 @@ func (s *Sink) Migrate(ctx context.Context) error {
 // tableState is what decides whether a table can be kept.
 type tableState struct {
 	engine, sorting string
-	columns         []column
-	rows            uint64
+	// keys is the chain of token keys whose rows it takes, empty for any.
+	keys    string
+	columns []column
+	rows    uint64
 }
 
 // plan compares the database with the catalogue and changes nothing.
@@ -99,12 +101,12 @@ func (s *Sink) plan(ctx context.Context) ([]step, error) {
 			steps = append(steps, step{v.name, v.create()})
 			// A history without its view: what it holds has not reached current.
 			if known != nil {
-				steps = append(steps, step{c.name, backfill(spec)})
+				steps = append(steps, step{c.name, backfill(spec, have[c.name])})
 			}
 		case compare(table{name: v.name, columns: c.columns}, view.columns) != nil:
 			steps = append(steps, step{v.name, "ALTER TABLE " + quoteName(v.name) + " MODIFY QUERY " + v.query})
 			if known != nil && holdsAny(known.columns, addedCurrent) {
-				steps = append(steps, step{c.name, backfill(spec)})
+				steps = append(steps, step{c.name, backfill(spec, have[c.name])})
 			}
 		}
 	}
@@ -121,10 +123,14 @@ func (s *Sink) plan(ctx context.Context) ([]step, error) {
 
 // backfill writes the newest versions into current again, for a field that has
 // become current. Newer versions that arrive meanwhile win, as they always do.
-func backfill(spec *feed.Spec) string {
+func backfill(spec *feed.Spec, have *tableState) string {
 	c := currentTable(spec)
 	names := quoteNames(c.names())
-	return "INSERT INTO " + quoteName(c.name) + " (" + names + ")\nSELECT " + names + "\nFROM " + quoteName(spec.HistoryTable()) +
+	settings := ""
+	if have != nil && have.keys != "" {
+		settings = "\nSETTINGS log_comment = " + quoteText(keysComment(have.keys))
+	}
+	return "INSERT INTO " + quoteName(c.name) + " (" + names + ")" + settings + "\nSELECT " + names + "\nFROM " + quoteName(spec.HistoryTable()) +
 		"\nORDER BY " + quoteNames(spec.Key()) + ", " + feed.ColVersion + " DESC, " + colRank + " DESC\nLIMIT 1 BY " + quoteNames(spec.Key())
 }
 
@@ -143,12 +149,13 @@ func holdsAny(have, wanted []column) bool {
 func (s *Sink) tables(ctx context.Context) (map[string]*tableState, error) {
 	out := map[string]*tableState{}
 	var names []string
-	err := s.rows(ctx, "SELECT name, engine_full, engine, sorting_key FROM system.tables WHERE database = currentDatabase()", nil, func(scan func(...any) error) error {
-		var name, full, engine string
+	err := s.rows(ctx, "SELECT name, engine_full, engine, sorting_key, create_table_query FROM system.tables WHERE database = currentDatabase()", nil, func(scan func(...any) error) error {
+		var name, full, engine, ddl string
 		t := &tableState{}
-		if err := scan(&name, &full, &engine, &t.sorting); err != nil {
+		if err := scan(&name, &full, &engine, &t.sorting, &ddl); err != nil {
 			return err
 		}
+		t.keys = keysIn(ddl)
 		t.engine, _, _ = strings.Cut(full, " ")
 		if t.engine == "" {
 			t.engine = engine

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"mime/multipart"
 	"net/http"
 	"net/url"
@@ -102,13 +103,11 @@ func (s *Sink) insert(ctx context.Context, table string, columns []string, forma
 	}
 	ctx, cancel := context.WithTimeout(ctx, s.opt.Timeout)
 	defer cancel()
-	settings := make(map[string]string, len(insertSettings)+len(s.opt.Settings))
-	for k, v := range insertSettings {
-		settings[k] = v
+	settings := maps.Clone(insertSettings)
+	if s.opt.Keys != "" {
+		settings["log_comment"] = keysComment(s.opt.Keys)
 	}
-	for k, v := range s.opt.Settings {
-		settings[k] = v
-	}
+	maps.Copy(settings, s.opt.Settings)
 	pr, pw := io.Pipe()
 	done := make(chan error, 1)
 	go func() {

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/duiwu/duiwu/internal/feed"
 	"github.com/duiwu/duiwu/internal/worklist"
 )
 
@@ -163,6 +164,46 @@ func (s *Sink) Decide(ctx context.Context, today time.Time, id, decision, keepUn
 	}
 	c.Decisions = slices.Insert(c.Decisions, 0, d)
 	return c, nil
+}
+
+// renameCases gives decisions the names that their cases have after a rotation:
+// the name of a case is made of tokens. What it was decided of is found by its
+// records. Killed, it is run again.
+func (s *Sink) renameCases(ctx context.Context) error {
+	all, err := s.Worklist(ctx, time.Now().In(feed.Shanghai))
+	if err != nil {
+		return err
+	}
+	type pair struct{ kind, feed, unitA, recordA, unitB, recordB string }
+	of := func(c *WorklistCase) pair {
+		return pair{c.Kind, c.Feed, c.A.Unit, c.A.Record, c.B.Unit, c.B.Record}
+	}
+	found := map[pair]string{}
+	for i := range all {
+		if c := &all[i]; c.Found {
+			found[of(c)] = c.ID
+		}
+	}
+	columns := columnNames("worklist_decisions")
+	into := quoteNames(columns)
+	from := strings.Replace(into, quoteName("case_id"), "{name:String}", 1)
+	for i := range all {
+		c := &all[i]
+		name, ok := found[of(c)]
+		if c.Found || !ok {
+			continue
+		}
+		with := params{"was": c.ID, "name": name}
+		for _, q := range []string{
+			"INSERT INTO worklist_decisions (" + into + ") SELECT " + from + " FROM worklist_decisions WHERE case_id = {was:String} AND decision_id NOT IN (SELECT decision_id FROM worklist_decisions WHERE case_id = {name:String})",
+			"ALTER TABLE worklist_decisions DELETE WHERE case_id = {was:String} SETTINGS mutations_sync = 1",
+		} {
+			if err := s.exec(ctx, q, with); err != nil {
+				return fmt.Errorf("cannot give the decisions on case %s its new name %s: %w", c.ID, name, err)
+			}
+		}
+	}
+	return nil
 }
 
 // may says why a decision cannot be taken on a case.

@@ -2,6 +2,7 @@ package sink
 
 import (
 	"context"
+	"slices"
 	"time"
 
 	"github.com/apache/arrow/go/v15/arrow"
@@ -81,12 +82,48 @@ func (s *Sink) soon() bool {
 // inserts bounds the feeds that one party writes at a time.
 const inserts = 4
 
+// fencedWithin is how long an assignment that was fenced may go on to write rows
+// that nobody will account for. They do no harm, unless they are of a record that
+// is being erased.
+const fencedWithin = time.Second
+
 // write makes cuts durable.
 func (s *Sink) write(ctx context.Context, cuts []*pending) error {
+	stale := func(c *pending) bool { return time.Since(c.a.held) > fencedWithin }
+	if slices.ContainsFunc(cuts, stale) {
+		var err error
+		if cuts, err = s.holding(ctx, cuts); err != nil {
+			return err
+		}
+	}
+	if len(cuts) == 0 {
+		return nil
+	}
 	if err := s.fill(ctx, cuts); err != nil {
 		return err
 	}
 	return s.record(ctx, cuts)
+}
+
+// holding asks who is fenced, and returns the cuts of those who are not.
+func (s *Sink) holding(ctx context.Context, cuts []*pending) ([]*pending, error) {
+	as := make([]*Assignment, len(cuts))
+	for i, c := range cuts {
+		as[i] = c.a
+	}
+	now := time.Now()
+	fenced, err := s.fenced(ctx, as)
+	if err != nil {
+		return nil, err
+	}
+	var out []*pending
+	for i, c := range cuts {
+		if c.fenced = fenced[i]; c.fenced == nil {
+			c.a.held = now
+			out = append(out, c)
+		}
+	}
+	return out, nil
 }
 
 // fill writes everything but the ledger. The tables do not know each other, so
@@ -116,19 +153,12 @@ func (s *Sink) fill(ctx context.Context, cuts []*pending) error {
 
 // record writes the ledger rows of cuts whose rows are durable.
 func (s *Sink) record(ctx context.Context, cuts []*pending) error {
-	as := make([]*Assignment, len(cuts))
-	for i, c := range cuts {
-		as[i] = c.a
-	}
-	fenced, err := s.fenced(ctx, as)
+	cuts, err := s.holding(ctx, cuts)
 	if err != nil {
 		return err
 	}
 	var ledger []ledgerRow
-	for i, c := range cuts {
-		if c.fenced = fenced[i]; c.fenced != nil {
-			continue
-		}
+	for _, c := range cuts {
 		row := c.a.row(c.cut.Span, kindCut)
 		for _, n := range c.cut.Tally {
 			row.add(n)

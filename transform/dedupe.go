@@ -105,7 +105,9 @@ type rows struct {
 	warnings *array.String
 	part     *array.Uint8
 	hash     *array.Uint64
-	position int // of _warnings, the first column after the fields
+	offset   *array.Int64
+	at       *array.Int32 // row in the message
+	position int          // of _warnings, the first column after the fields
 }
 
 func openRows(b flow.Batch) rows {
@@ -120,6 +122,8 @@ func openRows(b flow.Batch) rows {
 		warnings: col(feed.ColWarnings).(*array.String),
 		part:     col(feed.ColPart).(*array.Uint8),
 		hash:     col(colHash).(*array.Uint64),
+		offset:   col(feed.ColOffset).(*array.Int64),
+		at:       col(feed.ColRow).(*array.Int32),
 		position: b.Rows.Schema().FieldIndices(feed.ColWarnings)[0],
 	}
 }

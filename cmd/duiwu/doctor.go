@@ -133,6 +133,11 @@ func parseDoctor(ctx context.Context, env *environment, args []string) (d *docto
 		}
 		return nil, false, err
 	}
+	if d.judge != nil {
+		if err := d.judge.forgets(ctx, d.sink); err != nil {
+			d.blind = append(d.blind, err)
+		}
+	}
 	return d, asJSON, nil
 }
 

@@ -59,6 +59,19 @@ type judge struct {
 	clock        func() time.Time
 	check        *transform.Check
 	pseudonymize *transform.Pseudonymize
+	// keys names the chain of token keys.
+	keys   string
+	forget *transform.Forget
+}
+
+// forgets reads which records were erased, so that they are refused as the
+// workers refuse them.
+func (j *judge) forgets(ctx context.Context, s *sink.Sink) error {
+	erased, err := s.ErasedNames(ctx, "")
+	if err == nil {
+		j.forget = transform.NewForget(erased, nil)
+	}
+	return err
 }
 
 // judge reads the keys; the caller releases what it returns.
@@ -66,11 +79,20 @@ func (c *judgeConfig) judge(cat *feed.Catalogue) (*judge, error) {
 	if c.tokenKeys == "" || c.hashKey == "" {
 		return nil, errors.New("give --token-keys and --hash-key, the ones of the workers: records are judged with the worker's own steps")
 	}
+	keys, err := readTokenKeys(c.tokenAlgorithm, c.tokenKeys)
+	if err != nil {
+		return nil, err
+	}
+	return c.judgeWith(cat, keys)
+}
+
+// judgeWith is judge with a chain of token keys that was read before.
+func (c *judgeConfig) judgeWith(cat *feed.Catalogue, keys transform.TokenKeys) (*judge, error) {
 	clock, err := c.clock()
 	if err != nil {
 		return nil, err
 	}
-	keys, err := readTokenKeys(c.tokenAlgorithm, c.tokenKeys)
+	tokens, err := transform.NewTokenizer(keys)
 	if err != nil {
 		return nil, err
 	}
@@ -82,7 +104,7 @@ func (c *judgeConfig) judge(cat *feed.Catalogue) (*judge, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &judge{cat: cat, clock: clock, pseudonymize: p, check: transform.NewCheck(transform.CheckOptions{
+	return &judge{cat: cat, clock: clock, pseudonymize: p, keys: tokens.Name(), forget: transform.NewForget(nil, nil), check: transform.NewCheck(transform.CheckOptions{
 		Catalogue: cat, HashKey: hash, AllowTestAreas: c.testAreas, Clock: clock,
 	})}, nil
 }
@@ -125,7 +147,7 @@ func (j *judge) judge(ctx context.Context, in *ingest.Reading, incarnation int32
 		cut = out
 		return nil
 	}
-	for _, s := range []flow.Step{j.check, j.pseudonymize} {
+	for _, s := range []flow.Step{j.check, j.forget, j.pseudonymize} {
 		if err := apply(s); err != nil {
 			return nil, fmt.Errorf("cannot judge %s again: %w", cut.Span, err)
 		}

@@ -14,18 +14,25 @@ import (
 
 // runKeys makes keys. A key never passes through the command line or the
 // terminal: it goes to a new file that only its owner reads.
-func runKeys(_ context.Context, env *environment, args []string) error {
-	const use = "new record --out FILE | new seal --out SECRET-FILE --public PUBLIC-FILE"
+func runKeys(ctx context.Context, env *environment, args []string) error {
+	if len(args) > 0 && args[0] == "rotate" {
+		return runRotate(ctx, env, args[1:])
+	}
+	const use = "new record --out FILE | new seal --out SECRET-FILE --public PUBLIC-FILE | new token --out FILE [--after OLD-FILE] | rotate [flags]"
 	fs := env.flags("keys", use)
 	out := fs.String("out", "", "file to write the secret to; it must not exist yet")
 	public := fs.String("public", "", "file to write the public key to, for the units; it must not exist yet")
+	after := fs.String("after", "", "file of the token keys that the new one follows")
 	rest, err := env.parseMixed(fs, args, 2, 2)
 	if err != nil {
 		return err
 	}
-	if rest[0] != "new" || *out == "" || rest[1] != "record" && rest[1] != "seal" || (rest[1] == "seal") != (*public != "") {
+	if rest[0] != "new" || *out == "" || rest[1] != "record" && rest[1] != "seal" && rest[1] != "token" || (rest[1] == "seal") != (*public != "") || *after != "" && rest[1] != "token" {
 		fs.Usage()
 		return errUsage
+	}
+	if rest[1] == "token" {
+		return newToken(env, *out, *after)
 	}
 	if rest[1] == "record" {
 		key := make([]byte, 32)

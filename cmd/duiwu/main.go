@@ -8,7 +8,7 @@
 //	duiwu map       propose a mapping of a file's columns to a feed's fields
 //	duiwu template  write the XLSX template of a feed
 //	duiwu push      send a file of records and follow its receipt
-//	duiwu keys      make keys: for record ids, for sealed fields
+//	duiwu keys      make keys; give the tables' tokens new ones
 //	duiwu receipt   print what became of a batch
 //	duiwu balance   print the balance of every feed
 //	duiwu ledger    accept a gap or a topic that was made anew
@@ -16,6 +16,7 @@
 //	duiwu replay    read a span of a topic again
 //	duiwu worklist  list and decide what no stream can tell: one person or two
 //	duiwu publish   keep a month's figures for good; approve, reopen, compare
+//	duiwu erase     take a record out of the tables for good
 //	duiwu doctor    look for what is wrong, and say what to do about it
 //	duiwu probe     send a record down the whole path and read back what became of it
 //	duiwu version   print what this binary was built from
@@ -50,12 +51,12 @@ var commands = []command{
 	{"worker", "[flags]", "read the units' topics, transform, write to ClickHouse", runWorker},
 	{"gateway", "[flags]", "take files over HTTPS, and serve the clerks' page", runGateway},
 	{"migrate", "[flags]", "create or widen the tables; never loses data", runMigrate},
-	{"show", "ddl|schema|docs|feeds|rules [FEED]", "print what the feed files give", runShow},
+	{"show", "ddl|schema|docs|feeds|rules|grants", "print what the feed files give", runShow},
 	{"check", "[DIR] | FILE ... | TEST.txtar", "check a file of records, feed files, or tests", runCheck},
 	{"map", "--suggest FILE --feed FEED", "propose which column is which field", runMap},
 	{"template", "--feed FEED [--out FILE]", "write the XLSX template of a feed", runTemplate},
 	{"push", "FILE... --feed F --profile P", "send files of records and follow their receipts", runPush},
-	{"keys", "new record|seal --out FILE", "make keys: for record ids, for sealed fields", runKeys},
+	{"keys", "new record|seal|token | rotate", "make keys; give the tables' tokens new ones", runKeys},
 	{"receipt", "[flags] UNIT FEED BATCH", "print what became of a batch", runReceipt},
 	{"balance", "[flags]", "print the balance of every feed; exit 1 when one does not hold", runBalance},
 	{"ledger", "[flags] skip|new-topic TOPIC ...", "accept a gap or a topic that was made anew", runLedger},
@@ -63,6 +64,7 @@ var commands = []command{
 	{"replay", "--topic T --partition P --from N --to N", "read a span of a topic again", runReplay},
 	{"worklist", "list|show|decide [flags]", "one person or two? what no stream can tell, for a steward", runWorklist},
 	{"publish", "MONTH | approve|reopen|list|show", "keep a month's figures for good", runPublish},
+	{"erase", "--unit U --feed F --record-id ID", "take a record out of the tables for good", runErase},
 	{"doctor", "[flags]", "look for what is wrong, and say what to do about it", runDoctor},
 	{"probe", "[flags]", "send a record through it all; read what became of it", runProbe},
 	{"version", "[--json]", "print what this binary was built from", runVersion},

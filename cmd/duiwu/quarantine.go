@@ -447,6 +447,10 @@ func (c *replayConfig) today(ctx context.Context, env *environment, s *sink.Sink
 		return err
 	}
 	defer j.release()
+	if err := j.forgets(ctx, s); err != nil {
+		in.Cut.Release()
+		return err
+	}
 	out, err := j.judge(ctx, in, x.Incarnation, hold.Versions)
 	if err != nil {
 		return err

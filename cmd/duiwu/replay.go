@@ -128,12 +128,17 @@ func (c *replayConfig) open(ctx context.Context, env *environment) (*replayer, e
 	if r.judge, err = c.judge.judge(r.cat); err != nil {
 		return nil, err
 	}
+	c.database.keys = r.judge.keys
 	who := c.by
 	if who == "" {
 		who = hostname()
 	}
 	if r.sink, err = c.database.open(ctx, env, who); err != nil {
 		r.judge.release()
+		return nil, err
+	}
+	if err := r.judge.forgets(ctx, r.sink); err != nil {
+		r.close(ctx)
 		return nil, err
 	}
 	r.report.DryRun = c.dry

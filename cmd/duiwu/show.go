@@ -30,8 +30,10 @@ var embedded = sync.OnceValues(func() (*feed.Catalogue, error) { return feed.Loa
 
 // runShow prints what the feed files give.
 func runShow(_ context.Context, env *environment, args []string) error {
-	flags := env.flags("show", "[flags] ddl|schema|docs|feeds|rules [FEED]")
+	flags := env.flags("show", "[flags] ddl|schema|docs|feeds|rules [FEED] | grants [sql|xml|kafka]")
 	dir := flags.String("feeds", "", "folder of feed files; empty means those inside the binary")
+	database := flags.String("database", "duiwu", "database of the grants")
+	units := flags.String("units", "", "grants of a user who reads the rows of these units only")
 	rest, err := env.parse(flags, args, 1, 2)
 	if err != nil {
 		return err
@@ -39,6 +41,22 @@ func runShow(_ context.Context, env *environment, args []string) error {
 	cat, err := catalogue(*dir)
 	if err != nil {
 		return err
+	}
+	if rest[0] == "grants" {
+		form := ""
+		if len(rest) == 2 {
+			form = rest[1]
+		}
+		var only []string
+		if *units != "" {
+			only = strings.Split(*units, ",")
+		}
+		for _, code := range only {
+			if u := cat.Unit(code); u == nil || !u.Reports {
+				return fmt.Errorf("show grants: %q is not a reporting unit; one code or several with commas between, such as 310000", code)
+			}
+		}
+		return showGrants(env.stdout, cat, form, *database, only)
 	}
 	var spec *feed.Spec
 	if len(rest) == 2 {

@@ -16,6 +16,8 @@ import (
 // database is what every command that talks to ClickHouse needs.
 type database struct {
 	dsn, feeds, logLevel string
+	// keys names the chain of token keys of a command that writes tokens.
+	keys string
 }
 
 func (d *database) flags(fs *flag.FlagSet) {
@@ -37,7 +39,7 @@ func (d *database) open(ctx context.Context, env *environment, who string) (*sin
 	if err != nil {
 		return nil, err
 	}
-	return sink.Open(ctx, sink.Options{DSN: d.dsn, Catalogue: cat, Worker: who, Revision: revision, Log: log})
+	return sink.Open(ctx, sink.Options{DSN: d.dsn, Catalogue: cat, Worker: who, Revision: revision, Log: log, Keys: d.keys})
 }
 
 // runMigrate creates or widens the tables.

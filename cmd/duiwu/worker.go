@@ -64,6 +64,10 @@ func runWorker(ctx context.Context, env *environment, args []string) error {
 	if w.keys, err = readTokenKeys(config.tokenAlgorithm, config.tokenKeys); err != nil {
 		return err
 	}
+	tokens, err := transform.NewTokenizer(w.keys)
+	if err != nil {
+		return err
+	}
 	hashKey, err := readHashKey(config.hashKey)
 	if err != nil {
 		return err
@@ -80,7 +84,7 @@ func runWorker(ctx context.Context, env *environment, args []string) error {
 	}
 	w.sink, err = sink.Open(ctx, sink.Options{
 		DSN: config.clickhouse, Catalogue: w.cat, Worker: config.name, Revision: revision, Log: log,
-		Timeout: config.databaseTimeout,
+		Timeout: config.databaseTimeout, Keys: tokens.Name(),
 	})
 	if err != nil {
 		return err
@@ -139,6 +143,10 @@ func (w *worker) assigned(ctx context.Context, a *ingest.Assignment) error {
 		return err
 	}
 	defer source.Close()
+	erased, err := w.sink.ErasedNames(ctx, a.Unit)
+	if err != nil {
+		return err
+	}
 	pseudonymize, err := transform.NewPseudonymize(w.keys, w.cat, nil)
 	if err != nil {
 		return flow.Permanent(err)
@@ -154,7 +162,7 @@ func (w *worker) assigned(ctx context.Context, a *ingest.Assignment) error {
 	w.log.Info("partition assigned", "topic", a.Topic, "partition", a.Partition, "epoch", held.Epoch,
 		"resume", held.Next, "known", dedupe.State().Len(), "took", time.Since(begun).Round(time.Millisecond))
 	w.metrics.assigned(a.Topic, a.Partition, dedupe.State())
-	return flow.Run(ctx, source, []flow.Step{w.check, pseudonymize, dedupe}, held, flow.Options{
+	return flow.Run(ctx, source, []flow.Step{w.check, transform.NewForget(erased, nil), pseudonymize, dedupe}, held, flow.Options{
 		Log: w.log, Observe: w.metrics, RetryMin: 200 * time.Millisecond, RetryMax: 30 * time.Second,
 	})
 }

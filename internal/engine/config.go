@@ -36,6 +36,9 @@ var configXML = template.Must(template.New("config.xml").Parse(`<clickhouse>
   <mark_cache_size>67108864</mark_cache_size>
   <background_pool_size>{{.BackgroundPool}}</background_pool_size>
   <background_schedule_pool_size>8</background_schedule_pool_size>
+{{- if .Backups}}
+  <backups><allowed_path>{{.Backups}}</allowed_path></backups>
+{{- end}}
 {{- if .SystemLogs}}
 {{- range .Logs}}
   <{{.}}><database>system</database><table>{{.}}</table><flush_interval_milliseconds>1000</flush_interval_milliseconds><ttl>event_date + INTERVAL 3 DAY DELETE</ttl></{{.}}>
@@ -71,7 +74,7 @@ var usersXML = template.Must(template.New("users.xml").Parse(`<clickhouse>
     <dashboards>
       <password_sha256_hex>{{.dashboards}}</password_sha256_hex><networks><ip>{{.from}}</ip></networks><profile>reader</profile><quota>default</quota>
       <grants><query>GRANT SELECT ON duiwu.*</query></grants>{{.dashboardsXML}}
-    </dashboards>
+    </dashboards>{{.usersXML}}
   </users>
 </clickhouse>
 `))
@@ -88,7 +91,7 @@ func prepare(o Options) (map[string]string, error) {
 	if err != nil {
 		return nil, err
 	}
-	users := map[string]string{"profile": o.Profile, "dashboardsXML": o.DashboardsXML, "from": "127.0.0.1"}
+	users := map[string]string{"profile": o.Profile, "dashboardsXML": o.DashboardsXML, "usersXML": o.UsersXML, "from": "127.0.0.1"}
 	if o.Listen != "127.0.0.1" {
 		users["from"] = "::/0"
 	}

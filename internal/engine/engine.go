@@ -47,6 +47,8 @@ type Options struct {
 	LogLevel          string            // of Dir/engine.log; default warning
 	Profile           string            // further settings of the default profile, as XML of users.xml
 	DashboardsXML     string            // further XML of the user dashboards, such as <databases> with row filters
+	UsersXML          string            // further users, as XML of users.xml
+	Backups           string            // folder that BACKUP may write to, and RESTORE read; default none
 	Log               io.Writer         // the child's stderr; default nowhere
 }
 

@@ -38,6 +38,7 @@ const (
 	DuplicateField
 	SealBroken
 	SealKeyRetired
+	Erased
 
 	// Any value.
 	Required
@@ -128,6 +129,7 @@ var ruleTable = [ruleEnd]RuleInfo{
 	DuplicateField:     {ID: "duplicate_field", Zh: "字段“{field}”在同一条记录中出现多次，请只保留一个。", En: "Field {field} appears more than once in one record; keep one."},
 	SealBroken:         {ID: "seal_broken", Zh: "密封的个人标识打不开（内容被改动、截断，或不属于这条消息），请重新准备文件后再报。", En: "The sealed identifiers do not open (changed, cut short, or of another message); prepare the file anew and push it again."},
 	SealKeyRetired:     {ID: "seal_key_retired", Zh: "密封所用的国家公钥已停用，请换用现行公钥，重新准备文件后再报。", En: "The public key used for sealing was retired; fetch the present one, prepare the file anew and push it again."},
+	Erased:             {ID: "erased", Zh: "这条记录已应当事人请求删除，不再接收；若认为有误，请联系国家办公室。", En: "This record was erased at the person's request and is not taken any more; ask the national office if you think this is wrong."},
 
 	Required:            {ID: "required", Zh: "“{field}”必填而为空。", En: "{field} is required and empty."},
 	RequiredWith:        {ID: "required_with", Zh: "填写了相关字段时，“{field}”也必须填写。", En: "{field} is required together with the field it belongs to."},

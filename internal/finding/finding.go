@@ -125,9 +125,11 @@ var kinds = []Kind{
 	{"rows_outside_ledger", Warning, "Rows stand in a table whose cut was never finished, for longer than a worker needs to come back.",
 		"Start the workers; the next one writes the cut again. If the partition is stopped, its log says why."},
 	{"current_differs", Error, "A current table is not the newest of its history; dashboards show something else than was sent.",
-		"If `record_lost` stands beside it, mend that first: the history may be the one that lacks rows. Find out who wrote to the table or dropped its view. Rebuild it: with the workers stopped, `TRUNCATE TABLE current`, then the INSERT SELECT that `duiwu show ddl` prints for its view."},
+		"If `record_lost` stands beside it, mend that first: the history may be the one that lacks rows. Find out who wrote to the table or dropped its view. Rebuild it: with the workers stopped, `TRUNCATE TABLE current`, then the INSERT SELECT that `duiwu show ddl` prints for its view; where keys were rotated, with `SETTINGS log_comment` as its constraint asks."},
 	{"replay_unfinished", Warning, "A replay was killed: rows stand at positions that still count as refused.",
 		"Run the same `duiwu quarantine replay` again; it ends what was begun."},
+	{"erased_present", Error, "Rows of a record that was erased at a person's request stand in a table: a backup of before was restored, or somebody wrote them by hand.",
+		"Run the same `duiwu erase` again; `duiwu erase --list` says which were asked for."},
 	// Recomputed from Kafka.
 	{"received_differs", Error, "A cut holds another number of records in Kafka than the ledger says it received.",
 		"Compare the release and feed files of the workers with these. If they are the same, keep the messages and report it."},
@@ -136,7 +138,7 @@ var kinds = []Kind{
 	{"counts_differ", Warning, "Recomputed, a cut has other counts of stored, duplicate and refused than the ledger; every record is there, some outcomes are named wrongly.",
 		"Expected after a record was pushed again behind a replay while the same worker ran on, or when keys moved between partitions. Else keep the cut's offsets and report it."},
 	{"token_keys_differ", Error, "The tokens in the tables were made with other keys than those given here: people cannot be joined across them.",
-		"Give every worker the same --token-keys file, the one of the oldest rows with later keys appended; then replay the days of the wrong one."},
+		"Give every worker the same --token-keys file, the one that the tables are under (a later key counts only behind `duiwu keys rotate`); then replay the days of the wrong one."},
 	{"hash_key_differs", Error, "The versions in the tables were made with another hash key than the one given here: every record sent again would look corrected.",
 		"Give every worker the same --hash-key file; it never changes."},
 }

@@ -11,6 +11,9 @@ type Known struct {
 	Version       Version
 }
 
+// RecordName names a record in all its versions and days.
+type RecordName struct{ Unit, Feed, RecordID string }
+
 // ErrFenced is returned by a sink whose assignment was taken over: a newer claim
 // on the partition stands. Trying again cannot help and no operator is needed;
 // the assignment ends, and whoever holds the newer claim carries on.

@@ -2,7 +2,6 @@ package edition_test
 
 import (
 	"context"
-	"strings"
 	"testing"
 	"time"
 
@@ -14,7 +13,6 @@ import (
 	"github.com/duiwu/duiwu/charts/pkg/edition"
 	"github.com/duiwu/duiwu/charts/pkg/figures"
 	"github.com/duiwu/duiwu/internal/testenv"
-	"github.com/duiwu/duiwu/sink"
 )
 
 func TestMain(m *testing.M) { testenv.Main(m) }
@@ -22,11 +20,7 @@ func TestMain(m *testing.M) { testenv.Main(m) }
 // tables makes the two tables as a migration does.
 func tables(t *testing.T, db *chartstest.DB) edition.Query {
 	t.Helper()
-	for _, sql := range sink.SystemDDL() {
-		if strings.Contains(sql, "`published_figures`") || strings.Contains(sql, "`publications`") {
-			db.Exec(t, sql)
-		}
-	}
+	db.Publishable(t)
 	opts, err := clickhouse.ParseDSN(db.DSN())
 	require.NoError(t, err)
 	conn, err := clickhouse.Open(opts)

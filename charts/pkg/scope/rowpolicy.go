@@ -49,7 +49,7 @@ func UsersXML(database string, tables []Table, units []string) string {
 func RowPolicies(database, user string, tables []Table, units []string) []string {
 	var out []string
 	for _, t := range tables {
-		out = append(out, fmt.Sprintf("CREATE ROW POLICY OR REPLACE `duiwu_%s` ON `%s`.`%s` FOR SELECT USING %s TO `%s`", user, database, t.Name, t.filter(units), user))
+		out = append(out, fmt.Sprintf("CREATE ROW POLICY OR REPLACE `%s` ON `%s`.`%s` FOR SELECT USING %s TO `%s`", user, database, t.Name, t.filter(units), user))
 	}
 	return out
 }

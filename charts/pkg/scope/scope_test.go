@@ -145,7 +145,7 @@ func TestRowPoliciesHoldUnderFinal(t *testing.T) {
 			require.Equal(t, want, n, "%s, after %d", sql, after)
 		}
 	}
-	require.Equal(t, []string{"CREATE ROW POLICY OR REPLACE `duiwu_shanghai` ON `duiwu`.`employment` FOR SELECT USING reporting_unit IN ('310000', '000000') TO `shanghai`"},
+	require.Equal(t, []string{"CREATE ROW POLICY OR REPLACE `shanghai` ON `duiwu`.`employment` FOR SELECT USING reporting_unit IN ('310000', '000000') TO `shanghai`"},
 		RowPolicies("duiwu", "shanghai", tables, []string{"310000"}))
 	require.Contains(t, UsersXML("duiwu", Tables([]string{"org"}), []string{"310000"}), "<published_figures><filter>unit IN ('310000', '')</filter></published_figures>")
 }
