@@ -12,6 +12,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
 	"github.com/duiwu/duiwu/ingest"
+	"github.com/duiwu/duiwu/internal/feed"
 	"github.com/duiwu/duiwu/internal/flow"
 	"github.com/duiwu/duiwu/transform"
 )
@@ -84,6 +85,16 @@ func (m *metrics) assigned(topic string, partition int32, next int64, state *tra
 	m.mu.Unlock()
 	m.keys.WithLabelValues(at[0], at[1]).Set(float64(state.Len()))
 	m.bytes.WithLabelValues(at[0], at[1]).Set(float64(state.Bytes()))
+}
+
+// begin makes the counters of refused records at 0: Prometheus sees no increase in
+// a series that comes with its first value, so the first flood would raise no alert.
+// Messages that no feed could be read of have an empty one.
+func (m *metrics) begin(feeds []*feed.Spec) {
+	m.records.WithLabelValues("", flow.Rejected.String())
+	for _, f := range feeds {
+		m.records.WithLabelValues(f.Feed, flow.Rejected.String())
+	}
 }
 
 // ended drops the series of a partition that this worker has no more: another

@@ -62,6 +62,7 @@ func runWorker(ctx context.Context, env *environment, args []string) error {
 	if w.cat, err = catalogue(config.feeds); err != nil {
 		return err
 	}
+	w.metrics.begin(w.cat.Feeds)
 	if w.clock, err = config.clock(); err != nil {
 		return err
 	}
