@@ -706,7 +706,8 @@ func TestAlerts(t *testing.T) {
 		}
 	}
 	sort.Strings(names)
-	require.Equal(t, []string{"DuiwuBatchesWait", "DuiwuDoctorFinding", "DuiwuManyRejects", "DuiwuNoGateway", "DuiwuNoWorker", "DuiwuPartitionStopped", "DuiwuTopicMissing"}, names)
+	require.Equal(t, []string{"DuiwuAccessRefused", "DuiwuBatchesWait", "DuiwuBehind", "DuiwuClickHouseAway", "DuiwuDoctorFinding", "DuiwuKafkaAway", "DuiwuManyRejects",
+		"DuiwuNoGateway", "DuiwuNoWorker", "DuiwuPartitionStopped", "DuiwuTopicMissing"}, names)
 }
 
 // duiwu builds the program once a test binary.

@@ -345,7 +345,7 @@ func (d *Decoder) schema(r *rows, v []byte) error {
 	case err != nil || n == 0:
 		d.find("schema_version", feed.SchemaVersion)
 	case int(n) > r.spec.Version:
-		return flow.Permanent(fmt.Errorf("cannot decode feed %s at offset %d: it was written for schema version %d and this worker knows %d; upgrade duiwu to a release that knows version %d, nothing was skipped",
+		return flow.PermanentFor(flow.CauseSchema, fmt.Errorf("cannot decode feed %s at offset %d: it was written for schema version %d and this worker knows %d; upgrade duiwu to a release that knows version %d, nothing was skipped",
 			r.spec.Feed, d.msg.Offset, n, r.spec.Version, n))
 	}
 	return nil

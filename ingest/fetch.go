@@ -16,6 +16,8 @@ import (
 	"github.com/segmentio/kafka-go/protocol"
 	"github.com/segmentio/kafka-go/protocol/listoffsets"
 	"github.com/zeebo/xxh3"
+
+	"github.com/duiwu/duiwu/internal/flow"
 )
 
 // fetcher reads one partition over one connection.
@@ -332,7 +334,7 @@ func (f *fetcher) batch() (bool, error) {
 		be := binary.BigEndian
 		size := 12 + int64(int32(be.Uint32(b[8:])))
 		if magic := b[16]; magic != 2 {
-			return false, permanentf("cannot read %s/%d at offset %d: message format v%d is older than Kafka 0.11; copy the topic with a current producer", f.topic, f.partition, f.pos, magic)
+			return false, permanentf(flow.CauseSchema, "cannot read %s/%d at offset %d: message format v%d is older than Kafka 0.11; copy the topic with a current producer", f.topic, f.partition, f.pos, magic)
 		}
 		if size < batchFixed {
 			return false, fmt.Errorf("record batch at offset %d says it has %d bytes", f.pos, size)

@@ -100,6 +100,7 @@ func (a *Assignment) commit(next int64) error {
 	if err != nil {
 		return fmt.Errorf("cannot commit offset %d of %s/%d: %w", next, a.Topic, a.Partition, err)
 	}
+	a.group.goesOn(a, time.Now())
 	return nil
 }
 
@@ -124,11 +125,19 @@ type Group struct {
 	// RetryMin and RetryMax bound the pause before an assignment that failed is
 	// tried again.
 	RetryMin, RetryMax time.Duration
+	// StopMin and StopMax bound the pause before a partition that stopped is tried
+	// again: somebody may have mended the cause. It goes on where the ledger ends,
+	// so a try too many costs a claim and skips nothing.
+	StopMin, StopMax time.Duration
 
 	mu      sync.Mutex
 	stopped map[string]Stop
 	missing []string
 	owned   map[string]bool
+	ends    map[string][]int64
+	joined  bool
+	trouble error
+	moved   time.Time
 }
 
 // NewGroup checks the configuration; nothing is dialled before Run.
@@ -143,6 +152,7 @@ func NewGroup(cfg Config, opt Options, work Assigned) (*Group, error) {
 	return &Group{
 		cfg: cfg, opt: opt.withDefaults(), work: work,
 		RetryMin: 200 * time.Millisecond, RetryMax: 30 * time.Second,
+		StopMin: time.Minute, StopMax: 15 * time.Minute, moved: time.Now(),
 		stopped: make(map[string]Stop), owned: make(map[string]bool),
 	}, nil
 }
@@ -174,6 +184,40 @@ func (g *Group) Owned() int {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	return len(g.owned)
+}
+
+// Joined says whether this worker is a member of the group. A member may own no
+// partition: there are more workers than partitions.
+func (g *Group) Joined() bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.joined
+}
+
+// Trouble is why the broker did not answer when it was last asked; nil when it did.
+func (g *Group) Trouble() error {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.trouble
+}
+
+// Moved is when the group's loop last came round. It asks the broker every
+// Config.Watch, and every request in it ends in time, whoever answers.
+func (g *Group) Moved() time.Time {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.moved
+}
+
+// End is the end of a partition's log when it was last looked at; false before.
+func (g *Group) End(topic string, partition int32) (int64, bool) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	ends := g.ends[topic]
+	if int(partition) >= len(ends) {
+		return 0, false
+	}
+	return ends[partition], true
 }
 
 // Run works until ctx ends (nil). It returns an error at once when the broker
@@ -220,6 +264,12 @@ func (g *Group) look(ctx context.Context) (map[string]int, error) {
 		want[i] = Topic(g.cfg.Prefix, u)
 	}
 	topics, err := g.cfg.partitions(ctx, want)
+	g.mu.Lock()
+	g.moved = time.Now()
+	if ctx.Err() == nil {
+		g.trouble = err
+	}
+	g.mu.Unlock()
 	if err != nil {
 		return nil, err
 	}
@@ -283,6 +333,9 @@ func (g *Group) member(ctx context.Context, topics map[string]int) error {
 			if errors.Is(err, kafka.GroupAuthorizationFailed) || errors.Is(err, kafka.SASLAuthenticationFailed) {
 				return fmt.Errorf("cannot join group %s: %w", g.cfg.Group, err)
 			}
+			g.mu.Lock()
+			g.joined = false
+			g.mu.Unlock()
 			// After the error the group waits its own backoff.
 			g.opt.Log.Warn("cannot join the group, trying again", "group", g.cfg.Group, "error", err)
 			continue
@@ -303,6 +356,7 @@ func (g *Group) generation(gen *kafka.Generation, w *watch) {
 		}
 	}
 	n := len(g.owned)
+	g.joined = true
 	g.mu.Unlock()
 	g.opt.Log.Info("joined the group", "group", g.cfg.Group, "generation", gen.ID, "partitions", n)
 	gen.Start(func(ctx context.Context) {
@@ -328,20 +382,30 @@ func key(topic string, partition int32) string { return fmt.Sprintf("%s/%d", top
 // assigned works on one partition until the generation ends.
 func (g *Group) assigned(ctx context.Context, a *Assignment) {
 	log := g.opt.Log.With("topic", a.Topic, "partition", a.Partition)
-	pause := g.RetryMin
+	pause, rest := g.RetryMin, g.StopMin
 	for ctx.Err() == nil {
 		begun := time.Now()
+		// A cause that is not mended shows itself with the first message or the first
+		// write; whoever waits for messages without an error goes on.
+		settled := time.AfterFunc(g.RetryMax, func() { g.goesOn(a, begun) })
 		err := g.work(ctx, a)
+		settled.Stop()
 		switch {
 		case ctx.Err() != nil:
 			return
 		case flow.IsPermanent(err):
-			log.Error("partition stopped; nothing was skipped", "error", err)
+			if time.Since(begun) > g.RetryMax {
+				rest = g.StopMin
+			}
+			log.Error("partition stopped; nothing was skipped", "cause", string(flow.CauseOf(err)), "pause", rest, "error", err)
 			g.mu.Lock()
 			g.stopped[key(a.Topic, a.Partition)] = Stop{a.Topic, a.Partition, err, time.Now()}
 			g.mu.Unlock()
-			<-ctx.Done()
-			return
+			if !sleep(ctx, rest) {
+				return
+			}
+			rest = min(2*rest, g.StopMax)
+			continue
 		case err == nil:
 			err = errors.New("the assignment's work returned while the partition is still assigned")
 		}
@@ -354,6 +418,27 @@ func (g *Group) assigned(ctx context.Context, a *Assignment) {
 		}
 		pause = min(2*pause, g.RetryMax)
 	}
+}
+
+// goesOn forgets that a partition stopped before the try that began then.
+func (g *Group) goesOn(a *Assignment, begun time.Time) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if s, ok := g.stopped[key(a.Topic, a.Partition)]; ok && s.Since.Before(begun) {
+		delete(g.stopped, key(a.Topic, a.Partition))
+	}
+}
+
+// measure keeps where the logs end. Lag is read from it, so that it grows for a
+// partition too that is stuck and asks nothing.
+func (g *Group) measure(ctx context.Context, topics map[string]int) {
+	ends, err := Ends(ctx, g.cfg.Broker, slices.Sorted(maps.Keys(topics))...)
+	if err != nil {
+		return // what look says of the broker stands
+	}
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.ends = ends
 }
 
 // watch sees topics come and go and partitions being added.
@@ -395,6 +480,7 @@ func (w *watch) run(ctx context.Context) {
 				return
 			}
 		}
+		w.g.measure(ctx, now)
 		grown := false
 		for topic, n := range now {
 			switch old := w.topics[topic]; {

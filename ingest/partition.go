@@ -108,8 +108,8 @@ func OpenPartition(ctx context.Context, b *Broker, topic, unit string, partition
 	return p, nil
 }
 
-func permanentf(format string, args ...any) error {
-	return flow.Permanent(fmt.Errorf(format, args...))
+func permanentf(cause flow.Cause, format string, args ...any) error {
+	return flow.PermanentFor(cause, fmt.Errorf(format, args...))
 }
 
 // connect dials the leader and compares the log with what was read of it. It
@@ -138,7 +138,7 @@ func (p *Partition) verify(ctx context.Context, f *fetcher) error {
 	}
 	switch {
 	case p.pos < start:
-		return permanentf("%d offsets (%d to %d) were deleted from %s/%d before they were read; ask the unit to send them again, then let the ledger pass over the gap: duiwu ledger --by NAME --reason TEXT skip %s %d %d",
+		return permanentf(flow.CauseLog, "%d offsets (%d to %d) were deleted from %s/%d before they were read; ask the unit to send them again, then let the ledger pass over the gap: duiwu ledger --by NAME --reason TEXT skip %s %d %d",
 			start-p.pos, p.pos, start-1, p.topic, p.partition, p.topic, p.partition, start-1)
 	case p.pos > end:
 		return p.anew(fmt.Sprintf("the log ends at %d and the ledger at %d", end, p.pos))
@@ -170,7 +170,7 @@ func (p *Partition) verify(ctx context.Context, f *fetcher) error {
 }
 
 func (p *Partition) anew(why string) error {
-	return permanentf("topic %s was made anew or cut short: %s in partition %d; find out who did it, and when the new log is right begin a new incarnation: duiwu ledger --by NAME --reason TEXT new-topic %s",
+	return permanentf(flow.CauseLog, "topic %s was made anew or cut short: %s in partition %d; find out who did it, and when the new log is right begin a new incarnation: duiwu ledger --by NAME --reason TEXT new-topic %s",
 		p.topic, why, p.partition, p.topic)
 }
 
@@ -348,7 +348,7 @@ func (p *Partition) lost(ctx context.Context, err error) error {
 	p.pos = max(p.pos, pos)
 	var code kafka.Error
 	if errors.As(err, &code) && (code == kafka.TopicAuthorizationFailed || code == kafka.ClusterAuthorizationFailed) {
-		return permanentf("cannot read %s/%d: %w; grant Read on the topic to this user", p.topic, p.partition, err)
+		return permanentf(flow.CauseAccess, "cannot read %s/%d: %w; grant Read on the topic to this user", p.topic, p.partition, err)
 	}
 	p.opt.Log.Warn("lost the partition's leader, reconnecting", "topic", p.topic, "partition", p.partition, "offset", p.pos, "error", err)
 	return nil

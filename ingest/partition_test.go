@@ -406,7 +406,7 @@ func startMember(t *testing.T, cfg Config, work Assigned, log *slog.Logger) *mem
 	opt.Log, opt.Gate = log, NewGate(4)
 	g, err := NewGroup(cfg, opt, work)
 	require.NoError(t, err)
-	g.RetryMin = 10 * time.Millisecond
+	g.RetryMin, g.StopMin = 10*time.Millisecond, 20*time.Millisecond
 	ctx, cancel := context.WithCancel(t.Context())
 	m := &member{Group: g, cancel: cancel, done: make(chan error, 1)}
 	go func() { m.done <- g.Run(ctx) }()
@@ -575,10 +575,11 @@ func TestGroupPermanentAndRetry(t *testing.T) {
 	sendKeyed(t, b, topic, 90)
 	l := newLedger()
 	var tries atomic.Int64
+	var mended atomic.Bool
 	m := startMember(t, cfg, func(ctx context.Context, a *Assignment) error {
 		switch {
-		case a.Partition == 0:
-			return flow.Permanent(fmt.Errorf("out of order"))
+		case a.Partition == 0 && !mended.Load():
+			return flow.PermanentFor(flow.CauseSchema, fmt.Errorf("out of order"))
 		case a.Partition == 1 && tries.Add(1) < 4:
 			return fmt.Errorf("not yet")
 		}
@@ -590,6 +591,9 @@ func TestGroupPermanentAndRetry(t *testing.T) {
 	require.EqualValues(t, 4, tries.Load())
 	require.Equal(t, int32(0), m.Stopped()[0].Partition)
 	require.ErrorContains(t, m.Stopped()[0].Reason, "out of order")
+	require.Equal(t, flow.CauseSchema, flow.CauseOf(m.Stopped()[0].Reason))
+	mended.Store(true)
+	require.Eventually(t, func() bool { return len(m.Stopped()) == 0 && l.seen() == 90 }, 20*time.Second, 10*time.Millisecond, "it goes on by itself")
 }
 
 type syncBuffer struct {

@@ -13,6 +13,7 @@ import (
 	"github.com/duiwu/duiwu/ingest/ipcmeta"
 	"github.com/duiwu/duiwu/ingest/seal"
 	"github.com/duiwu/duiwu/internal/feed"
+	"github.com/duiwu/duiwu/internal/flow"
 )
 
 // Seals gives the decoder the keys that open sealed messages; nil has none.
@@ -42,7 +43,7 @@ func (d *Decoder) sealed(b []byte) (rule feed.Rule, err error) {
 	fault := feed.NoRule
 	switch {
 	case errors.Is(e, seal.ErrUnknownKey):
-		return feed.NoRule, permanentf("cannot open the sealed fields at offset %d: this worker does not have key %q; add the key to --seal-keys, or, when it was given up, the line `retired %s`, and the records are refused; nothing was skipped",
+		return feed.NoRule, permanentf(flow.CauseOther, "cannot open the sealed fields at offset %d: this worker does not have key %q; add the key to --seal-keys, or, when it was given up, the line `retired %s`, and the records are refused; nothing was skipped",
 			d.msg.Offset, harmless(d.head.sealKey), harmless(d.head.sealKey))
 	case errors.Is(e, seal.ErrRetiredKey):
 		fault = feed.SealKeyRetired

@@ -159,6 +159,14 @@ func (s *Sink) Close() error {
 	return s.conn.Close()
 }
 
+// Ping asks the server for a sign of life. A permanent error says that it answers
+// and refuses us.
+func (s *Sink) Ping(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, min(s.opt.Timeout, 5*time.Second))
+	defer cancel()
+	return s.exec(ctx, "SELECT 1", nil)
+}
+
 // params are query parameters, {name:Type} in the statement. Text has to pass
 // through text, which writes it the way the server unescapes it.
 type params map[string]string

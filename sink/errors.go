@@ -46,6 +46,20 @@ func (e *ServerError) Retriable() bool {
 	return true
 }
 
+// cause is why a partition stops for the error.
+func (e *ServerError) cause() flow.Cause {
+	switch e.Code {
+	case 164, 192, 193, 194, 195, 291, 452, 472, 497, 516, 720:
+		return flow.CauseAccess
+	case 0:
+		if e.Status == http.StatusUnauthorized || e.Status == http.StatusForbidden {
+			return flow.CauseAccess
+		}
+		return flow.CauseOther
+	}
+	return flow.CauseSchema
+}
+
 func statusSays(status int) string {
 	switch status {
 	case http.StatusUnauthorized, http.StatusForbidden:
@@ -200,7 +214,7 @@ func serverError(err error) error {
 		if own.Retriable() {
 			return err
 		}
-		return flow.Permanent(err)
+		return flow.PermanentFor(own.cause(), err)
 	}
 	var op *net.OpError
 	if errors.As(err, &op) {

@@ -48,7 +48,8 @@ Three things can be wrong, and each has one answer:
 - **Time will mend it**: the same cut is written again after a pause that doubles from 0.2 s to 30 s, for as long as it takes.
   Nothing behind it is read meanwhile. The worker's log says *write failed, trying again*.
 - **Somebody has to act**: the partition stops, the worker says so in its log (*partition stopped; nothing was skipped*) and
-  on /readyz, and goes on where the ledger ends when it is started again or the group deals partitions out anew.
+  on /readyz. It tries again where the ledger ends after a minute, then at growing pauses of up to 15 minutes, and at once
+  when it is started again or the group deals partitions out anew.
 
 A row is never skipped. An error that is not in the table is tried again. The text of the server is not repeated, since
 it may quote values; look for it in the server's log.

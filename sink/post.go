@@ -272,7 +272,7 @@ func (s *Sink) checkNow(ctx context.Context, spec *feed.Spec) (int64, error) {
 	}
 	for _, t := range []table{h, cur, {name: v.name, columns: cur.columns}} {
 		if err := compare(t, have[t.name]); err != nil {
-			return 0, flow.Permanent(err)
+			return 0, flow.PermanentFor(flow.CauseSchema, err)
 		}
 	}
 	c := check{at: time.Now()}

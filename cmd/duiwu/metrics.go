@@ -1,15 +1,18 @@
 package main
 
 import (
+	"maps"
 	"net/http"
 	"strconv"
 	"sync"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
 	"github.com/duiwu/duiwu/ingest"
+	"github.com/duiwu/duiwu/internal/feed"
 	"github.com/duiwu/duiwu/internal/flow"
 	"github.com/duiwu/duiwu/transform"
 )
@@ -28,10 +31,18 @@ type metrics struct {
 
 	mu     sync.Mutex
 	states map[[2]string]*transform.Newest
+	// next is the offset behind what is durable, of the partitions at work.
+	next map[place]int64
+}
+
+// place names a partition.
+type place struct {
+	topic     string
+	partition int32
 }
 
 func newMetrics() *metrics {
-	m := &metrics{registry: prometheus.NewRegistry(), states: make(map[[2]string]*transform.Newest)}
+	m := &metrics{registry: prometheus.NewRegistry(), states: make(map[[2]string]*transform.Newest), next: make(map[place]int64)}
 	m.records = prometheus.NewCounterVec(prometheus.CounterOpts{
 		Name: "duiwu_records_total", Help: "Records by what became of them; the outcomes add up to what was received."}, []string{"feed", "outcome"})
 	m.rejects = prometheus.NewCounterVec(prometheus.CounterOpts{
@@ -47,7 +58,8 @@ func newMetrics() *metrics {
 		Name: "duiwu_dedupe_bytes", Help: "Memory of what dedupe remembers for a partition."}, []string{"topic", "partition"})
 	m.last = prometheus.NewGaugeVec(prometheus.GaugeOpts{
 		Name: "duiwu_durable_offset", Help: "Last offset of a partition that is durable."}, []string{"topic", "partition"})
-	m.registry.MustRegister(m.records, m.rejects, m.stages, m.rows, m.keys, m.bytes, m.last)
+	m.registry.MustRegister(m.records, m.rejects, m.stages, m.rows, m.keys, m.bytes, m.last,
+		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return m
 }
 
@@ -58,22 +70,50 @@ func (m *metrics) handler() http.Handler {
 // watch adds what only the group knows, read when somebody asks.
 func (m *metrics) watch(group *ingest.Group) {
 	m.registry.MustRegister(
-		prometheus.NewGaugeFunc(prometheus.GaugeOpts{
-			Name: "duiwu_stopped_partitions", Help: "Partitions that wait for an operator; the log and /readyz say why."},
-			func() float64 { return float64(len(group.Stopped())) }),
+		&partitions{group: group, next: m.nexts},
 		prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 			Name: "duiwu_missing_topics", Help: "Units whose topic does not exist."},
 			func() float64 { return float64(len(group.Missing())) }))
 }
 
 // assigned remembers whose state a partition's gauges show.
-func (m *metrics) assigned(topic string, partition int32, state *transform.Newest) {
+func (m *metrics) assigned(topic string, partition int32, next int64, state *transform.Newest) {
 	at := [2]string{topic, strconv.Itoa(int(partition))}
 	m.mu.Lock()
 	m.states[at] = state
+	m.next[place{topic, partition}] = next
 	m.mu.Unlock()
 	m.keys.WithLabelValues(at[0], at[1]).Set(float64(state.Len()))
 	m.bytes.WithLabelValues(at[0], at[1]).Set(float64(state.Bytes()))
+}
+
+// begin makes the counters of refused records at 0: Prometheus sees no increase in
+// a series that comes with its first value, so the first flood would raise no alert.
+// Messages that no feed could be read of have an empty one.
+func (m *metrics) begin(feeds []*feed.Spec) {
+	m.records.WithLabelValues("", flow.Rejected.String())
+	for _, f := range feeds {
+		m.records.WithLabelValues(f.Feed, flow.Rejected.String())
+	}
+}
+
+// ended drops the series of a partition that this worker has no more: another
+// worker serves them now.
+func (m *metrics) ended(topic string, partition int32) {
+	at := [2]string{topic, strconv.Itoa(int(partition))}
+	m.mu.Lock()
+	delete(m.states, at)
+	delete(m.next, place{topic, partition})
+	m.mu.Unlock()
+	for _, g := range []*prometheus.GaugeVec{m.keys, m.bytes, m.last} {
+		g.DeleteLabelValues(at[0], at[1])
+	}
+}
+
+func (m *metrics) nexts() map[place]int64 {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return maps.Clone(m.next)
 }
 
 // Stage implements flow.Observer.
@@ -99,6 +139,7 @@ func (m *metrics) Done(cut *flow.Cut) {
 	m.last.WithLabelValues(at[0], at[1]).Set(float64(cut.Span.Last))
 	m.mu.Lock()
 	state := m.states[at]
+	m.next[place{cut.Span.Topic, cut.Span.Partition}] = cut.Span.Last + 1
 	m.mu.Unlock()
 	if state != nil {
 		m.keys.WithLabelValues(at[0], at[1]).Set(float64(state.Len()))

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -54,10 +55,14 @@ func runWorker(ctx context.Context, env *environment, args []string) error {
 		// memory is what a pod runs out of.
 		debug.SetGCPercent(40)
 	}
+	if n := limitMemory(); n > 0 {
+		log.Info("memory limit set", "bytes", n)
+	}
 	w := &worker{config: config, log: log, metrics: newMetrics()}
 	if w.cat, err = catalogue(config.feeds); err != nil {
 		return err
 	}
+	w.metrics.begin(w.cat.Feeds)
 	if w.clock, err = config.clock(); err != nil {
 		return err
 	}
@@ -105,15 +110,22 @@ func runWorker(ctx context.Context, env *environment, args []string) error {
 		return err
 	}
 	w.metrics.watch(group)
+	every := config.watch
+	if every <= 0 {
+		every = 10 * time.Second
+	}
+	health := &health{group: group, sink: w.sink, stuck: 15 * time.Minute}
+	w.metrics.registry.MustRegister(health)
 	g, ctx := errgroup.WithContext(ctx)
 	if config.listen != "" {
-		server, err := w.listen(ctx, group)
+		server, err := w.listen(ctx, health)
 		if err != nil {
 			return err
 		}
 		g.Go(server)
 	}
 	g.Go(func() error { return group.Run(ctx) })
+	g.Go(func() error { health.watch(ctx, every); return nil })
 	if config.receipts != "none" {
 		g.Go(func() error {
 			err := receipt.Run(ctx, receipt.Config{
@@ -161,7 +173,8 @@ func (w *worker) assigned(ctx context.Context, a *ingest.Assignment) error {
 	}
 	w.log.Info("partition assigned", "topic", a.Topic, "partition", a.Partition, "epoch", held.Epoch,
 		"resume", held.Next, "known", dedupe.State().Len(), "took", time.Since(begun).Round(time.Millisecond))
-	w.metrics.assigned(a.Topic, a.Partition, dedupe.State())
+	w.metrics.assigned(a.Topic, a.Partition, held.Next, dedupe.State())
+	defer w.metrics.ended(a.Topic, a.Partition)
 	return flow.Run(ctx, source, []flow.Step{w.check, transform.NewForget(erased, nil), pseudonymize, dedupe}, held, flow.Options{
 		Log: w.log, Observe: w.metrics, RetryMin: 200 * time.Millisecond, RetryMax: 30 * time.Second,
 	})
@@ -180,23 +193,25 @@ func reporting(cat *feed.Catalogue) []string {
 }
 
 // listen serves /metrics, /livez and /readyz.
-func (w *worker) listen(ctx context.Context, group *ingest.Group) (func() error, error) {
+func (w *worker) listen(ctx context.Context, health *health) (func() error, error) {
 	mux := http.NewServeMux()
 	mux.Handle("GET /metrics", w.metrics.handler())
-	mux.HandleFunc("GET /livez", func(rw http.ResponseWriter, _ *http.Request) { fmt.Fprintln(rw, "ok") })
+	mux.HandleFunc("GET /livez", func(rw http.ResponseWriter, _ *http.Request) {
+		if err := health.live(); err != nil {
+			http.Error(rw, err.Error(), http.StatusServiceUnavailable)
+			return
+		}
+		fmt.Fprintln(rw, "ok")
+	})
 	mux.HandleFunc("GET /readyz", func(rw http.ResponseWriter, _ *http.Request) {
-		stopped := group.Stopped()
-		if len(stopped) == 0 && group.Owned() > 0 {
+		var why bytes.Buffer
+		health.ready(&why)
+		if why.Len() == 0 {
 			fmt.Fprintln(rw, "ok")
 			return
 		}
 		rw.WriteHeader(http.StatusServiceUnavailable)
-		if len(stopped) == 0 {
-			fmt.Fprintln(rw, "no partition is assigned yet")
-		}
-		for _, s := range stopped {
-			fmt.Fprintf(rw, "%s/%d stopped at %s: %v\n", s.Topic, s.Partition, s.Since.Format(time.RFC3339), s.Reason)
-		}
+		_, _ = why.WriteTo(rw) // who asked may have gone
 	})
 	l, err := net.Listen("tcp", w.config.listen)
 	if err != nil {

@@ -26,18 +26,51 @@ type Observer interface {
 }
 
 // permanent marks an error that the same input meets again for ever.
-type permanent struct{ err error }
+type permanent struct {
+	err   error
+	cause Cause
+}
 
 func (p permanent) Error() string { return p.err.Error() }
 func (p permanent) Unwrap() error { return p.err }
 
+// Cause says in one word why a partition stopped, so that an alert can name who
+// has to act.
+type Cause string
+
+const (
+	// CauseAccess: a login or a right is refused.
+	CauseAccess Cause = "access"
+	// CauseSchema: tables, feed files, release and messages do not fit each other.
+	CauseSchema Cause = "schema"
+	// CauseLog: the topic is not what the ledger knows.
+	CauseLog Cause = "log"
+	// CauseOther is everything else, a bug among it.
+	CauseOther Cause = "other"
+)
+
+// Causes lists all of them.
+var Causes = []Cause{CauseAccess, CauseSchema, CauseLog, CauseOther}
+
 // Permanent marks err: the partition stops, nothing is skipped, an operator is
 // needed. A nil err stays nil.
-func Permanent(err error) error {
-	if err == nil {
-		return nil
+func Permanent(err error) error { return PermanentFor(CauseOther, err) }
+
+// PermanentFor is Permanent with a cause. The first mark of an error stays.
+func PermanentFor(cause Cause, err error) error {
+	if err == nil || IsPermanent(err) {
+		return err
 	}
-	return permanent{err}
+	return permanent{err, cause}
+}
+
+// CauseOf is why an error that was marked by Permanent stops a partition.
+func CauseOf(err error) Cause {
+	var p permanent
+	if errors.As(err, &p) {
+		return p.cause
+	}
+	return CauseOther
 }
 
 // IsPermanent says whether err was marked by Permanent.

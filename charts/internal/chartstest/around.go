@@ -5,8 +5,6 @@ import (
 	"strings"
 	"testing"
 	"time"
-
-	"github.com/duiwu/duiwu/sink"
 )
 
 // aroundPeople adds what surrounds the people of the nation: evaluations and the
@@ -58,10 +56,10 @@ func (db *DB) aroundPeople(add func(string, Row)) {
 	}
 }
 
-// Publishable makes the tables of published figures.
-func (db *DB) Publishable(t testing.TB) {
+// Publishable makes the tables of published figures, of all that the sink makes.
+func (db *DB) Publishable(t testing.TB, system []string) {
 	t.Helper()
-	for _, sql := range sink.SystemDDL() {
+	for _, sql := range system {
 		if strings.Contains(sql, "`published_figures`") || strings.Contains(sql, "`publications`") {
 			db.Exec(t, sql)
 		}
@@ -72,8 +70,6 @@ func (db *DB) Publishable(t testing.TB) {
 // and ledger, the newest of it in the last hour of today.
 func (db *DB) pipeline(t testing.TB) {
 	t.Helper()
-	db.Publishable(t)
-	db.Exec(t, "INSERT INTO publications (month, edition, state, attempt, who, reason, at) VALUES ('2016-09-30', 1, 'published', generateUUIDv4(), 'Wang', '', '2016-10-05 09:00:00'), ('2016-09-30', 1, 'approved', generateUUIDv4(), 'Zhao', 'checked', '2016-10-08 09:00:00'), ('2016-10-31', 1, 'published', generateUUIDv4(), 'Wang', '', '2016-11-05 09:00:00')")
 	for _, s := range db.Contract.Feeds {
 		db.Exec(t, "INSERT INTO receipt_parts_effective SELECT reporting_unit, '"+s.Feed+"', toInt64(count() + cityHash64(reporting_unit) % 7), toInt64(cityHash64(reporting_unit, '"+s.Feed+"') % 7), map('ric_checksum', toInt64(cityHash64(reporting_unit) % 4), 'code_list', toInt64(3), 'required', toInt64(2)), toDateTime64('2016-11-11 08:00:00', 3, 'Asia/Shanghai') FROM "+s.CurrentTable()+" FINAL WHERE reporting_unit != '000000' GROUP BY reporting_unit")
 	}

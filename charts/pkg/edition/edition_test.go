@@ -13,6 +13,7 @@ import (
 	"github.com/duiwu/duiwu/charts/pkg/edition"
 	"github.com/duiwu/duiwu/charts/pkg/figures"
 	"github.com/duiwu/duiwu/internal/testenv"
+	"github.com/duiwu/duiwu/sink"
 )
 
 func TestMain(m *testing.M) { testenv.Main(m) }
@@ -20,7 +21,7 @@ func TestMain(m *testing.M) { testenv.Main(m) }
 // tables makes the two tables as a migration does.
 func tables(t *testing.T, db *chartstest.DB) edition.Query {
 	t.Helper()
-	db.Publishable(t)
+	db.Publishable(t, sink.SystemDDL())
 	opts, err := clickhouse.ParseDSN(db.DSN())
 	require.NoError(t, err)
 	conn, err := clickhouse.Open(opts)

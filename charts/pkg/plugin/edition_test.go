@@ -17,6 +17,7 @@ import (
 	"github.com/duiwu/duiwu/charts/pkg/edition"
 	"github.com/duiwu/duiwu/charts/pkg/scope"
 	"github.com/duiwu/duiwu/internal/testenv"
+	"github.com/duiwu/duiwu/sink"
 )
 
 // published is the small nation with October 2016 published on 11 November: the
@@ -25,7 +26,7 @@ func published(t *testing.T, name string, below, indicators int) (*chartstest.DB
 	t.Helper()
 	db := chartstest.New(t, name)
 	chartstest.Small(t, db)
-	db.Publishable(t)
+	db.Publishable(t, sink.SystemDDL())
 	d := open(t, Config{URL: db.DSN(), Today: today, SuppressBelow: below})
 	some := *d.catalogue
 	some.Indicators = some.Indicators[:min(indicators, len(some.Indicators))]
