@@ -22,7 +22,7 @@ fetch: ## get all that tests and the demo need into .cache (once)
 
 demo: ## the whole path on this machine; flags go in ARGS="..."
 	@go run ./internal/fetch/cmd libchdb viewer >&2
-	@mkdir -p bin && go build -o bin/demo ./cmd/demo >&2
+	@mkdir -p bin && go build -o bin/ ./cmd/demo ./cmd/duiwu >&2
 	@exec bin/demo $(ARGS)
 
 plugin: ## the Grafana plugin as a zip for linux amd64 and arm64, into bin/
