@@ -11,6 +11,8 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -40,7 +42,9 @@ func TestTheRightAlertFires(t *testing.T) {
 	for i := range bad {
 		bad[i] = message{fmt.Sprint("bad", i), "{"}
 	}
-	many := newLoad(3000, 4).messages
+	many := slices.DeleteFunc(newLoad(3000, 4).messages, func(m message) bool { // none that is refused: that has its own alert
+		return m.value == "{" || strings.Contains(m.value, `"op":"X"`)
+	})
 	for _, f := range []struct {
 		name, word string
 		strike     func(c *cell) error

@@ -60,8 +60,7 @@ func TestPages(t *testing.T) {
 	chromium := browsertest.Start(t)
 	db := chartstest.New(t, "charts_pages")
 	chartstest.Nation(t, db)
-	db.Publishable(t, sink.SystemDDL())
-	db.Exec(t, "INSERT INTO publications (month, edition, state, attempt, who, reason, at) VALUES ('2016-09-30', 1, 'published', generateUUIDv4(), 'Wang', '', '2016-10-05 09:00:00'), ('2016-09-30', 1, 'approved', generateUUIDv4(), 'Zhao', 'checked', '2016-10-08 09:00:00'), ('2016-10-31', 1, 'published', generateUUIDv4(), 'Wang', '', '2016-11-05 09:00:00')")
+	db.Published(t, sink.SystemDDL())
 	c := plugin.Config{URL: db.DSN(), Today: today, Scope: scope.Everything()}
 	home := pageOf(t, c)
 	part := func(name string, f func(t *testing.T, tab *browsertest.Tab)) {

@@ -66,6 +66,13 @@ func (db *DB) Publishable(t testing.TB, system []string) {
 	}
 }
 
+// Published adds two months that were published, one of them approved.
+func (db *DB) Published(t testing.TB, system []string) {
+	t.Helper()
+	db.Publishable(t, system)
+	db.Exec(t, "INSERT INTO publications (month, edition, state, attempt, who, reason, at) VALUES ('2016-09-30', 1, 'published', generateUUIDv4(), 'Wang', '', '2016-10-05 09:00:00'), ('2016-09-30', 1, 'approved', generateUUIDv4(), 'Zhao', 'checked', '2016-10-08 09:00:00'), ('2016-10-31', 1, 'published', generateUUIDv4(), 'Wang', '', '2016-11-05 09:00:00')")
+}
+
 // pipeline fills what the worker leaves beside the feeds: receipts, quarantine
 // and ledger, the newest of it in the last hour of today.
 func (db *DB) pipeline(t testing.TB) {

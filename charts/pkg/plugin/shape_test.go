@@ -18,6 +18,7 @@ import (
 	"github.com/duiwu/duiwu/charts/internal/chartstest"
 	"github.com/duiwu/duiwu/internal/feed"
 	"github.com/duiwu/duiwu/internal/testenv"
+	"github.com/duiwu/duiwu/sink"
 )
 
 // show writes a frame as lines of «name[labels] = values».
@@ -225,6 +226,7 @@ func TestDashboardsAnswer(t *testing.T) {
 	}
 	db := chartstest.New(t, "charts_plugin_pages")
 	chartstest.Nation(t, db)
+	db.Published(t, sink.SystemDDL())
 	d := open(t, Config{URL: db.DSN(), Today: today})
 	for _, p := range dashboards.Pages() {
 		b, err := fs.ReadFile(dashboards.FS, dashboards.File(p.ID, "zh"))
