@@ -43,7 +43,9 @@ func Roles(c *feed.Catalogue, database string) []Role {
 		{Name: "doctor", What: "duiwu doctor, duiwu balance, duiwu receipt; reads", Grants: []string{
 			"SELECT ON " + all, "SELECT ON system.parts", "SELECT ON system.disks", "SELECT ON system.row_policies",
 		}},
-		{Name: "plugin", What: "the datasource plugin; reads", Grants: []string{"SELECT ON " + all}},
+		{Name: "plugin", What: "the datasource plugin; reads, and sees in system.parts whether anything has changed", Grants: []string{
+			"SELECT ON " + all, "SELECT(database, table, active, partition_id, max_block_number, data_version) ON system.parts",
+		}},
 	}
 }
 

@@ -140,6 +140,7 @@ func TestDoctorSeesWhatIsWrongInTheTables(t *testing.T) {
 		{"current is behind", "current_differs", "DELETE FROM employment WHERE record_id = 'E-2'", "INSERT INTO employment SELECT reporting_unit, record_id, period, effective_from, reported_at, id_number_token, employer_uscc, start_on, end_on, employment_form, worker_category, county_code, post_id, leave_reason, destination_unit, social_insurance, pay_month_band, _version, _is_deleted, _arrived_at FROM employment_history WHERE record_id = 'E-2'"},
 		{"current is another", "current_differs", "ALTER TABLE employment UPDATE worker_category = '03' WHERE record_id = 'E-2' SETTINGS mutations_sync = 1", "ALTER TABLE employment UPDATE worker_category = '01' WHERE record_id = 'E-2' SETTINGS mutations_sync = 1"},
 		{"outcomes that do not add up", "ledger_unbalanced", "INSERT INTO ledger SELECT * REPLACE (-1 AS partition, 5 AS received) FROM ledger WHERE run = 'live' LIMIT 1", "DELETE FROM ledger WHERE partition = -1"},
+		{"rows of an erased record", "erased_present", "INSERT INTO erased (unit, feed, record_id) VALUES ('310000', 'employment', 'E-2')", "DELETE FROM erased WHERE record_id = 'E-2'"},
 		{"rows of no cut", "rows_outside_ledger", "INSERT INTO employment_history SELECT * REPLACE (1000 AS _offset, _version + 65536 AS _version) FROM (SELECT * FROM employment_history WHERE record_id = 'E-3')", "DELETE FROM employment_history WHERE _offset = 1000"},
 	} {
 		t.Run(c.name, func(t *testing.T) {

@@ -50,7 +50,7 @@ func TestPublishAndItsCommands(t *testing.T) {
 	var s publishedSummary
 	require.NoError(t, json.Unmarshal([]byte(out), &s))
 	require.Equal(t, 1, s.Number)
-	require.Len(t, s.Indicators, 42)
+	require.Len(t, s.Indicators, 44)
 	require.EqualValues(t, 1, *s.Indicators[0].Value)
 	require.Equal(t, map[string]int64{p.topic + "/0/0": 1}, s.Positions)
 	require.NotEmpty(t, s.Missing)

@@ -73,7 +73,7 @@ var usersXML = template.Must(template.New("users.xml").Parse(`<clickhouse>
     </writer>
     <dashboards>
       <password_sha256_hex>{{.dashboards}}</password_sha256_hex><networks><ip>{{.from}}</ip></networks><profile>reader</profile><quota>default</quota>
-      <grants><query>GRANT SELECT ON duiwu.*</query></grants>{{.dashboardsXML}}
+      <grants><query>GRANT SELECT ON duiwu.*</query><query>GRANT SELECT ON system.parts</query></grants>{{.dashboardsXML}}
     </dashboards>{{.usersXML}}
   </users>
 </clickhouse>

@@ -25,9 +25,10 @@ type arrival struct {
 	rows  uint64
 }
 
-// arrivals is what has come in so far; it is read once for the panels of a page.
+// arrivals is what has come in so far; it is read once while the tables stay as they are.
 type arrivals struct {
 	at    time.Time
+	state string                        // of the tables, before they were asked
 	feeds map[string]map[string]arrival // feed, unit
 	// ledger says how far the log has been stored; nil without a ledger.
 	ledger *Ledger
@@ -43,9 +44,8 @@ type Ledger struct {
 	ArrivedAt time.Time `json:"arrivedAt"`
 }
 
-// keep is how long arrivals are remembered: the panels of one page load share
-// them, and a wall that refreshes sees new ones.
-const keep = 3 * time.Second
+// mostKnown bounds how many moments as of which somebody asks are remembered.
+const mostKnown = 64
 
 // arrivals reads the newest arrival of every feed, as it stands or, when known is
 // not zero, as it stood then. It tells of all units: narrow it before it leaves.
@@ -55,10 +55,11 @@ func (d *Datasource) arrivals(ctx context.Context, s scope.Scope, known time.Tim
 	if s.None() {
 		return nil, scope.ErrDenied // what is kept has asked nobody
 	}
+	now := d.state.current(ctx, d)
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	for of, a := range d.known {
-		if time.Since(a.at) >= keep {
+		if !stands(a.at, a.state, now) {
 			delete(d.known, of)
 		}
 	}
@@ -71,7 +72,7 @@ func (d *Datasource) arrivals(ctx context.Context, s scope.Scope, known time.Tim
 		params = map[string]string{"known": known.In(feed.Shanghai).Format("2006-01-02 15:04:05.000")}
 		where = "_history WHERE _arrived_at <= {known:DateTime64(3, 'Asia/Shanghai')}"
 	}
-	a := &arrivals{at: time.Now(), feeds: map[string]map[string]arrival{}}
+	a := &arrivals{at: time.Now(), state: now, feeds: map[string]map[string]arrival{}}
 	sql := ""
 	for i, f := range d.catalogue.Contract.Feeds {
 		if i > 0 {
@@ -102,6 +103,9 @@ func (d *Datasource) arrivals(ctx context.Context, s scope.Scope, known time.Tim
 	}
 	if a.people, err = d.people(ctx, s, !known.IsZero(), params); err != nil {
 		return nil, err
+	}
+	if len(d.known) >= mostKnown {
+		clear(d.known)
 	}
 	d.known[known] = a
 	return a, nil

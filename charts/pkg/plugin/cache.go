@@ -6,11 +6,11 @@ import (
 	"time"
 )
 
-// answers remembers for a moment what statements gave: the panels of one page,
-// and the people who look at one page at one time, ask the database once. The
-// key is the statement with every parameter, and with them the units that may be
-// seen, the days and the moment as of which the records are read: two scopes
-// never share an answer.
+// answers remembers what statements gave, until the tables change: the panels of
+// one page, and the people who look at it, ask the database once. The key is the
+// statement with every parameter, and with them the units that may be seen, the
+// days and the moment as of which the records are read: two scopes never share an
+// answer.
 type answers struct {
 	mu   sync.Mutex // guards what is below, and the fields of every entry
 	kept map[string]*entry
@@ -22,34 +22,30 @@ type entry struct {
 	parts   map[place]part
 	err     error
 	at      time.Time // when it was answered
+	state   string    // of the tables, before they were asked
 	waiting int
 	cancel  context.CancelFunc
 }
 
-const (
-	// fresh is how long an answer is shown again. It is shorter than the time in
-	// which a cut becomes durable, so that nobody waits for a figure longer than
-	// for its record.
-	fresh = 5 * time.Second
-	// mostAnswers bounds the memory: an answer is at most some thousand parts.
-	mostAnswers = 256
-)
+// mostAnswers bounds the memory: an answer is at most some thousand parts.
+const mostAnswers = 1024
 
 func newAnswers() *answers { return &answers{kept: map[string]*entry{}} }
 
-// get returns the answer under a key, asking for it when there is none. Whoever
-// comes while it is asked for waits for the same one. A caller that goes away
-// leaves the question to the others; with the last of them it is cancelled. The
-// map is shared: nobody may change it. Errors are not kept.
-func (a *answers) get(ctx context.Context, key string, ask func(context.Context) (map[place]part, error)) (map[place]part, error) {
+// get returns the answer under a key, asking for it when there is none, or one of
+// another state of the tables. Whoever comes while it is asked for waits for the
+// same one. A caller that goes away leaves the question to the others; with the
+// last of them it is cancelled. The map is shared: nobody may change it. Errors
+// are not kept.
+func (a *answers) get(ctx context.Context, key, state string, ask func(context.Context) (map[place]part, error)) (map[place]part, error) {
 	a.mu.Lock()
 	e := a.kept[key]
-	if e != nil && !e.at.IsZero() && time.Since(e.at) >= fresh {
+	if e != nil && !e.at.IsZero() && !stands(e.at, e.state, state) {
 		e = nil
 	}
 	if e == nil {
-		a.prune()
-		e = &entry{done: make(chan struct{})}
+		a.prune(state)
+		e = &entry{done: make(chan struct{}), state: state}
 		var own context.Context
 		own, e.cancel = context.WithCancel(context.WithoutCancel(ctx))
 		a.kept[key] = e
@@ -83,14 +79,14 @@ func (a *answers) get(ctx context.Context, key string, ask func(context.Context)
 	return nil, ctx.Err()
 }
 
-// prune drops what is no longer fresh and, while there is too much, the oldest.
-// What is still asked for stays.
-func (a *answers) prune() {
+// prune drops what will not be shown again and, while there is too much, the
+// oldest. What is still asked for stays.
+func (a *answers) prune(state string) {
 	oldest := ""
 	for k, e := range a.kept {
 		switch {
 		case e.at.IsZero():
-		case time.Since(e.at) >= fresh:
+		case !stands(e.at, e.state, state):
 			delete(a.kept, k)
 		case oldest == "" || e.at.Before(a.kept[oldest].at):
 			oldest = k

@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/duiwu/duiwu/charts/internal/chartstest"
 )
 
 func TestAnswersAreSharedForAMoment(t *testing.T) {
@@ -26,29 +28,79 @@ func TestAnswersAreSharedForAMoment(t *testing.T) {
 		var wg sync.WaitGroup
 		for range 8 {
 			wg.Go(func() {
-				got, err := a.get(t.Context(), "q", slow)
+				got, err := a.get(t.Context(), "q", "", slow)
 				require.NoError(t, err)
 				require.Equal(t, one, got)
 			})
 		}
 		wg.Wait()
 		require.EqualValues(t, 1, asked.Load(), "eight at one time are one question")
-		_, _ = a.get(t.Context(), "q", slow)
+		_, _ = a.get(t.Context(), "q", "", slow)
 		require.EqualValues(t, 1, asked.Load(), "and a moment later it is still answered")
-		_, _ = a.get(t.Context(), "another scope", slow)
+		_, _ = a.get(t.Context(), "another scope", "", slow)
 		require.EqualValues(t, 2, asked.Load(), "another key is another question")
 		time.Sleep(fresh)
-		_, _ = a.get(t.Context(), "q", slow)
+		_, _ = a.get(t.Context(), "q", "", slow)
 		require.EqualValues(t, 3, asked.Load(), "an old answer is not shown again")
 	})
+}
+
+func TestAnAnswerStandsWhileTheTablesDo(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		a := newAnswers()
+		asked := 0
+		ask := func(state string) int {
+			_, err := a.get(t.Context(), "q", state, func(context.Context) (map[place]part, error) { asked++; return nil, nil })
+			require.NoError(t, err)
+			return asked
+		}
+		require.Equal(t, 1, ask("one"))
+		time.Sleep(longest - time.Second)
+		require.Equal(t, 1, ask("one"))
+		require.Equal(t, 2, ask("two"))
+		time.Sleep(longest)
+		require.Equal(t, 3, ask("two"), "not for ever")
+		time.Sleep(fresh)
+		require.Equal(t, 4, ask(""), "nobody knows")
+	})
+}
+
+// A state changes with what is written and deleted, and not with merges.
+func TestTheStateOfTheTables(t *testing.T) {
+	db := chartstest.New(t, "charts_state")
+	d := open(t, Config{URL: db.DSN(), Today: today})
+	now := func() string {
+		d.state.at = time.Time{}
+		return d.state.current(t.Context(), d)
+	}
+	require.Empty(t, now(), "no table holds anything")
+	row := func(id string) { db.Insert(t, "station", chartstest.Row{"record_id": id, "reporting_unit": "310000"}) }
+	row("a")
+	first := now()
+	require.NotEmpty(t, first)
+	require.Equal(t, first, now())
+	row("b")
+	second := now()
+	require.NotEqual(t, first, second)
+	db.Exec(t, "OPTIMIZE TABLE station FINAL")
+	require.Equal(t, second, now())
+	db.Exec(t, "ALTER TABLE station DELETE WHERE record_id = 'a' SETTINGS mutations_sync = 2")
+	third := now()
+	require.NotEqual(t, second, third)
+	db.Exec(t, "OPTIMIZE TABLE station FINAL")
+	require.Equal(t, third, now())
+	row("c")
+	require.NotEqual(t, third, now())
+	db.Exec(t, "RENAME TABLE station TO elsewhere")
+	require.NotEqual(t, third, now())
 }
 
 func TestAnErrorIsNotRemembered(t *testing.T) {
 	a := newAnswers()
 	fault := errors.New("the server is down")
-	_, err := a.get(t.Context(), "q", func(context.Context) (map[place]part, error) { return nil, fault })
+	_, err := a.get(t.Context(), "q", "", func(context.Context) (map[place]part, error) { return nil, fault })
 	require.ErrorIs(t, err, fault)
-	_, err = a.get(t.Context(), "q", func(context.Context) (map[place]part, error) { return nil, nil })
+	_, err = a.get(t.Context(), "q", "", func(context.Context) (map[place]part, error) { return nil, nil })
 	require.NoError(t, err)
 }
 
@@ -70,9 +122,9 @@ func TestWhoGoesAwayLeavesTheQuestionToTheOthers(t *testing.T) {
 		}
 		first, leave := context.WithCancel(t.Context())
 		errs := make(chan error, 2)
-		go func() { _, err := a.get(first, "q", ask); errs <- err }()
+		go func() { _, err := a.get(first, "q", "", ask); errs <- err }()
 		synctest.Wait()
-		go func() { _, err := a.get(t.Context(), "q", ask); errs <- err }()
+		go func() { _, err := a.get(t.Context(), "q", "", ask); errs <- err }()
 		synctest.Wait()
 		leave()
 		require.ErrorIs(t, <-errs, context.Canceled)
@@ -80,7 +132,7 @@ func TestWhoGoesAwayLeavesTheQuestionToTheOthers(t *testing.T) {
 		require.NoError(t, <-ended)
 
 		alone, leave := context.WithCancel(t.Context())
-		go func() { _, err := a.get(alone, "other", ask); errs <- err }()
+		go func() { _, err := a.get(alone, "other", "", ask); errs <- err }()
 		synctest.Wait()
 		leave()
 		require.ErrorIs(t, <-errs, context.Canceled)
@@ -91,7 +143,7 @@ func TestWhoGoesAwayLeavesTheQuestionToTheOthers(t *testing.T) {
 func TestTheMemoryOfAnswersIsBounded(t *testing.T) {
 	a := newAnswers()
 	for i := range 3 * mostAnswers {
-		_, err := a.get(t.Context(), fmt.Sprint(i), func(context.Context) (map[place]part, error) { return nil, nil })
+		_, err := a.get(t.Context(), fmt.Sprint(i), "", func(context.Context) (map[place]part, error) { return nil, nil })
 		require.NoError(t, err)
 	}
 	require.LessOrEqual(t, len(a.kept), mostAnswers)

@@ -66,6 +66,7 @@ type Datasource struct {
 	clock     func() time.Time
 	today     time.Time // zero: ask the clock
 
+	state   state
 	answers *answers
 	pulses  pulses
 	beat    time.Duration

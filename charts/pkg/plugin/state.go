@@ -1,0 +1,71 @@
+package plugin
+
+import (
+	"context"
+	"sync"
+	"time"
+
+	"github.com/duiwu/duiwu/charts/pkg/scope"
+)
+
+const (
+	// fresh is how long what was read is shown again without looking whether it has
+	// changed. It is shorter than the time in which a cut becomes durable, so that
+	// nobody waits for a figure longer than for its record.
+	fresh = 3 * time.Second
+	// longest is how long it is shown while nothing has changed: a bound on what
+	// stateSQL cannot see, such as a replica that lags.
+	longest = 10 * time.Minute
+)
+
+// state is a name of what the tables hold. While it stays the same, so do the
+// answers of statements: most of the time no unit is sending.
+type state struct {
+	mu   sync.Mutex // held while the database is asked, so that one caller asks
+	name string     // empty: not known
+	at   time.Time
+}
+
+// stateSQL names what the tables hold by the last insert and the last mutation of
+// every partition; merges, which change nothing, do not change it. A mutation has
+// a number above those of all inserts before it.
+const stateSQL = `SELECT if(count() = 0, '', toString(sipHash128(groupArray((table, partition_id, b, if(v > b, v, 0))))))
+FROM (SELECT table, partition_id, max(max_block_number) AS b, max(data_version) AS v FROM system.parts WHERE active AND database = currentDatabase() GROUP BY table, partition_id ORDER BY table, partition_id)`
+
+// current is the name of what the tables hold, at most fresh old. It is empty, and
+// nothing is kept for long, where the user may not read system.parts, and where
+// the tables are those of other servers.
+func (s *state) current(ctx context.Context, d *Datasource) string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !s.at.IsZero() && time.Since(s.at) < fresh {
+		return s.name
+	}
+	s.name, s.at = "", time.Now()
+	// Whoever came first may leave; the answer is for the others too.
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), fresh)
+	defer cancel()
+	rows, err := d.db.Whole(ctx, scope.Process("state"), stateSQL, nil)
+	if err != nil {
+		return ""
+	}
+	defer func() { _ = rows.Close() }()
+	var name string
+	for rows.Next() {
+		if rows.Scan(&name) != nil {
+			return ""
+		}
+	}
+	if rows.Err() != nil {
+		return ""
+	}
+	s.name = name
+	return name
+}
+
+// stands says whether what was read at a moment, when the tables were in the state
+// was, can be shown now.
+func stands(at time.Time, was, now string) bool {
+	age := time.Since(at)
+	return age < fresh || was != "" && was == now && age < longest
+}
