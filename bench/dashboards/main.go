@@ -6,7 +6,10 @@
 //	go run ./bench/dashboards --rows 2000000 --runs 5
 //
 // A figure is the time that a panel waits for the datasource; own is what of it
-// the plugin takes beside the statement.
+// the plugin takes beside the statement. The first five columns are asked of the
+// tables anew each time, "published" of an edition that the run publishes first,
+// and "again" is all of them a second time while nothing has arrived. At the end
+// many viewers open pages at once, each with panels of its own choice.
 package main
 
 import (
@@ -15,10 +18,12 @@ import (
 	"encoding/json"
 	"flag"
 	"fmt"
+	"math/rand/v2"
 	"os"
 	"os/signal"
 	"path/filepath"
 	"slices"
+	"sync"
 	"syscall"
 	"text/tabwriter"
 	"time"
@@ -26,7 +31,11 @@ import (
 	"github.com/ClickHouse/clickhouse-go/v2"
 	"github.com/grafana/grafana-plugin-sdk-go/backend"
 	"github.com/grafana/grafana-plugin-sdk-go/backend/log"
+	"golang.org/x/sync/errgroup"
 
+	"github.com/duiwu/duiwu/charts/indicators"
+	"github.com/duiwu/duiwu/charts/pkg/catalogue"
+	"github.com/duiwu/duiwu/charts/pkg/edition"
 	"github.com/duiwu/duiwu/charts/pkg/plugin"
 	"github.com/duiwu/duiwu/charts/pkg/scope"
 	"github.com/duiwu/duiwu/ingest/feeds"
@@ -50,6 +59,8 @@ func main() {
 const (
 	today = "2016-12-09"
 	known = "2015-12-09"
+	// published is the end of the month that the run publishes.
+	published = "2016-10-31"
 )
 
 // panels are the forms in which an indicator is asked for.
@@ -58,11 +69,18 @@ var panels = []struct{ name, rest string }{
 	{"by unit", `,"groupBy":["province"],"compare":["rank","national_mean"]`},
 	{"trend", `,"groupBy":["month"]`},
 	{"as known", `,"asOf":"` + known + `","knownOn":"` + known + `"`},
+	{"known trend", `,"groupBy":["month"],"asOf":"` + known + `","knownOn":"` + known + `"`},
+	{"published", `,"groupBy":["province"],"asOf":"` + published + `","edition":"latest"`},
+	{"again", ""},
 }
+
+// current is how many of the panels are of the tables as they stand.
+const current = 3
 
 func run(ctx context.Context) error {
 	rows := flag.Int("rows", 2_000_000, "rows of history")
 	runs := flag.Int("runs", 5, "how often each panel is asked for")
+	viewers := flag.Int("viewers", 50, "how many look at once")
 	only := flag.String("only", "", "one indicator, such as I-16")
 	keep := flag.String("dir", "", "keep the data here, and use what is there")
 	flag.Parse()
@@ -92,12 +110,102 @@ func run(ctx context.Context) error {
 		return err
 	}
 	var ids []string
-	for _, in := range indicators(e.DSN()) {
+	for _, in := range asked(e.DSN()) {
 		if *only == "" || *only == in {
 			ids = append(ids, in)
 		}
 	}
-	return measure(ctx, e.DSN(), ids, *runs)
+	if err := publish(ctx, e.DSN(), contract); err != nil {
+		return err
+	}
+	answered, err := measure(ctx, e.DSN(), ids, *runs)
+	if err != nil {
+		return err
+	}
+	return crowd(ctx, e.DSN(), answered, *viewers)
+}
+
+// publish keeps the figures of one month, unless they are kept.
+func publish(ctx context.Context, dsn string, contract *feed.Catalogue) error {
+	cat, err := catalogue.Load(indicators.FS, contract)
+	if err != nil {
+		return err
+	}
+	p, err := edition.Open(dsn, cat)
+	if err != nil {
+		return err
+	}
+	defer p.Close()
+	day, err := time.ParseInLocation(time.DateOnly, today, feed.Shanghai)
+	if err != nil {
+		return err
+	}
+	p.Clock = func() time.Time { return day.Add(12 * time.Hour) }
+	month, err := time.Parse(time.DateOnly, published)
+	if err != nil {
+		return err
+	}
+	all, err := p.List(ctx)
+	if err != nil || len(all) > 0 {
+		return err
+	}
+	begun := time.Now()
+	d, err := p.Draft(ctx, month, true)
+	if err != nil {
+		return err
+	}
+	if err := p.Publish(ctx, d, "bench", ""); err != nil {
+		return err
+	}
+	fmt.Printf("every figure of %s published in %s\n", published[:7], time.Since(begun).Round(time.Second))
+	return nil
+}
+
+// crowd lets many look at once: each opens ten pages of six panels, one after
+// another, as Grafana asks for them: all panels of a page at once.
+func crowd(ctx context.Context, dsn string, queries []string, viewers int) error {
+	ds, err := plugin.Open(plugin.Config{URL: dsn, Today: today, Scope: scope.Everything()})
+	if err != nil {
+		return err
+	}
+	defer ds.Dispose()
+	const pages, perPage = 10, 6
+	var mu sync.Mutex
+	var first, later []time.Duration
+	g, ctx := errgroup.WithContext(ctx)
+	begun := time.Now()
+	for v := range viewers {
+		g.Go(func() error {
+			dice := rand.New(rand.NewPCG(uint64(v), 7))
+			for page := range pages {
+				own, ctx := errgroup.WithContext(ctx)
+				for range perPage {
+					q := queries[dice.IntN(len(queries))]
+					own.Go(func() error {
+						took, _, err := ask(ctx, ds, q)
+						mu.Lock()
+						defer mu.Unlock()
+						if page == 0 {
+							first = append(first, took)
+						} else {
+							later = append(later, took)
+						}
+						return err
+					})
+				}
+				if err := own.Wait(); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+	}
+	if err := g.Wait(); err != nil {
+		return err
+	}
+	fmt.Printf("%d viewers at once, %d pages of %d panels each, in %s: first page p50 %.0f ms, p95 %.0f ms; the others p50 %.1f ms, p95 %.0f ms\n", viewers, pages, perPage,
+		time.Since(begun).Round(time.Millisecond), ms(quantile(first, 0.5)), ms(quantile(first, 0.95)), ms(quantile(later, 0.5)), ms(quantile(later, 0.95)))
+	return nil
 }
 
 // line is an indicator's times by panel.
@@ -108,7 +216,7 @@ type line struct {
 	fault string
 }
 
-func measure(ctx context.Context, dsn string, ids []string, runs int) error {
+func measure(ctx context.Context, dsn string, ids []string, runs int) (answered []string, err error) {
 	lines := make([]line, len(ids))
 	for i, id := range ids {
 		lines[i] = line{id: id, times: make([][]time.Duration, len(panels))}
@@ -117,23 +225,36 @@ func measure(ctx context.Context, dsn string, ids []string, runs int) error {
 		// A datasource of its own for each round: none answers from its memory.
 		ds, err := plugin.Open(plugin.Config{URL: dsn, Today: today, Scope: scope.Everything()})
 		if err != nil {
-			return err
+			return nil, err
 		}
 		if _, _, err := ask(ctx, ds, `{"indicator":"I-40"}`); err != nil {
-			return err
+			return nil, err
 		}
 		for i := range lines {
-			for p, panel := range panels {
-				took, own, err := ask(ctx, ds, fmt.Sprintf(`{"indicator":%q%s}`, lines[i].id, panel.rest))
+			for p, panel := range panels[:len(panels)-1] {
+				q := fmt.Sprintf(`{"indicator":%q%s}`, lines[i].id, panel.rest)
+				took, own, err := ask(ctx, ds, q)
 				switch {
 				case err != nil && ctx.Err() != nil:
-					return err
+					return nil, err
 				case err != nil:
 					lines[i].fault = err.Error()
 				case run > 0: // the first round warms the caches of the server
 					lines[i].times[p] = append(lines[i].times[p], took)
-					if p < 3 {
+					if p < current {
+						if run == 1 {
+							answered = append(answered, q)
+						}
 						lines[i].own = append(lines[i].own, own)
+					}
+				}
+			}
+		}
+		if run > 0 {
+			for i := range lines {
+				for _, panel := range panels[:current] {
+					if took, _, err := ask(ctx, ds, fmt.Sprintf(`{"indicator":%q%s}`, lines[i].id, panel.rest)); err == nil {
+						lines[i].times[len(panels)-1] = append(lines[i].times[len(panels)-1], took)
 					}
 				}
 			}
@@ -158,15 +279,37 @@ func measure(ctx context.Context, dsn string, ids []string, runs int) error {
 		}
 		fmt.Fprintln(out)
 	}
-	return out.Flush()
+	if err := out.Flush(); err != nil {
+		return nil, err
+	}
+	for p, panel := range panels {
+		var all []time.Duration
+		under, answer := 0, 0
+		for _, l := range lines {
+			if t := l.times[p]; len(t) > 0 {
+				all = append(all, t...)
+				answer++
+				if quantile(t, 0.95) < bound {
+					under++
+				}
+			}
+		}
+		if len(all) > 0 {
+			fmt.Printf("%s: p50 %.1f ms, p95 %.1f ms; %d of %d indicators have a p95 under %d ms\n", panel.name, ms(quantile(all, 0.5)), ms(quantile(all, 0.95)), under, answer, bound.Milliseconds())
+		}
+	}
+	return answered, nil
 }
+
+// bound is what a panel of current or published figures may take.
+const bound = 200 * time.Millisecond
 
 func ms(d time.Duration) float64 { return float64(d.Microseconds()) / 1000 }
 
 // worst is the slowest 95th percentile of the panels of current figures.
 func worst(l line) time.Duration {
 	var w time.Duration
-	for _, t := range l.times[:3] {
+	for _, t := range l.times[:current] {
 		if len(t) > 0 {
 			w = max(w, quantile(t, 0.95))
 		}
@@ -195,8 +338,8 @@ func ask(ctx context.Context, ds *plugin.Datasource, query string) (took, own ti
 	return took, took - time.Duration(p.WaitedMS*float64(time.Millisecond)), nil
 }
 
-// indicators lists what the datasource knows.
-func indicators(dsn string) []string {
+// asked lists what the datasource knows.
+func asked(dsn string) []string {
 	ds, err := plugin.Open(plugin.Config{URL: dsn, Scope: scope.Everything()})
 	if err != nil {
 		return nil

@@ -98,6 +98,7 @@ func (d *Datasource) arrivals(ctx context.Context, s scope.Scope, known time.Tim
 	if err := rows.Err(); err != nil {
 		return nil, fmt.Errorf("cannot read arrivals: %w", err)
 	}
+	_ = rows.Close() // what follows needs a connection too
 	if a.ledger, err = d.ledger(ctx, s); err != nil {
 		return nil, err
 	}

@@ -1,12 +1,14 @@
 package scope
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"maps"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/ClickHouse/clickhouse-go/v2"
@@ -26,16 +28,20 @@ const timeout = 30 * time.Second
 type DB struct {
 	conn   driver.Conn
 	tables []string
+	// turns has a place for every connection. Who finds none waits as long as he
+	// likes; the driver would give up after the time it has for dialling.
+	turns chan struct{}
 }
 
 // Open connects when it is first asked. tables are those whose column
 // reporting_unit says whose a row is.
 func Open(o *clickhouse.Options, tables []string) (*DB, error) {
+	o.MaxOpenConns = cmp.Or(o.MaxOpenConns, 8)
 	conn, err := clickhouse.Open(o)
 	if err != nil {
 		return nil, err
 	}
-	return &DB{conn: conn, tables: tables}, nil
+	return &DB{conn: conn, tables: tables, turns: make(chan struct{}, o.MaxOpenConns)}, nil
 }
 
 // Close gives the connections up.
@@ -122,5 +128,27 @@ func (db *DB) query(ctx context.Context, sql string, params map[string]string, s
 	if len(params) > 0 {
 		opts = append(opts, clickhouse.WithParameters(params))
 	}
-	return db.conn.Query(clickhouse.Context(ctx, opts...), sql)
+	select {
+	case db.turns <- struct{}{}:
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+	leave := sync.OnceFunc(func() { <-db.turns })
+	rows, err := db.conn.Query(clickhouse.Context(ctx, opts...), sql)
+	if err != nil {
+		leave()
+		return nil, err
+	}
+	return turn{rows, leave}, nil
+}
+
+// turn is an answer that gives its place up when it is closed.
+type turn struct {
+	driver.Rows
+	leave func()
+}
+
+func (t turn) Close() error {
+	defer t.leave()
+	return t.Rows.Close()
 }

@@ -1,13 +1,16 @@
 package scope
 
 import (
+	"context"
 	"encoding/json"
 	"path/filepath"
 	"testing"
+	"time"
 
 	"github.com/ClickHouse/clickhouse-go/v2"
 	"github.com/ClickHouse/clickhouse-go/v2/lib/driver"
 	"github.com/stretchr/testify/require"
+	"golang.org/x/sync/errgroup"
 
 	"github.com/duiwu/duiwu/internal/engine"
 	"github.com/duiwu/duiwu/internal/testenv"
@@ -114,6 +117,38 @@ func TestTheServerRestrictsRecords(t *testing.T) {
 	}
 	require.NoError(t, got.Err())
 	require.Equal(t, []string{Office, "310000"}, units)
+}
+
+// More askers than connections wait for their turn, however long that is.
+func TestAskersWaitForTheirTurn(t *testing.T) {
+	o, err := clickhouse.ParseDSN(testenv.ClickHouse(t).DSN())
+	require.NoError(t, err)
+	o.MaxOpenConns, o.DialTimeout = 2, 50*time.Millisecond
+	db, err := Open(o, nil)
+	require.NoError(t, err)
+	t.Cleanup(func() { _ = db.Close() })
+	var all errgroup.Group
+	for range 8 {
+		all.Go(func() error {
+			got, err := db.Whole(t.Context(), Process("test"), "SELECT sleep(0.1)", nil)
+			if err != nil {
+				return err
+			}
+			for got.Next() {
+			}
+			_ = got.Close()
+			return got.Close() // the second time gives nothing up
+		})
+	}
+	require.NoError(t, all.Wait())
+	require.Empty(t, db.turns)
+	for range 2 {
+		db.turns <- struct{}{}
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	_, err = db.Whole(ctx, Process("test"), "SELECT 1", nil)
+	require.ErrorIs(t, err, context.Canceled)
 }
 
 // The row policies hold on a real server, under FINAL as well, whether they are
