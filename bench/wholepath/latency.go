@@ -37,7 +37,7 @@ func (b *bench) latency(ctx context.Context, rate int, span time.Duration) (err 
 		return err
 	}
 	defer func() { _ = e.Stop(context.WithoutCancel(ctx)) }()
-	pid, stop, err := b.startWorker(ctx, e)
+	pid, stop, err := b.startWorker(ctx, e, "error", os.Stderr)
 	if err != nil {
 		return err
 	}

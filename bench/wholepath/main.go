@@ -13,8 +13,10 @@
 package main
 
 import (
+	"bufio"
 	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"flag"
 	"fmt"
@@ -59,6 +61,7 @@ type bench struct {
 	topic, dir string
 	lib        string
 	made       *records
+	rebuilt    float64 // rows of history a second
 }
 
 func run(ctx context.Context) (err error) {
@@ -81,9 +84,10 @@ func run(ctx context.Context) (err error) {
 	if *rates != "" {
 		return latencies(ctx, all, *partitions, *rates, *span)
 	}
-	fmt.Println("CPU seconds a million records; server + merges is 8 seconds later; engine is ClickHouse's own Kafka engine into one bare table.")
-	fmt.Println("| format | partitions | duplicates | worker | server | + merges | sum | engine | ratio | records/s | worker MB | server MB |")
-	fmt.Println("|---|---|---|---|---|---|---|---|---|---|---|---|")
+	fmt.Println("CPU seconds a million records; server + merges is 8 seconds later; engine is ClickHouse's own Kafka engine into one bare table;")
+	fmt.Println("rebuild is how many rows of history a second a worker that starts again reads to know its records.")
+	fmt.Println("| format | partitions | duplicates | worker | server | + merges | sum | engine | ratio | records/s | worker MB | server MB | rebuild |")
+	fmt.Println("|---|---|---|---|---|---|---|---|---|---|---|---|---|")
 	for _, format := range strings.Split(*formats, ",") {
 		if encoders[format] == nil {
 			return fmt.Errorf("--formats: %q is not json, csv or arrow", format)
@@ -155,8 +159,8 @@ func (b *bench) line(ctx context.Context) (err error) {
 		}
 		engine, ratio = fmt.Sprintf("%.1f", theirs.merged), fmt.Sprintf("%.2f", (ours.client+ours.merged)/theirs.merged)
 	}
-	fmt.Printf("| %s | %d | %d %% | %.2f | %.2f | %.2f | %.2f | %s | %s | %.0f | %.0f | %.0f |\n", b.format, b.partitions, b.duplicates,
-		ours.client, ours.server, ours.merged, ours.client+ours.merged, engine, ratio, float64(b.records)/ours.wall, ours.clientMB, ours.serverMB)
+	fmt.Printf("| %s | %d | %d %% | %.2f | %.2f | %.2f | %.2f | %s | %s | %.0f | %.0f | %.0f | %.0f |\n", b.format, b.partitions, b.duplicates,
+		ours.client, ours.server, ours.merged, ours.client+ours.merged, engine, ratio, float64(b.records)/ours.wall, ours.clientMB, ours.serverMB, b.rebuilt)
 	return nil
 }
 
@@ -261,7 +265,8 @@ func (b *bench) measure(ctx context.Context, load func(context.Context, *engine.
 }
 
 // startWorker builds duiwu from this tree, makes the tables, and starts a worker.
-func (b *bench) startWorker(ctx context.Context, e *engine.Engine) (pid int, stop func() error, err error) {
+// Its log goes to w.
+func (b *bench) startWorker(ctx context.Context, e *engine.Engine, level string, log io.Writer) (pid int, stop func() error, err error) {
 	duiwu := filepath.Join(b.dir, "duiwu")
 	if text, err := exec.CommandContext(ctx, "go", "build", "-o", duiwu, "github.com/duiwu/duiwu/cmd/duiwu").CombinedOutput(); err != nil {
 		return 0, nil, fmt.Errorf("cannot build duiwu: %w\n%s", err, text)
@@ -277,8 +282,8 @@ func (b *bench) startWorker(ctx context.Context, e *engine.Engine) (pid int, sto
 		return 0, nil, fmt.Errorf("cannot migrate: %w\n%s", err, text)
 	}
 	w := exec.CommandContext(ctx, duiwu, append([]string{"worker", "--token-keys", keys, "--hash-key", hash, "--test-areas", "--receipts", "none",
-		"--clock", today.Format(time.RFC3339), "--log-level", "error"}, b.flags...)...)
-	w.Env, w.Stderr = env, os.Stderr
+		"--clock", today.Format(time.RFC3339), "--log-level", level}, b.flags...)...)
+	w.Env, w.Stderr = env, log
 	if err := w.Start(); err != nil {
 		return 0, nil, err
 	}
@@ -287,7 +292,7 @@ func (b *bench) startWorker(ctx context.Context, e *engine.Engine) (pid int, sto
 
 // worker loads the topic with the production worker.
 func (b *bench) worker(ctx context.Context, e *engine.Engine) (int, func() error, error) {
-	pid, stop, err := b.startWorker(ctx, e)
+	pid, stop, err := b.startWorker(ctx, e, "error", os.Stderr)
 	if err != nil {
 		return 0, nil, err
 	}
@@ -301,8 +306,44 @@ func (b *bench) worker(ctx context.Context, e *engine.Engine) (int, func() error
 		return errors.Join(
 			expect(ctx, e, "SELECT toInt64(count()) FROM worker FINAL", int64(len(b.made.versions))),
 			expect(ctx, e, "SELECT sum(toUnixTimestamp64Milli(reported_at)) FROM worker FINAL", b.made.sum),
-			expect(ctx, e, "SELECT toInt64(count()) FROM worker_history FINAL", b.made.stored))
+			expect(ctx, e, "SELECT toInt64(count()) FROM worker_history FINAL", b.made.stored),
+			b.rebuild(ctx, e))
 	}, nil
+}
+
+// rebuild starts a worker that finds everything done, and reads in its log how
+// long it took to learn what is stored.
+func (b *bench) rebuild(ctx context.Context, e *engine.Engine) error {
+	read, write := io.Pipe()
+	_, stop, err := b.startWorker(ctx, e, "info", write)
+	if err != nil {
+		return err
+	}
+	defer time.AfterFunc(2*time.Minute, func() { _ = write.CloseWithError(errors.New("two minutes are over")) }).Stop()
+	var known int
+	var longest time.Duration
+	lines := bufio.NewScanner(read)
+	for assigned := 0; assigned < b.partitions && lines.Scan(); {
+		var l struct {
+			Msg, Topic string
+			Known      int
+			Took       time.Duration
+		}
+		if err := json.Unmarshal(lines.Bytes(), &l); err == nil && l.Msg == "partition assigned" && l.Topic == b.topic {
+			assigned++
+			known += l.Known
+			longest = max(longest, l.Took)
+		}
+	}
+	go func() { _, _ = io.Copy(io.Discard, read) }()
+	if err := errors.Join(lines.Err(), stop()); err != nil {
+		return fmt.Errorf("cannot start the worker again: %w", err)
+	}
+	if known != len(b.made.versions) {
+		return fmt.Errorf("a worker that starts again knows %d records, not %d", known, len(b.made.versions))
+	}
+	b.rebuilt = float64(b.made.stored) / longest.Seconds()
+	return nil
 }
 
 // kafkaEngine loads the topic with the server alone: text columns in the source,
