@@ -117,6 +117,8 @@ type cell struct {
 	database string // DSN, past the wires
 	flags    []string
 	workers  []*worker
+	// clocked: the machine's clock, which can jump, stands where --clock would begin.
+	clocked bool
 }
 
 const partitions = 2
@@ -250,6 +252,7 @@ type worker struct {
 	paused  bool
 	done    chan struct{}
 	addr    string
+	ahead   time.Duration // of its clock before the machine's
 }
 
 // logbook keeps what a worker said.
@@ -269,6 +272,9 @@ func (l *logbook) String() string {
 	defer l.mu.Unlock()
 	return l.b.String()
 }
+
+// begin is where the clock of a worker starts.
+var begin = time.Date(2016, 11, 30, 20, 0, 0, 0, time.FixedZone("", 8*3600))
 
 // Keys that protect nobody: no person in the records exists.
 const (
@@ -291,10 +297,13 @@ func (c *cell) work(env ...string) (*worker, error) {
 	w := &worker{c: c, n: n, log: &logbook{}, done: make(chan struct{}), addr: fmt.Sprintf("127.0.0.1:%d", port)}
 	w.args = append([]string{
 		"worker", "--kafka", c.wires[n].kafka.addr(), "--prefix", "duiwu." + c.name, "--group", c.name, "--name", fmt.Sprintf("worker-%d", n),
-		"--token-keys", keys, "--hash-key", hash, "--test-areas", "--receipts", "none", "--clock", "2016-11-30T20:00:00+08:00",
+		"--token-keys", keys, "--hash-key", hash, "--test-areas", "--receipts", "none", "--clock", begin.Format(time.RFC3339),
 		"--session", "2s", "--rebalance", "2s", "--watch", "1s", "--database-timeout", "4s",
 		"--cut-rows", "40", "--linger", "50ms", "--listen", w.addr,
 	}, c.flags...)
+	if c.clocked {
+		w.args, w.ahead = append(w.args, "--clock", ""), time.Until(begin)
+	}
 	w.env = append(append(os.Environ(), "DUIWU_CLICKHOUSE="+c.through(c.wires[n].clickhouse)), env...)
 	if err := w.spawn(); err != nil {
 		return nil, err
@@ -317,7 +326,24 @@ func (w *worker) spawn() error {
 		return fmt.Errorf("cannot start the worker: %w", err)
 	}
 	w.cmd = cmd
-	return nil
+	return w.setClock()
+}
+
+// setClock gives the process its clock; w.mu is held.
+func (w *worker) setClock() error {
+	if w.ahead == 0 {
+		return nil
+	}
+	return setClock(w.cmd.Process.Pid, w.ahead)
+}
+
+// jump moves the clock of the worker's machine: of this process and of those
+// that are started after it.
+func (w *worker) jump(by time.Duration) error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.ahead += by
+	return w.setClock()
 }
 
 func (w *worker) watch() {

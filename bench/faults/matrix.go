@@ -70,6 +70,8 @@ type fault struct {
 	heal       func(ctx context.Context, c *cell, w *wire) error
 }
 
+const day = 24 * time.Hour
+
 func mend(_ context.Context, _ *cell, w *wire) error { w.set(mode{}); return nil }
 
 var faults = []fault{
@@ -88,6 +90,13 @@ var faults = []fault{
 		func(_ *cell, w *wire) bool { w.set(mode{frozen: true}); return true }, mend},
 	{"slow", "20 kB/s and 200 ms each way for 3 s", 3 * time.Second,
 		func(_ *cell, w *wire) bool { w.set(mode{delay: 200 * time.Millisecond, rate: 20_000}); return true }, mend},
+	{"clock", "the clock of the worker's machine jumps a day ahead, 1 s later two days back, and 1 s later it is right", time.Second,
+		func(c *cell, _ *wire) bool { return c.workers[0].jump(day) == nil },
+		func(_ context.Context, c *cell, _ *wire) error {
+			err := c.workers[0].jump(-2 * day)
+			time.Sleep(time.Second)
+			return errors.Join(err, c.workers[0].jump(day))
+		}},
 	{"zombie", "the worker is stopped (SIGSTOP) with its request held, a second one takes over, then both go on", 0,
 		zombie, wake},
 }
@@ -186,6 +195,7 @@ func (b *bench) run(ctx context.Context, m moment, f fault) (r result, err error
 		w = b.wires[0].kafka
 	}
 	c, err := b.start(ctx, func(c *cell) error {
+		c.clocked = f.name == "clock"
 		set := func() {
 			nth := 1
 			if !m.again && !strings.Contains("join sync claim insert", m.name) {
