@@ -299,13 +299,24 @@ func TestTokenVectors(t *testing.T) {
 	f("529905199511119997", "34dae47aa90af05f63dddf83c7cdf0f19695a9a16da69fc4ee2255c6d01def7b", "98f25d1fcc6e0d1770f3defc9b258c06bdb92c2d0ba425d07b9521649fa1fabf")
 }
 
+// TestNewestCostsAtMost64BytesAKey while it grows too: a table that is copied
+// whole into one half as large again holds 94 bytes a key for a moment, which a
+// worker with as many keys as its memory allows does not survive.
 func TestNewestCostsAtMost64BytesAKey(t *testing.T) {
 	var s Newest
 	var k keyer
 	for i := range 1_000_000 {
+		before, largest := s.Bytes(), 0
+		for i := range s.parts {
+			largest = max(largest, len(s.parts[i].slots))
+		}
 		s.put(k.key("worker", fmt.Appendf(nil, "r%d", i), 0), flow.VersionOf(uint64(i), 1))
-		if s.Len() > 10*minSlots && s.Bytes() > 64*s.Len() {
-			t.Fatalf("%d keys take %d bytes", s.Len(), s.Bytes())
+		held := s.Bytes()
+		if held > before {
+			held += largest * SlotBytes // what was copied stood beside it
+		}
+		if s.Len() > 20*parts && held > 64*s.Len() {
+			t.Fatalf("%d keys take %d bytes", s.Len(), held)
 		}
 	}
 	require.Equal(t, 1_000_000, s.Len())

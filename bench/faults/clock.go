@@ -34,13 +34,16 @@ var movedClockCode = []byte{
 	0x90, 0x90,       // so that the seconds are aligned
 }
 
+// errGone: the process has ended, so it has no clock.
+var errGone = errors.New("the process is gone")
+
 // setClock makes the clock of a process differ from the machine's by a number of
-// seconds. The process stands still meanwhile.
-func setClock(pid int, by time.Duration) (err error) {
+// seconds. The process stands still meanwhile, so no thread sees half a jump.
+func setClock(pid int, by time.Duration) error {
 	if err := syscall.Kill(pid, syscall.SIGSTOP); err != nil {
-		return fmt.Errorf("cannot stop process %d: %w", pid, err)
+		return errGone
 	}
-	defer func() { err = errors.Join(err, syscall.Kill(pid, syscall.SIGCONT)) }()
+	defer func() { _ = syscall.Kill(pid, syscall.SIGCONT) }() // it may be gone meanwhile
 	if err := stands(pid); err != nil {
 		return err
 	}
@@ -76,11 +79,14 @@ func stands(pid int) error {
 		still := true
 		tasks, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/stat", pid))
 		if err != nil || len(tasks) == 0 {
-			return fmt.Errorf("process %d is gone", pid)
+			return errGone
 		}
 		for _, task := range tasks {
 			raw, err := os.ReadFile(task)
 			_, state, ok := strings.Cut(string(raw), ") ")
+			if ok && strings.HasPrefix(state, "Z") {
+				return errGone
+			}
 			still = still && (err != nil || ok && strings.HasPrefix(state, "T"))
 		}
 		if still {

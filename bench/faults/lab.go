@@ -243,6 +243,7 @@ type worker struct {
 	c    *cell
 	n    int
 	args []string
+	job  bool // it is not started again once it has succeeded
 	env  []string
 	log  *logbook
 
@@ -294,7 +295,7 @@ func (c *cell) work(env ...string) (*worker, error) {
 	if err != nil {
 		return nil, err
 	}
-	w := &worker{c: c, n: n, log: &logbook{}, done: make(chan struct{}), addr: fmt.Sprintf("127.0.0.1:%d", port)}
+	w := &worker{c: c, n: n, addr: fmt.Sprintf("127.0.0.1:%d", port)}
 	w.args = append([]string{
 		"worker", "--kafka", c.wires[n].kafka.addr(), "--prefix", "duiwu." + c.name, "--group", c.name, "--name", fmt.Sprintf("worker-%d", n),
 		"--token-keys", keys, "--hash-key", hash, "--test-areas", "--receipts", "none", "--clock", begin.Format(time.RFC3339),
@@ -304,13 +305,38 @@ func (c *cell) work(env ...string) (*worker, error) {
 	if c.clocked {
 		w.args, w.ahead = append(w.args, "--clock", ""), time.Until(begin)
 	}
-	w.env = append(append(os.Environ(), "DUIWU_CLICKHOUSE="+c.through(c.wires[n].clickhouse)), env...)
+	return w, c.run(w, env...)
+}
+
+// run starts what will be the cell's next worker.
+func (c *cell) run(w *worker, env ...string) error {
+	w.log, w.done = &logbook{}, make(chan struct{})
+	w.env = append(append(os.Environ(), "DUIWU_CLICKHOUSE="+c.through(c.wires[w.n].clickhouse)), env...)
 	if err := w.spawn(); err != nil {
-		return nil, err
+		return err
 	}
 	c.workers = append(c.workers, w)
 	go w.watch()
-	return w, nil
+	return nil
+}
+
+// migrating is `duiwu migrate` as an orchestrator's job: it is run until it
+// succeeds, by way of the next wires.
+func (c *cell) migrating() (*worker, error) {
+	w := &worker{c: c, n: len(c.workers), job: true, args: []string{"migrate", "--database-timeout", "4s"}}
+	return w, c.run(w)
+}
+
+// ended waits for the end of a job.
+func (w *worker) ended(ctx context.Context) error {
+	select {
+	case <-w.done:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-time.After(bound):
+		return fmt.Errorf("it does not come to its end: %s", w.log)
+	}
 }
 
 func (w *worker) spawn() error {
@@ -329,12 +355,16 @@ func (w *worker) spawn() error {
 	return w.setClock()
 }
 
-// setClock gives the process its clock; w.mu is held.
+// setClock gives the process its clock; w.mu is held. One that is gone has a
+// successor, which is given it when it starts.
 func (w *worker) setClock() error {
-	if w.ahead == 0 {
+	if !w.c.clocked {
 		return nil
 	}
-	return setClock(w.cmd.Process.Pid, w.ahead)
+	if err := setClock(w.cmd.Process.Pid, w.ahead); !errors.Is(err, errGone) {
+		return err
+	}
+	return nil
 }
 
 // jump moves the clock of the worker's machine: of this process and of those
@@ -351,9 +381,9 @@ func (w *worker) watch() {
 	for {
 		_ = w.cmd.Wait() // why it ended stands in its log
 		w.mu.Lock()
-		stopped := w.stopped
+		over := w.stopped || w.job && w.cmd.ProcessState.Success()
 		w.mu.Unlock()
-		if stopped {
+		if over {
 			return
 		}
 		time.Sleep(300 * time.Millisecond)
@@ -417,6 +447,9 @@ func (w *worker) troubles() []entry {
 		var e entry
 		if json.Unmarshal([]byte(line), &e) == nil && (e.Level == "WARN" || e.Level == "ERROR") && e.Msg != missingTopic {
 			out = append(out, e)
+		}
+		if text, ok := strings.CutPrefix(line, "duiwu: "); ok && w.job {
+			out = append(out, entry{Level: "error", Msg: "duiwu migrate", Error: text})
 		}
 	}
 	return out

@@ -26,6 +26,9 @@ type moment struct {
 // worker, so decode, check and dedupe lie between the answer to a fetch and the
 // next insert.
 var moments = []moment{
+	{migration, before, "during a migration, before a statement", false},
+	{migration, within, "during a migration, within a statement", false},
+	{migration, after, "during a migration, a statement unheard", false},
 	{"join", before, "before the group is joined", false},
 	{"sync", after, "during a rebalance, partitions dealt out", false},
 	{"claim insert", before, "before the claim", false},
@@ -50,6 +53,13 @@ var moments = []moment{
 	{"offset commit", before, "before the commit", false},
 	{"offset commit", after, "after the commit, unheard", false},
 }
+
+// migration is the moment of each statement that makes tables: it comes before
+// there is a worker, and what is struck is the job that migrates.
+const migration = "migration"
+
+// statementStruck is one in the middle of a migration.
+const statementStruck = 20
 
 func (m moment) onKafka() bool {
 	for _, n := range kafkaMoments {
@@ -189,6 +199,9 @@ func (b *bench) judge(ctx context.Context, c *cell) ([]string, error) {
 // run makes one fault at one moment and judges what is left.
 func (b *bench) run(ctx context.Context, m moment, f fault) (r result, err error) {
 	r = result{Moment: m.says, Fault: f.name}
+	if m.name == migration {
+		return b.runMigration(ctx, m, f)
+	}
 	var sprung <-chan struct{}
 	w := b.wires[0].clickhouse
 	if m.onKafka() {
@@ -251,10 +264,60 @@ func (b *bench) run(ctx context.Context, m moment, f fault) (r result, err error
 	return r, err
 }
 
+// runMigration makes one fault while the tables are made, and then lets a worker
+// read the load into them.
+func (b *bench) runMigration(ctx context.Context, m moment, f fault) (r result, err error) {
+	r = result{Moment: m.says, Fault: f.name}
+	c, err := b.cell(ctx)
+	if err != nil {
+		return r, err
+	}
+	defer c.stop()
+	c.clocked = f.name == "clock"
+	if err := c.send(ctx, b.load.messages); err != nil {
+		return r, err
+	}
+	w := b.wires[0].clickhouse
+	sprung := w.arm(trap{m.name, m.side, statementStruck, func() bool { return f.strike(c, w) }, nil})
+	job, err := c.migrating()
+	if err != nil {
+		return r, err
+	}
+	select {
+	case <-sprung:
+	case <-time.After(bound):
+		return r, fmt.Errorf("the moment never came: %s", job.log)
+	case <-ctx.Done():
+		return r, ctx.Err()
+	}
+	time.Sleep(f.pause)
+	if err := f.heal(ctx, c, w); err != nil {
+		return r, fmt.Errorf("cannot undo %s: %w", f.says, err)
+	}
+	healed := time.Now()
+	if err := job.ended(ctx); err != nil {
+		r.Problems = append(r.Problems, err.Error())
+		return r, nil
+	}
+	r.Saw = c.saw()
+	c.workers = nil
+	if _, err := c.work(); err != nil {
+		return r, err
+	}
+	err = b.finish(ctx, c, &r, healed)
+	return r, err
+}
+
 // zombie stops the worker while its request is held, and lets a second one claim
 // the partitions. The held request then reaches the server late.
 func zombie(c *cell, _ *wire) bool {
 	c.workers[0].pause()
+	if c.workers[0].job {
+		if second, err := c.migrating(); err == nil {
+			_ = second.ended(context.Background()) // wake says so
+		}
+		return true
+	}
 	second, err := c.work()
 	if err != nil {
 		return true // seen as a cell without a second worker: wake says so
@@ -270,6 +333,9 @@ func zombie(c *cell, _ *wire) bool {
 
 func wake(_ context.Context, c *cell, _ *wire) error {
 	c.workers[0].resume()
+	if len(c.workers) == 2 && c.workers[1].job {
+		return nil
+	}
 	if len(c.workers) < 2 || !strings.Contains(c.workers[1].log.String(), `"msg":"partition assigned"`) {
 		return errors.New("the second worker got no partition")
 	}

@@ -574,7 +574,7 @@ func migrationKilled(ctx context.Context, b *bench) (r result, err error) {
 		if n > 0 {
 			ctx, kill := context.WithCancel(ctx)
 			server := n%2 == 0
-			sprung := w.arm(trap{"migration", []side{before, within, after}[n/3%3], n, func() bool {
+			sprung := w.arm(trap{migration, []side{before, within, after}[n/3%3], n, func() bool {
 				if server {
 					b.engine.Kill()
 					<-b.engine.Done()

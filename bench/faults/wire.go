@@ -374,7 +374,7 @@ func statement(b []byte) string {
 	case strings.Contains(sql, "FROM claims") && !strings.Contains(sql, "FROM ledger"):
 		return "fence question"
 	case strings.HasPrefix(sql, "CREATE") || strings.HasPrefix(sql, "ALTER"):
-		return "migration"
+		return migration
 	}
 	return ""
 }
