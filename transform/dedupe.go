@@ -35,14 +35,17 @@ type DedupeOptions struct {
 	// Revision counts changes of mapping and code that read the same bytes
 	// differently; a higher one replaces what a lower one wrote.
 	Revision uint16
-	Mem      memory.Allocator
+	// Next is the offset that the first cut begins at or behind.
+	Next int64
+	Mem  memory.Allocator
 }
 
 // Dedupe names each record's outcome and drops the rows that are already
 // stored. What it remembers is built from the tables when a partition is
-// assigned and dies with the assignment.
+// assigned, and dies with the assignment unless Resume takes it over.
 type Dedupe struct {
 	opt    DedupeOptions
+	next   int64 // behind the last cut that was judged, -1 within one
 	state  Newest
 	keys   keyer
 	schema map[*feed.Spec]*arrow.Schema
@@ -54,7 +57,7 @@ func NewDedupe(ctx context.Context, opt DedupeOptions) (*Dedupe, error) {
 	if opt.Mem == nil {
 		opt.Mem = memory.DefaultAllocator
 	}
-	d := &Dedupe{opt: opt, schema: make(map[*feed.Spec]*arrow.Schema)}
+	d := &Dedupe{opt: opt, next: opt.Next, schema: make(map[*feed.Spec]*arrow.Schema)}
 	for _, spec := range opt.Feeds {
 		d.schema[spec] = flow.TableSchema(spec)
 		err := opt.History.Newest(ctx, spec, func(id []byte, from int32, v flow.Version) error {
@@ -72,6 +75,18 @@ func NewDedupe(ctx context.Context, opt DedupeOptions) (*Dedupe, error) {
 
 func (d *Dedupe) String() string { return "dedupe" }
 
+// Resume makes d go on in a later assignment of the same partition, with its
+// history, from offset next on. It is only for an assignment that nobody came
+// before but the one that d served. False: what d judged is not what was written,
+// so d remembers rows that do not exist, and must not be used.
+func (d *Dedupe) Resume(h History, next int64) bool {
+	if d.next != next {
+		return false
+	}
+	d.opt.History = h
+	return true
+}
+
 // State gives the size of what is remembered.
 func (d *Dedupe) State() *Newest { return &d.state }
 
@@ -79,6 +94,7 @@ func (d *Dedupe) State() *Newest { return &d.state }
 func (d *Dedupe) Apply(ctx context.Context, in flow.Cut) (flow.Cut, error) {
 	out := in
 	out.Parts = make([]flow.Batch, 0, len(in.Parts))
+	d.next = -1
 	for _, b := range in.Parts {
 		rec, err := d.batch(ctx, b, &out)
 		if err != nil {
@@ -90,6 +106,7 @@ func (d *Dedupe) Apply(ctx context.Context, in flow.Cut) (flow.Cut, error) {
 		}
 		out.Parts = append(out.Parts, flow.Batch{Feed: b.Feed, Rows: rec})
 	}
+	d.next = in.Span.Last + 1
 	return out, nil
 }
 

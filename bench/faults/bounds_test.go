@@ -2,8 +2,6 @@ package main
 
 import (
 	"fmt"
-	"os"
-	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -15,13 +13,9 @@ import (
 // peak is the most memory that a process has held, in bytes.
 func peak(t *testing.T, pid int) int64 {
 	t.Helper()
-	raw, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
+	n, err := memory(pid, "VmHWM")
 	require.NoError(t, err)
-	_, text, ok := strings.Cut(string(raw), "VmHWM:")
-	require.True(t, ok)
-	kB, err := strconv.ParseInt(strings.Fields(text)[0], 10, 64)
-	require.NoError(t, err)
-	return kB << 10
+	return n
 }
 
 // TestAPoisonTopicIsCountedAndNotHeld sends 100 MB of messages that are larger

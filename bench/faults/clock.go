@@ -30,8 +30,8 @@ var movedClockCode = []byte{
 	0x75, 0x0a, // jnz  past the addition: not CLOCK_REALTIME
 	0x48, 0x8b, 0x0d, 0x06, 0x00, 0x00, 0x00, // mov  6(%rip), %rcx
 	0x48, 0x01, 0x0e, // add  %rcx, (%rsi)
-	0xc3,             // ret
-	0x90, 0x90,       // so that the seconds are aligned
+	0xc3,       // ret
+	0x90, 0x90, // so that the seconds are aligned
 }
 
 // errGone: the process has ended, so it has no clock.

@@ -434,6 +434,26 @@ func (w *worker) ready(ctx context.Context) string {
 	return string(b)
 }
 
+// metrics is one scrape; nothing when nobody answers.
+func (w *worker) metrics(ctx context.Context) []byte {
+	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
+	defer cancel()
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+w.addr+"/metrics", nil)
+	if err != nil {
+		return nil
+	}
+	res, err := http.DefaultClient.Do(req)
+	if err != nil {
+		return nil
+	}
+	defer res.Body.Close()
+	raw, err := io.ReadAll(res.Body)
+	if err != nil {
+		return nil
+	}
+	return raw
+}
+
 // entry is one line of a worker's log.
 type entry struct {
 	Level, Msg, Error string

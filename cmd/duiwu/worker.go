@@ -164,20 +164,45 @@ func (w *worker) assigned(ctx context.Context, a *ingest.Assignment) error {
 		return flow.Permanent(err)
 	}
 	begun := time.Now()
-	dedupe, err := transform.NewDedupe(ctx, transform.DedupeOptions{
-		Feeds: w.cat.Feeds, History: held, Revision: revision,
-		Mine: a.Routes,
-	})
-	if err != nil {
-		return err
+	dedupe := recall(a, held)
+	kept := dedupe != nil
+	if !kept {
+		dedupe, err = transform.NewDedupe(ctx, transform.DedupeOptions{
+			Feeds: w.cat.Feeds, History: held, Revision: revision, Next: held.Next,
+			Mine: a.Routes,
+		})
+		if err != nil {
+			return err
+		}
 	}
+	a.Kept = memory{dedupe, held, a.Partitions}
 	w.log.Info("partition assigned", "topic", a.Topic, "partition", a.Partition, "epoch", held.Epoch,
-		"resume", held.Next, "known", dedupe.State().Len(), "took", time.Since(begun).Round(time.Millisecond))
+		"resume", held.Next, "known", dedupe.State().Len(), "kept", kept, "took", time.Since(begun).Round(time.Millisecond))
 	w.metrics.assigned(a.Topic, a.Partition, held.Next, dedupe.State())
 	defer w.metrics.ended(a.Topic, a.Partition)
 	return flow.Run(ctx, source, []flow.Step{w.check, transform.NewForget(erased, nil), pseudonymize, dedupe}, held, flow.Options{
 		Log: w.log, Observe: w.metrics, RetryMin: 200 * time.Millisecond, RetryMax: 30 * time.Second,
 	})
+}
+
+// memory is what an assignment leaves to the next one of its partition.
+type memory struct {
+	dedupe     *transform.Dedupe
+	held       *sink.Assignment
+	partitions int
+}
+
+// recall is what the last assignment knew, when the partition came back to this
+// worker and nobody had it in between: the epochs of two claims follow each
+// other. Whoever comes and goes then costs the others a claim, and not that they
+// read everything that is stored again.
+func recall(a *ingest.Assignment, held *sink.Assignment) *transform.Dedupe {
+	m, ok := a.Kept.(memory)
+	a.Kept = nil // what is not taken now is garbage, before another is built
+	if !ok || held.Epoch != m.held.Epoch+1 || held.Incarnation != m.held.Incarnation || a.Partitions != m.partitions || !m.dedupe.Resume(held, held.Next) {
+		return nil
+	}
+	return m.dedupe
 }
 
 // reporting lists the units that push records: those that report, and the
