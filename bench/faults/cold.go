@@ -151,8 +151,8 @@ func memory(pid int, name string) (int64, error) {
 }
 
 // remember measures one worker that learns n keys of one unit, and prints it.
-func (l *lab) remember(ctx context.Context, keys, partitions int, out io.Writer) error {
-	c, err := l.newCold(ctx, 1, partitions, keys)
+func (l *lab) remember(ctx context.Context, keys, partitions int, out io.Writer, flags ...string) error {
+	c, err := l.newCold(ctx, 1, partitions, keys, flags...)
 	if err != nil {
 		return err
 	}

@@ -117,8 +117,10 @@ type cell struct {
 	database string // DSN, past the wires
 	flags    []string
 	workers  []*worker
-	// clocked: the machine's clock, which can jump, stands where --clock would begin.
-	clocked bool
+	keep     bool // the database outlives the cell
+	// clock is where the clock of the workers' machine stands, which can jump; when
+	// it is zero, --clock takes its place.
+	clock time.Time
 }
 
 const partitions = 2
@@ -161,18 +163,21 @@ func (l *lab) up(ctx context.Context) error {
 		if end := fmt.Sprint(l.engine.Wait()); !strings.Contains(end, "killed") {
 			fmt.Fprintln(os.Stderr, "ClickHouse ended by itself and is started again:", end)
 		}
-		if err := l.engine.Restart(ctx); err != nil {
+		// On a busy machine one start may take longer than it is given.
+		if err := again(ctx, startBound, func() error { return l.engine.Restart(ctx) }); err != nil {
 			return err
 		}
 	default:
 	}
 	select {
 	case <-l.broker.Done():
-		return l.broker.Restart(ctx)
+		return again(ctx, startBound, func() error { return l.broker.Restart(ctx) })
 	default:
 		return nil
 	}
 }
+
+const startBound = 4 * time.Minute
 
 // again tries until it works or the time is over.
 func again(ctx context.Context, d time.Duration, try func() error) error {
@@ -302,8 +307,8 @@ func (c *cell) work(env ...string) (*worker, error) {
 		"--session", "2s", "--rebalance", "2s", "--watch", "1s", "--database-timeout", "4s",
 		"--cut-rows", "40", "--linger", "50ms", "--listen", w.addr,
 	}, c.flags...)
-	if c.clocked {
-		w.args, w.ahead = append(w.args, "--clock", ""), time.Until(begin)
+	if !c.clock.IsZero() {
+		w.args, w.ahead = append(w.args, "--clock", ""), time.Until(c.clock)
 	}
 	return w, c.run(w, env...)
 }
@@ -358,7 +363,7 @@ func (w *worker) spawn() error {
 // setClock gives the process its clock; w.mu is held. One that is gone has a
 // successor, which is given it when it starts.
 func (w *worker) setClock() error {
-	if !w.c.clocked {
+	if w.c.clock.IsZero() {
 		return nil
 	}
 	if err := setClock(w.cmd.Process.Pid, w.ahead); !errors.Is(err, errGone) {
@@ -485,6 +490,11 @@ func (c *cell) stop() {
 	for _, w := range c.wires {
 		w.kafka.disarm()
 		w.clickhouse.disarm()
+	}
+	if !c.keep {
+		// A server that starts again reads the tables of all cells. One that is dead
+		// now keeps these.
+		_, _ = query(context.Background(), c.engine.DSN(), "DROP DATABASE IF EXISTS "+c.name)
 	}
 }
 

@@ -80,7 +80,7 @@ func run(ctx context.Context) error {
 	case *flaps > 0:
 		return l.flap(ctx, 32, *keys, *flaps, os.Stdout)
 	case *keys > 0:
-		return l.remember(ctx, *keys, *over, os.Stdout)
+		return l.remember(ctx, *keys, *over, os.Stdout, "--database-timeout", "5m")
 	}
 	b, err := newBench(ctx, l)
 	if err != nil {

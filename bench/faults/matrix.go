@@ -143,7 +143,7 @@ func newBench(ctx context.Context, l *lab) (*bench, error) {
 	if err != nil {
 		return nil, err
 	}
-	b.undisturbed = c.name
+	b.undisturbed, c.keep = c.name, true
 	defer c.stop()
 	if err := c.wait(ctx, bound); err != nil {
 		return nil, fmt.Errorf("the undisturbed run does not end: %w", err)
@@ -208,7 +208,9 @@ func (b *bench) run(ctx context.Context, m moment, f fault) (r result, err error
 		w = b.wires[0].kafka
 	}
 	c, err := b.start(ctx, func(c *cell) error {
-		c.clocked = f.name == "clock"
+		if f.name == "clock" {
+			c.clock = begin
+		}
 		set := func() {
 			nth := 1
 			if !m.again && !strings.Contains("join sync claim insert", m.name) {
@@ -273,7 +275,9 @@ func (b *bench) runMigration(ctx context.Context, m moment, f fault) (r result, 
 		return r, err
 	}
 	defer c.stop()
-	c.clocked = f.name == "clock"
+	if f.name == "clock" {
+		c.clock = begin
+	}
 	if err := c.send(ctx, b.load.messages); err != nil {
 		return r, err
 	}

@@ -114,7 +114,7 @@ func runWorker(ctx context.Context, env *environment, args []string) error {
 	if every <= 0 {
 		every = 10 * time.Second
 	}
-	health := &health{group: group, sink: w.sink, stuck: 15 * time.Minute}
+	health := &health{group: group, sink: w.sink, stuck: 15 * time.Minute, log: log}
 	w.metrics.registry.MustRegister(health)
 	g, ctx := errgroup.WithContext(ctx)
 	if config.listen != "" {
