@@ -150,6 +150,22 @@ func memory(pid int, name string) (int64, error) {
 	return kB << 10, err
 }
 
+// used is the CPU time of a process.
+func used(pid int) (time.Duration, error) {
+	raw, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	if err != nil {
+		return 0, err
+	}
+	_, text, _ := strings.Cut(string(raw), ") ")
+	fields := strings.Fields(text)
+	if len(fields) < 13 {
+		return 0, fmt.Errorf("the kernel does not tell the CPU time of process %d", pid)
+	}
+	user, err1 := strconv.ParseInt(fields[11], 10, 64)
+	system, err2 := strconv.ParseInt(fields[12], 10, 64)
+	return time.Duration(user+system) * 10 * time.Millisecond, errors.Join(err1, err2)
+}
+
 // remember measures one worker that learns n keys of one unit, and prints it.
 func (l *lab) remember(ctx context.Context, keys, partitions int, out io.Writer, flags ...string) error {
 	c, err := l.newCold(ctx, 1, partitions, keys, flags...)
@@ -160,6 +176,10 @@ func (l *lab) remember(ctx context.Context, keys, partitions int, out io.Writer,
 	for _, w := range l.wires {
 		w.clickhouse.count()
 	}
+	before, err := used(l.engine.PID())
+	if err != nil {
+		return err
+	}
 	begun := time.Now()
 	w, err := c.work()
 	if err != nil {
@@ -169,6 +189,14 @@ func (l *lab) remember(ctx context.Context, keys, partitions int, out io.Writer,
 		return err
 	}
 	took := time.Since(begun)
+	ours, err1 := used(w.cmd.Process.Pid)
+	theirs, err2 := used(l.engine.PID())
+	if err := errors.Join(err1, err2); err != nil {
+		return err
+	}
+	for _, line := range c.saw() {
+		fmt.Fprintln(os.Stderr, line)
+	}
 	a := w.assignments()
 	if a.known != keys {
 		return fmt.Errorf("the worker knows %d of %d keys", a.known, keys)
@@ -185,9 +213,9 @@ func (l *lab) remember(ctx context.Context, keys, partitions int, out io.Writer,
 	if err != nil {
 		return err
 	}
-	fmt.Fprintln(out, "| keys | partitions | bytes a key, table | bytes a key, process at its peak | assigned in | slowest partition | queries | server MB at its peak |\n|---|---|---|---|---|---|---|---|")
-	fmt.Fprintf(out, "| %d | %d | %.1f | %.1f | %s | %s | %d | %d |\n", keys, partitions, sum(bytes)/float64(keys), float64(most)/float64(keys),
-		took.Round(time.Second), a.longest.Round(100*time.Millisecond), l.wires[0].clickhouse.counted("state rebuild"), server>>20)
+	fmt.Fprintln(out, "| keys | partitions | bytes a key, table | bytes a key, process at its peak | assigned in | slowest partition | CPU s, worker | CPU s, server | queries | server MB at its peak |\n|---|---|---|---|---|---|---|---|---|---|")
+	fmt.Fprintf(out, "| %d | %d | %.1f | %.1f | %s | %s | %.1f | %.1f | %d | %d |\n", keys, partitions, sum(bytes)/float64(keys), float64(most)/float64(keys),
+		took.Round(time.Second), a.longest.Round(100*time.Millisecond), ours.Seconds(), (theirs - before).Seconds(), l.wires[0].clickhouse.counted("state rebuild"), server>>20)
 	return nil
 }
 

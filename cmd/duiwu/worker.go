@@ -148,6 +148,7 @@ func (w *worker) assigned(ctx context.Context, a *ingest.Assignment) error {
 	if err != nil {
 		return err
 	}
+	held.Partitions = a.Partitions
 	source, err := a.Open(ctx, ingest.Resume{
 		Known: held.Next > 0, Last: held.Next - 1, LastSum: held.LastSum, Incarnation: held.Incarnation,
 	})
