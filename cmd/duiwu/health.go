@@ -36,6 +36,10 @@ type health struct {
 // mostSkew is how far clocks may differ without a word, as for duiwu doctor.
 const mostSkew = time.Minute
 
+// errClock is what a wrong clock means and how to mend it.
+var errClock = errors.New("records are stamped by this machine's clock, and refused when they seem to come from its future: " +
+	"set the wrong one by NTP, then look for reported_at_future in duiwu quarantine list")
+
 // watch asks the database for a sign of life until ctx ends.
 func (h *health) watch(ctx context.Context, every time.Duration) {
 	t := time.NewTicker(every)
@@ -65,8 +69,7 @@ func (h *health) compare(ahead time.Duration) {
 	wrong, was := ahead.Abs() > mostSkew, h.ahead.Abs() > mostSkew
 	switch {
 	case wrong && (!was || (ahead-h.ahead).Abs() > mostSkew):
-		h.log.Warn("this machine's clock and the database's differ; records are stamped with this one, and refused by it when they seem to come from the future: "+
-			"set the wrong one by NTP, then look for reported_at_future in duiwu quarantine list", "ahead", ahead.Round(time.Second).String())
+		h.log.Warn("this machine's clock and the database's differ", "ahead", ahead.Round(time.Second), "error", errClock)
 	case was && !wrong:
 		h.log.Info("this machine's clock and the database's agree again")
 	}
