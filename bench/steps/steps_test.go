@@ -14,7 +14,6 @@ import (
 	"time"
 
 	"github.com/apache/arrow/go/v15/arrow/ipc"
-	"github.com/apache/arrow/go/v15/arrow/memory"
 
 	"github.com/duiwu/duiwu/ingest"
 	"github.com/duiwu/duiwu/ingest/feeds"
@@ -56,6 +55,7 @@ type path struct {
 	tb           testing.TB
 	values       [][]byte
 	cat          *feed.Catalogue
+	mem          *flow.Recycler
 	decoder      *ingest.Decoder
 	check        *transform.Check
 	pseudonymize *transform.Pseudonymize
@@ -66,14 +66,13 @@ func newPath(tb testing.TB) *path {
 	if err != nil {
 		tb.Fatal(err)
 	}
-	p := &path{tb: tb, values: make([][]byte, rows), cat: cat}
+	p := &path{tb: tb, values: make([][]byte, rows), cat: cat, mem: new(flow.Recycler)}
 	for i := range p.values {
 		p.values[i] = workerJSON(i)
 	}
-	mem := memory.DefaultAllocator
-	p.decoder = ingest.NewDecoder(cat, mem, "310000", 0)
-	p.check = transform.NewCheck(transform.CheckOptions{Catalogue: cat, AllowTestAreas: true, Mem: mem, Clock: func() time.Time { return now }})
-	p.pseudonymize, err = transform.NewPseudonymize(transform.TokenKeys{Algorithm: "sha256", Keys: [][]byte{bytes.Repeat([]byte{1}, 32)}}, cat, mem)
+	p.decoder = ingest.NewDecoder(cat, p.mem, "310000", 0)
+	p.check = transform.NewCheck(transform.CheckOptions{Catalogue: cat, AllowTestAreas: true, Mem: p.mem, Clock: func() time.Time { return now }})
+	p.pseudonymize, err = transform.NewPseudonymize(transform.TokenKeys{Algorithm: "sha256", Keys: [][]byte{bytes.Repeat([]byte{1}, 32)}}, cat, p.mem)
 	if err != nil {
 		tb.Fatal(err)
 	}
@@ -83,7 +82,7 @@ func newPath(tb testing.TB) *path {
 // run takes all records through the steps and returns the CPU time of each step
 // in nanoseconds.
 func (p *path) run(ctx context.Context) (took [len(names)]int64) {
-	dedupe, err := transform.NewDedupe(ctx, transform.DedupeOptions{Feeds: p.cat.Feeds, History: nothing{}, Revision: 1, Mem: memory.DefaultAllocator})
+	dedupe, err := transform.NewDedupe(ctx, transform.DedupeOptions{Feeds: p.cat.Feeds, History: nothing{}, Revision: 1, Mem: p.mem})
 	if err != nil {
 		p.tb.Fatal(err)
 	}
