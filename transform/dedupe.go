@@ -160,9 +160,12 @@ func (r *rows) version(row int, revision uint16) flow.Version {
 // store in the table's schema, or nil when there is none.
 func (d *Dedupe) batch(ctx context.Context, b flow.Batch, cut *flow.Cut) (arrow.Record, error) {
 	r := openRows(b)
-	outcomes := make([]flow.Outcome, r.n)
-	versions := make([]flow.Version, r.n)
-	keys := make([]key, r.n)
+	outcomes, free := scratch[flow.Outcome](d.opt.Mem, r.n)
+	defer free()
+	versions, free := scratch[flow.Version](d.opt.Mem, r.n)
+	defer free()
+	keys, free := scratch[key](d.opt.Mem, r.n)
+	defer free()
 	var older []int // rows below the newest known version
 	for row := range r.n {
 		k := d.keys.key(r.spec.Feed, bytesOf(r.record.Value(row)), r.keyDate(row))
@@ -290,26 +293,26 @@ func (d *Dedupe) table(b flow.Batch, r *rows, outcomes []flow.Outcome, versions 
 		in = pick(b.Rows, runs, rows, mem)
 		defer in.Release()
 	}
-	version := array.NewFixedSizeBinaryBuilder(mem, flow.StoreType(feed.StoreVersion).(*arrow.FixedSizeBinaryType))
-	deleted := array.NewUint8Builder(mem)
-	outcome := array.NewStringBuilder(mem)
+	version := memory.NewResizableBuffer(mem)
 	defer version.Release()
+	version.Resize(stored * len(flow.Version{}))
+	deleted := array.NewUint8Builder(mem)
 	defer deleted.Release()
-	defer outcome.Release()
-	version.Reserve(stored)
 	deleted.Reserve(stored)
-	outcome.Reserve(stored)
+	var outcome texts
+	outcome.reserve(mem, stored, stored*len(flow.New.String()))
+	at := version.Bytes()
 	for row, o := range outcomes {
 		if !o.Stored() {
 			continue
 		}
-		version.Append(versions[row][:])
+		at = at[copy(at, versions[row][:]):]
 		var void uint8
 		if r.op.Value(row) == "V" {
 			void = 1
 		}
 		deleted.UnsafeAppend(void)
-		outcome.Append(o.String())
+		outcome.appendString(o.String())
 	}
 	cols := make([]arrow.Array, 0, len(d.schema[b.Feed].Fields()))
 	own := func(a arrow.Array) { cols = append(cols, a) }
@@ -317,12 +320,14 @@ func (d *Dedupe) table(b flow.Batch, r *rows, outcomes []flow.Outcome, versions 
 	for i := range r.position {
 		share(i)
 	}
-	own(version.NewArray())
+	data := array.NewData(flow.StoreType(feed.StoreVersion), stored, []*memory.Buffer{nil, version}, nil, 0, 0)
+	defer data.Release()
+	own(array.NewFixedSizeBinaryData(data))
 	own(deleted.NewArray())
-	own(outcome.NewArray())
+	own(outcome.column())
 	share(r.position + 1) // _part
 	share(r.position)     // _warnings
-	own(constText(mem, cut.Span.Topic, stored))
+	own(sameText(mem, cut.Span.Topic, stored))
 	own(constInt32(mem, cut.Span.Incarnation, stored))
 	own(constInt32(mem, cut.Span.Partition, stored))
 	share(r.position + 2) // _offset
@@ -333,17 +338,6 @@ func (d *Dedupe) table(b flow.Batch, r *rows, outcomes []flow.Outcome, versions 
 		c.Release()
 	}
 	return rec
-}
-
-func constText(mem memory.Allocator, v string, n int) arrow.Array {
-	b := array.NewStringBuilder(mem)
-	defer b.Release()
-	b.Reserve(n)
-	b.ReserveData(n * len(v))
-	for range n {
-		b.Append(v)
-	}
-	return b.NewArray()
 }
 
 func constInt32(mem memory.Allocator, v int32, n int) arrow.Array {

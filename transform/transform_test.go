@@ -18,6 +18,7 @@ import (
 	"github.com/duiwu/duiwu/ingest/feeds"
 	"github.com/duiwu/duiwu/internal/feed"
 	"github.com/duiwu/duiwu/internal/flow"
+	"github.com/duiwu/duiwu/internal/flow/flowtest"
 )
 
 // demoKeys are the keys of the published vectors.
@@ -57,7 +58,7 @@ func (l *line) dedupe() *Dedupe { return l.steps[len(l.steps)-1].(*Dedupe) }
 
 func newLine(t *testing.T) *line {
 	t.Helper()
-	l := &line{t: t, cat: catalogue(t), mem: memory.NewCheckedAllocator(memory.DefaultAllocator), store: store{}}
+	l := &line{t: t, cat: catalogue(t), mem: flowtest.Memory(), store: store{}}
 	t.Cleanup(func() { l.mem.AssertSize(t, 0) })
 	l.assign()
 	return l
@@ -150,7 +151,7 @@ func (l *line) send(feedName string, lines string) []string {
 			if col(feed.ColPart).(*array.Uint8).Value(row) != 0 {
 				got[at] = "void+"
 			} else {
-				got[at] = strings.TrimPrefix(got[at], "duplicate") + col(feed.ColOutcome).(*array.String).Value(row)
+				got[at] = strings.Clone(strings.TrimPrefix(got[at], "duplicate") + col(feed.ColOutcome).(*array.String).Value(row))
 				if w := col(feed.ColWarnings).(*array.String).Value(row); w != "" {
 					got[at] += " (" + w + ")"
 				}

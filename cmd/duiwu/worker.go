@@ -36,6 +36,7 @@ type worker struct {
 	seals   *seal.Ring
 	clock   func() time.Time
 	check   *transform.Check
+	mem     *flow.Recycler // of the columns of all partitions
 	metrics *metrics
 	log     *slog.Logger
 }
@@ -58,7 +59,7 @@ func runWorker(ctx context.Context, env *environment, args []string) error {
 	if n := limitMemory(); n > 0 {
 		log.Info("memory limit set", "bytes", n)
 	}
-	w := &worker{config: config, log: log, metrics: newMetrics()}
+	w := &worker{config: config, log: log, mem: new(flow.Recycler), metrics: newMetrics()}
 	if w.cat, err = catalogue(config.feeds); err != nil {
 		return err
 	}
@@ -78,7 +79,7 @@ func runWorker(ctx context.Context, env *environment, args []string) error {
 		return err
 	}
 	w.check = transform.NewCheck(transform.CheckOptions{
-		Catalogue: w.cat, HashKey: hashKey, AllowTestAreas: config.testAreas, Clock: w.clock,
+		Catalogue: w.cat, HashKey: hashKey, AllowTestAreas: config.testAreas, Clock: w.clock, Mem: w.mem,
 	})
 	if w.seals, err = readSealKeys(config.sealKeys); err != nil {
 		return err
@@ -101,7 +102,7 @@ func runWorker(ctx context.Context, env *environment, args []string) error {
 			Session: config.session, Rebalance: config.rebalance, Watch: config.watch,
 		},
 		ingest.Options{
-			Catalogue: w.cat, Log: log, Clock: w.clock,
+			Catalogue: w.cat, Log: log, Clock: w.clock, Mem: w.mem,
 			Limits: ingest.Limits{Rows: config.cutRows, Bytes: config.cutBytes, Linger: config.linger},
 			Gate:   ingest.NewGate(config.slots),
 			Seals:  w.seals,
@@ -160,7 +161,7 @@ func (w *worker) assigned(ctx context.Context, a *ingest.Assignment) error {
 	if err != nil {
 		return err
 	}
-	pseudonymize, err := transform.NewPseudonymize(w.keys, w.cat, nil)
+	pseudonymize, err := transform.NewPseudonymize(w.keys, w.cat, w.mem)
 	if err != nil {
 		return flow.Permanent(err)
 	}
@@ -169,7 +170,7 @@ func (w *worker) assigned(ctx context.Context, a *ingest.Assignment) error {
 	kept := dedupe != nil
 	if !kept {
 		dedupe, err = transform.NewDedupe(ctx, transform.DedupeOptions{
-			Feeds: w.cat.Feeds, History: held, Revision: revision, Next: held.Next,
+			Feeds: w.cat.Feeds, History: held, Revision: revision, Next: held.Next, Mem: w.mem,
 			Mine: a.Routes,
 		})
 		if err != nil {
@@ -181,7 +182,7 @@ func (w *worker) assigned(ctx context.Context, a *ingest.Assignment) error {
 		"resume", held.Next, "known", dedupe.State().Len(), "kept", kept, "took", time.Since(begun).Round(time.Millisecond))
 	w.metrics.assigned(a.Topic, a.Partition, held.Next, dedupe.State())
 	defer w.metrics.ended(a.Topic, a.Partition)
-	return flow.Run(ctx, source, []flow.Step{w.check, transform.NewForget(erased, nil), pseudonymize, dedupe}, held, flow.Options{
+	return flow.Run(ctx, source, []flow.Step{w.check, transform.NewForget(erased, w.mem), pseudonymize, dedupe}, held, flow.Options{
 		Log: w.log, Observe: w.metrics, RetryMin: 200 * time.Millisecond, RetryMax: 30 * time.Second,
 	})
 }
