@@ -13,23 +13,28 @@ import (
 func TestTilesLayOutTheNation(t *testing.T) {
 	d := small(t, "charts_plugin_tiles")
 	f := ask(t, d, `{"indicator":"I-10","groupBy":["province"],"format":"tiles","lang":"zh"}`)
-	require.Len(t, f.Fields, 7)
+	require.Len(t, f.Fields, 14)
 	require.Equal(t, 9, f.Rows())
 	seen := map[string]string{}
-	for _, x := range f.Fields {
+	codes := map[string]string{}
+	for c, x := range f.Fields[:7] {
 		colours := x.Config.Mappings[0].(data.ValueMapper)
 		for i := range x.Len() {
 			text := x.At(i).(string)
 			if text == "" {
+				require.Equal(t, "transparent", colours[text].Color)
 				continue
 			}
 			mark, _, _ := strings.Cut(text, " ")
 			require.Empty(t, seen[mark], text)
 			require.NotEmpty(t, colours[text].Color, text)
 			seen[mark] = text + " " + colours[text].Color
+			codes[mark] = f.Fields[7+c].At(i).(string)
 		}
 	}
 	require.Len(t, seen, 35)
+	require.Equal(t, "310000", codes["沪"])
+	require.Empty(t, codes["台"], "there is no page of what does not report")
 	require.Equal(t, "沪 13.3 "+tileColours[2], seen["沪"])
 	require.Equal(t, "藏 — "+tileNone, seen["藏"], "no value is not zero")
 	require.Equal(t, "台 "+tileOutside, seen["台"])
