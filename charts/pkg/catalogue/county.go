@@ -16,9 +16,13 @@ func (in *Indicator) ByCounty() bool { return slices.Contains(in.Grain, County) 
 // Counties lists the codes of a unit's counties on a day, and OtherCounty. The
 // districts that only hold a city's own districts together are none.
 func (c *Catalogue) Counties(unit string, day int32) []string {
+	area := unit[:2]
+	if unit == "660000" { // the Corps lies in Xinjiang's counties
+		area = "65"
+	}
 	var out []string
 	for _, r := range c.Contract.Divisions.Rows {
-		if r.Level == "county" && r.Code[:2] == unit[:2] && r.From <= day && day < r.Until && r.Name != "市辖区" {
+		if r.Level == "county" && r.Code[:2] == area && r.From <= day && day < r.Until && r.Name != "市辖区" {
 			out = append(out, r.Code)
 		}
 	}

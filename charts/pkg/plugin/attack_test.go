@@ -196,6 +196,10 @@ var attacks = []struct {
 		return in.less(`{"indicator":"I-01","groupBy":["worker_category"],"filter":{"codes":["01"]}}`, `{"indicator":"I-01","groupBy":["worker_category"],"filter":{"codes":["01"],"units":["310000"]}}`)
 	}, secret: regexp.MustCompile(`computed \d`)},
 	{name: "a dimension of another unit", run: q(`{"indicator":"I-01","groupBy":["province","worker_category"],"filter":{"units":["440000"]}}`)},
+	{name: "the counties of another unit", run: q(`{"indicator":"I-01","groupBy":["county"],"filter":{"units":["440000"]}}`)},
+	{name: "the counties of another unit as numbers", run: q(`{"indicator":"I-01","groupBy":["county"],"format":"numeric","filter":{"units":["440000"]},"refId":"310000"}`)},
+	{name: "the counties of another unit by month", run: q(`{"indicator":"I-01","groupBy":["month","county"],"filter":{"units":["440000"]}}`)},
+	{name: "the counties of another unit, its key twice", run: q(`{"indicator":"I-01","groupBy":["county"],"filter":{"units":["310000"]},"Filter":{"units":["440000"]}}`)},
 	{name: "a pivot", run: q(`{"indicator":"I-01","groupBy":["province","worker_category"],"format":"pivot"}`)},
 	{name: "a pivot of months", run: q(`{"indicator":"I-01","groupBy":["province","month"],"format":"pivot"}`)},
 	{name: "a sorted table", run: q(`{"indicator":"I-01","groupBy":["province"],"format":"table","sort":"desc","compare":["rank"]}`)},
