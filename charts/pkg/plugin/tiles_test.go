@@ -1,12 +1,42 @@
 package plugin
 
 import (
+	"encoding/json"
+	"flag"
+	"os"
 	"strings"
 	"testing"
 
 	"github.com/grafana/grafana-plugin-sdk-go/data"
 	"github.com/stretchr/testify/require"
 )
+
+var update = flag.Bool("update", false, "write the frames that the front end's tests read")
+
+// The front end's tests hold these frames, with the dashboards' overrides, against
+// Grafana's own code.
+func TestFramesForTheFrontEnd(t *testing.T) {
+	d := small(t, "charts_plugin_front")
+	frames := map[string]*data.Frame{}
+	for name, query := range map[string]string{
+		"tiles":  `{"indicator":"I-10","groupBy":["province"],"format":"tiles","lang":"zh"}`,
+		"table":  `{"indicator":"I-10","groupBy":["province"],"format":"table","sort":"desc","lang":"zh"}`,
+		"months": `{"indicator":"I-01","groupBy":["province","month"],"from":"2016-10","filter":{"units":["310000","320000"]},"format":"series","lang":"zh"}`,
+	} {
+		f := *ask(t, d, query)
+		f.Meta = nil // says when it was computed
+		frames[name] = &f
+	}
+	made, err := json.Marshal(frames)
+	require.NoError(t, err)
+	const file = "../../src/testdata/frames.json"
+	if *update {
+		require.NoError(t, os.WriteFile(file, append(made, '\n'), 0o644))
+	}
+	have, err := os.ReadFile(file)
+	require.NoError(t, err)
+	require.JSONEq(t, string(have), string(made), "run go test ./charts/pkg/plugin -run FramesForTheFrontEnd -update")
+}
 
 // The tile grid has a place for each of the 34 units and the Corps, says what
 // each has, and gives each of its texts a colour of its own.
