@@ -149,7 +149,11 @@ func (p panel) codes(codes ...string) panel {
 func (p panel) compare(with ...string) panel { p.query.Compare = with; return p }
 func (p panel) column(name string) panel     { p.query.Column = name; return p }
 func (p panel) flatly() panel                { p.flat = true; return p }
-func (p panel) tall(h uint32) panel          { p.h = h; return p }
+
+// lowest puts first what is asked for: the provinces that lag.
+func (p panel) lowest() panel { p.query.Sort = "asc"; return p }
+
+func (p panel) tall(h uint32) panel { p.h = h; return p }
 
 func (p panel) at(x, y, h uint32) panel { p.x, p.y, p.h = x, y, h; return p }
 
@@ -310,7 +314,7 @@ func (p panel) build(id uint32, lang string, cat *catalogue.Catalogue) (cog.Buil
 			Legend(legend(p.stacked)).ShowValue(common.VisibilityModeAuto)
 		switch {
 		case p.flat || p.query.QueryType == "list":
-			b.ColorScheme(fixed(blue)).Orientation(common.VizOrientationHorizontal)
+			b.ColorScheme(fixed(blue)).Orientation(common.VizOrientationHorizontal).XTickLabelMaxLength(16)
 		case p.stacked:
 			b.Stacking(common.StackingModeNormal).ColorScheme(palette()).ShowValue(common.VisibilityModeNever)
 		default:

@@ -395,8 +395,8 @@ func (d *Datasource) arrivalRows(a *arrivals) [][]any {
 		}
 	}
 	sort.Slice(out, func(i, j int) bool {
-		if out[i][4] != out[j][4] {
-			return out[i][4].(string) < out[j][4].(string)
+		if out[i][3] != out[j][3] { // reported: what is loaded at once has one time of arrival
+			return out[i][3].(string) < out[j][3].(string)
 		}
 		return out[i][0].(string)+out[i][1].(string) < out[j][0].(string)+out[j][1].(string)
 	})

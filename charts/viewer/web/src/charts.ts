@@ -115,7 +115,7 @@ export function bars(el: HTMLElement, f: Frame, opts: { horizontal: boolean; sta
   const fields = f.fields.filter((x) => x.name !== "time" && x.name !== "contracts" && x.values.some((v) => typeof v === "number"));
   keep(el, (c) => {
     const { u, base, tip, axis, value, label } = frame(opts.legend);
-    const names = { ...axis, type: "category" as const, data: labels, inverse: opts.horizontal, axisLabel: { ...axis.axisLabel, interval: 0, rotate: rotated ? 50 : 0, ...(opts.horizontal ? {} : rotated ? { width: 8 * u, overflow: "truncate" as const } : { width: Math.max(4 * u, el.clientWidth / (labels.length + 1)), overflow: "break" as const }) } };
+    const names = { ...axis, type: "category" as const, data: labels, inverse: opts.horizontal, axisLabel: { ...axis.axisLabel, interval: 0, rotate: rotated ? 50 : 0, ...(opts.horizontal ? { width: 0.36 * el.clientWidth, overflow: "break" as const } : rotated ? { width: 8 * u, overflow: "truncate" as const } : { width: Math.max(4 * u, el.clientWidth / (labels.length + 1)), overflow: "break" as const }) } };
     const whole = fields[0]?.unit === "percent" && Math.max(...fields[0].values.map((v) => (v as number) ?? 0)) > 80 && !opts.stacked;
     // All bars have one scale, and the axis its round numbers.
     const all = { ...fields[0], values: fields.flatMap((x) => x.values) };
