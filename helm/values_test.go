@@ -238,7 +238,7 @@ func TestFilesAreThoseOfCharts(t *testing.T) {
 		}
 	}
 	read(want, "../charts/dashboards/json", "*/*.json", "duiwu/files/dashboards")
-	read(want, "../charts/alerts", "*.yaml", "duiwu/files/alerts")
+	read(want, "../charts/provisioning/alerting", "*.yaml", "duiwu/files/alerts")
 	read(have, "duiwu/files/dashboards", "*/*.json", "duiwu/files/dashboards")
 	read(have, "duiwu/files/alerts", "*.yaml", "duiwu/files/alerts")
 	for file := range have {
