@@ -13,6 +13,10 @@ import (
 	"github.com/duiwu/duiwu/internal/fetch"
 )
 
+// Servers is the version of the image of the servers for trying out, as
+// helm/duiwu/ci/all-in-one-values.yaml asks for it.
+const Servers = "0.1.0"
+
 // LoadProject builds the project's images from the source in root and gives them to
 // the node, under the names and the version that its chart asks for.
 func LoadProject(ctx context.Context, root, dir string, say func(format string, args ...any)) error {
@@ -32,11 +36,11 @@ func LoadProject(ctx context.Context, root, dir string, say func(format string, 
 		}
 	}
 	name := values.Image.Registry + "/" + values.Image.Repository
-	say("building %s:%s and %s-servers:%s", name, chart.AppVersion, name, chart.AppVersion)
+	say("building %s:%s and %s-servers:%s", name, chart.AppVersion, name, Servers)
 	if err := LoadProgram(ctx, root, dir, name+":"+chart.AppVersion, chart.AppVersion); err != nil {
 		return err
 	}
-	return LoadServers(ctx, root, dir, name+"-servers:"+chart.AppVersion)
+	return LoadServers(ctx, root, dir, name+"-servers:"+Servers)
 }
 
 // LoadProgram gives the node the image of the program, which says that it is of a version.
@@ -50,8 +54,8 @@ func LoadProgram(ctx context.Context, root, dir, ref, version string) error {
 }
 
 // LoadServers gives the node the image of the servers for trying out, with the C
-// library of this machine, under each of the names.
-func LoadServers(ctx context.Context, root, dir string, refs ...string) error {
+// library of this machine, under a name.
+func LoadServers(ctx context.Context, root, dir, ref string) error {
 	library, err := fetch.LibCHDB(ctx)
 	if err != nil {
 		return err
@@ -70,12 +74,7 @@ func LoadServers(ctx context.Context, root, dir string, refs ...string) error {
 	for _, name := range []string{"libc.so.6", "libpthread.so.0", "libm.so.6", "librt.so.1", "libdl.so.2"} {
 		files = append(files, filepath.Join(filepath.Dir(real), name)+":/lib/x86_64-linux-gnu/"+name)
 	}
-	for _, ref := range refs {
-		if err := Import(ctx, dir, ref, files...); err != nil {
-			return err
-		}
-	}
-	return nil
+	return Import(ctx, dir, ref, files...)
 }
 
 // compile builds a program of the project; remove takes it away.
