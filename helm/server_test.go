@@ -337,7 +337,7 @@ func everyScenario(t *testing.T, s *server) {
 			}
 		}
 		for _, o := range objects(t, r) {
-			if foreign(fmt.Sprint(o.m["apiVersion"])) {
+			if _, served := s.resources[fmt.Sprint(o.m["apiVersion"], "/", o.m["kind"])]; !served && foreign(fmt.Sprint(o.m["apiVersion"])) {
 				strimzi++ // the test of the chart looks at these
 				continue
 			}
@@ -372,7 +372,7 @@ func everyScenario(t *testing.T, s *server) {
 		}
 	}
 	require.Greater(t, pods, 30)
-	t.Logf("%d pods under the restricted policy; %d objects of Strimzi were not given to the server", pods, strimzi)
+	t.Logf("%d pods under the restricted policy; %d objects whose definitions are in no Go module were not given to the server", pods, strimzi)
 }
 
 func clone(t *testing.T, x any) any {
