@@ -63,15 +63,7 @@ func (p *pressFlags) open() (*edition.Press, error) {
 	if err != nil {
 		return nil, err
 	}
-	contract, err := catalogue(p.feeds)
-	if err != nil {
-		return nil, err
-	}
-	cat, err := measures.Load(indicators.FS, contract)
-	if err != nil {
-		return nil, fmt.Errorf("the indicators have problems:\n%w", err)
-	}
-	press, err := edition.Open(p.dsn, cat)
+	press, err := pressOf(&p.database)
 	if err != nil {
 		return nil, err
 	}
@@ -80,6 +72,19 @@ func (p *pressFlags) open() (*edition.Press, error) {
 		press.SuppressBelow = p.below
 	}
 	return press, nil
+}
+
+// pressOf computes figures over a database, as the dashboards do.
+func pressOf(d *database) (*edition.Press, error) {
+	contract, err := catalogue(d.feeds)
+	if err != nil {
+		return nil, err
+	}
+	cat, err := measures.Load(indicators.FS, contract)
+	if err != nil {
+		return nil, fmt.Errorf("the indicators have problems:\n%w", err)
+	}
+	return edition.Open(d.dsn, cat)
 }
 
 func monthOf(text string) (time.Time, error) {
