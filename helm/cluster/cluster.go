@@ -456,17 +456,29 @@ func Kubectl(ctx context.Context, dir string, stdin []byte, args ...string) erro
 // Import gives the node an image of files, each SOURCE:TARGET; the first is the
 // entrypoint. Nothing else is in it.
 func Import(ctx context.Context, dir, ref string, files ...string) error {
+	return importMade(ctx, dir, ref, append([]string{"pack", "-o", "", ref}, files...))
+}
+
+// importMade lets the maker of images write an archive, whose name takes the place
+// of the empty argument, and gives it to the node.
+func importMade(ctx context.Context, dir, ref string, args []string) error {
 	s, err := find(dir)
 	if err != nil {
 		return err
 	}
-	tar := filepath.Join(s.Dir, "image.tar")
-	defer os.Remove(tar)
-	args := append([]string{"pack", "-o", tar, ref}, files...)
+	archive, err := os.CreateTemp(s.Dir, "image-*.tar") // others may make one meanwhile
+	if err != nil {
+		return fmt.Errorf("cannot make an archive: %w", err)
+	}
+	defer os.Remove(archive.Name())
+	if err := archive.Close(); err != nil {
+		return err
+	}
+	args[slices.Index(args, "")] = archive.Name()
 	if raw, err := exec.CommandContext(ctx, filepath.Join(s.Dir, "image"), args...).CombinedOutput(); err != nil {
 		return fmt.Errorf("cannot make the image %s: %w\n%s", ref, err, raw)
 	}
-	return s.load(ctx, tar)
+	return s.load(ctx, archive.Name())
 }
 
 // Load gives the node the images of an archive.
@@ -484,16 +496,7 @@ func Load(ctx context.Context, dir, tar string) error {
 // LoadLayout gives the node the image of this machine's platform in an OCI layout
 // of released images, under a name.
 func LoadLayout(ctx context.Context, dir, layout, ref string) error {
-	s, err := find(dir)
-	if err != nil {
-		return err
-	}
-	tar := filepath.Join(s.Dir, "image.tar")
-	defer os.Remove(tar)
-	if raw, err := exec.CommandContext(ctx, filepath.Join(s.Dir, "image"), "archive", "-o", tar, ref, layout).CombinedOutput(); err != nil {
-		return fmt.Errorf("cannot make an archive of %s: %w\n%s", layout, err, raw)
-	}
-	return s.load(ctx, tar)
+	return importMade(ctx, dir, ref, []string{"archive", "-o", "", ref, layout})
 }
 
 func (s state) load(ctx context.Context, tar string) error {
