@@ -417,7 +417,7 @@ func flow(image string) string {
   "restartPolicy": "Never", "automountServiceAccountToken": false,
   "securityContext": {"runAsNonRoot": true, "runAsUser": 65532, "fsGroup": 65532, "seccompProfile": {"type": "RuntimeDefault"}},
   "containers": [{"name": "flow", "image": "` + image + `", "imagePullPolicy": "Never",
-    "args": ["--others", "--once", "--json", "--kafka=duiwu-servers:9092", "--records=40000", "--pace=300", "--dir=/data"],
+    "args": ["--others", "--once", "--json", "--kafka=duiwu-servers:9092", "--records=40000", "--pace=500", "--dir=/data"],
     "env": [{"name": "DUIWU_CLICKHOUSE", "valueFrom": {"secretKeyRef": {"name": "duiwu-clickhouse", "key": "dsn"}}}],
     "securityContext": {"allowPrivilegeEscalation": false, "readOnlyRootFilesystem": true, "capabilities": {"drop": ["ALL"]}},
     "volumeMounts": [{"name": "data", "mountPath": "/data"}]}],
