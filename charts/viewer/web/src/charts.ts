@@ -108,11 +108,11 @@ export function series(el: HTMLElement, times: number[], fields: Field[], opts: 
 }
 
 /** Bars by the first text of a frame; a click on a province leads to it. */
-export function bars(el: HTMLElement, f: Frame, opts: { horizontal: boolean; stacked: boolean; legend: boolean; link: (row: number) => string | null }) {
+export function bars(el: HTMLElement, f: Frame, opts: { horizontal: boolean; stacked: boolean; legend: boolean; link: (row: number) => string | null; hidden: (x: Field) => boolean }) {
   const text = (n: string) => f.fields.find((x) => x.name === n)?.values as string[] | undefined;
   const labels = text("unit_name") ?? (f.fields.find((x) => typeof x.values[0] === "string")?.values as string[]) ?? [];
   const rotated = !opts.horizontal && labels.length > 14;
-  const fields = f.fields.filter((x) => x.name !== "time" && x.name !== "contracts" && x.values.some((v) => typeof v === "number"));
+  const fields = f.fields.filter((x) => x.name !== "time" && !opts.hidden(x) && x.values.some((v) => typeof v === "number"));
   keep(el, (c) => {
     const { u, base, tip, axis, value, label } = frame(opts.legend);
     const names = { ...axis, type: "category" as const, data: labels, inverse: opts.horizontal, axisLabel: { ...axis.axisLabel, interval: 0, rotate: rotated ? 50 : 0, ...(opts.horizontal ? { width: 0.36 * el.clientWidth, overflow: "break" as const } : rotated ? { width: 8 * u, overflow: "truncate" as const } : { width: Math.max(4 * u, el.clientWidth / (labels.length + 1)), overflow: "break" as const }) } };
