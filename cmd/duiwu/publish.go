@@ -18,6 +18,7 @@ import (
 	measures "github.com/duiwu/duiwu/charts/pkg/catalogue"
 	"github.com/duiwu/duiwu/charts/pkg/edition"
 	"github.com/duiwu/duiwu/charts/pkg/figures"
+	"github.com/duiwu/duiwu/internal/peer"
 )
 
 // runPublish keeps a month's figures as they are now, for good.
@@ -56,8 +57,8 @@ func (p *pressFlags) flags(fs *flag.FlagSet) {
 
 // open makes the press.
 func (p *pressFlags) open() (*edition.Press, error) {
-	if p.dsn == "" {
-		return nil, errors.New("no database: give --clickhouse or DUIWU_CLICKHOUSE")
+	if !p.said() {
+		return nil, errNoDatabase
 	}
 	clock, err := movedClock(p.clockAt)
 	if err != nil {
@@ -71,7 +72,11 @@ func (p *pressFlags) open() (*edition.Press, error) {
 	if err != nil {
 		return nil, fmt.Errorf("the indicators have problems:\n%w", err)
 	}
-	press, err := edition.Open(p.dsn, cat)
+	db, err := peer.NewDatabase(p.dsn, p.file, p.tls)
+	if err != nil {
+		return nil, err
+	}
+	press, err := edition.Open(db, cat)
 	if err != nil {
 		return nil, err
 	}

@@ -66,10 +66,12 @@ func (c *unitConfig) complete() error {
 		return nil // other brokers: nothing of how the profile's are reached holds for them
 	}
 	b.brokers = strings.Join(p.Brokers, ",")
-	b.tls = b.tls || !p.TLS.Off
-	fill(&b.ca, p.TLS.CA)
-	fill(&b.cert, p.TLS.Cert)
-	fill(&b.key, p.TLS.Key)
+	if !b.tls.said {
+		b.tls = choice{said: true, on: !p.TLS.Off}
+	}
+	fill(&b.files.CA, p.TLS.CA)
+	fill(&b.files.Cert, p.TLS.Cert)
+	fill(&b.files.Key, p.TLS.Key)
 	fill(&b.mechanism, p.SASL.Mechanism)
 	fill(&b.user, p.SASL.User)
 	fill(&b.passwords, p.SASL.PasswordFile)
@@ -157,7 +159,7 @@ func runPush(ctx context.Context, env *environment, args []string) error {
 	if p.mapping != nil && p.feed == "" {
 		p.feed = p.mapping.Feed
 	}
-	if p.broker, err = p.config.broker.open(); err != nil {
+	if p.broker, err = p.config.broker.open(env.warn); err != nil {
 		return p.unusable(err)
 	}
 	if p.recordKey, err = readRecordKey(p.config.recordKey); err != nil {

@@ -16,7 +16,6 @@ import (
 
 	"github.com/duiwu/duiwu/ingest"
 	"github.com/duiwu/duiwu/ingest/receipt"
-	"github.com/duiwu/duiwu/ingest/seal"
 	"github.com/duiwu/duiwu/internal/feed"
 	"github.com/duiwu/duiwu/internal/flow"
 	"github.com/duiwu/duiwu/sink"
@@ -33,7 +32,6 @@ type worker struct {
 	cat     *feed.Catalogue
 	sink    *sink.Sink
 	keys    transform.TokenKeys
-	seals   *seal.Ring
 	clock   func() time.Time
 	check   *transform.Check
 	metrics *metrics
@@ -80,15 +78,15 @@ func runWorker(ctx context.Context, env *environment, args []string) error {
 	w.check = transform.NewCheck(transform.CheckOptions{
 		Catalogue: w.cat, HashKey: hashKey, AllowTestAreas: config.testAreas, Clock: w.clock,
 	})
-	if w.seals, err = readSealKeys(config.sealKeys); err != nil {
+	if _, err := readSealKeys(config.sealKeys); err != nil {
 		return err
 	}
-	broker, err := config.broker.open()
+	broker, err := config.broker.open(log.Warn)
 	if err != nil {
 		return err
 	}
 	w.sink, err = sink.Open(ctx, sink.Options{
-		DSN: config.clickhouse, Catalogue: w.cat, Worker: config.name, Revision: revision, Log: log,
+		DSN: config.clickhouse.dsn, File: config.clickhouse.file, TLS: config.clickhouse.tls, Catalogue: w.cat, Worker: config.name, Revision: revision, Log: log,
 		Timeout: config.databaseTimeout, Keys: tokens.Name(),
 	})
 	if err != nil {
@@ -104,7 +102,6 @@ func runWorker(ctx context.Context, env *environment, args []string) error {
 			Catalogue: w.cat, Log: log, Clock: w.clock,
 			Limits: ingest.Limits{Rows: config.cutRows, Bytes: config.cutBytes, Linger: config.linger},
 			Gate:   ingest.NewGate(config.slots),
-			Seals:  w.seals,
 		}, w.assigned)
 	if err != nil {
 		return err
@@ -148,9 +145,15 @@ func (w *worker) assigned(ctx context.Context, a *ingest.Assignment) error {
 	if err != nil {
 		return err
 	}
+	// Read anew by each assignment: a partition that stopped for want of a key
+	// tries again by itself, and finds the one that was added meanwhile.
+	seals, err := readSealKeys(w.config.sealKeys)
+	if err != nil {
+		return err
+	}
 	source, err := a.Open(ctx, ingest.Resume{
 		Known: held.Next > 0, Last: held.Next - 1, LastSum: held.LastSum, Incarnation: held.Incarnation,
-	})
+	}, seals)
 	if err != nil {
 		return err
 	}
