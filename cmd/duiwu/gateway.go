@@ -21,6 +21,7 @@ import (
 	"github.com/duiwu/duiwu/internal/feed"
 	"github.com/duiwu/duiwu/internal/flow"
 	"github.com/duiwu/duiwu/internal/peer"
+	"github.com/duiwu/duiwu/internal/trace"
 	"github.com/duiwu/duiwu/sink"
 	"github.com/duiwu/duiwu/transform"
 )
@@ -123,6 +124,12 @@ func runGateway(ctx context.Context, env *environment, args []string) error {
 		return err
 	}
 	defer done()
+	tracer, stop, err := trace.Start(ctx, "duiwu-gateway", hostname(), log)
+	if err != nil {
+		return err
+	}
+	defer stop()
+	opt.Tracer = tracer
 	g, err := gateway.New(opt)
 	if err != nil {
 		return err

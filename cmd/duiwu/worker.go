@@ -12,12 +12,14 @@ import (
 	"runtime/debug"
 	"time"
 
+	oteltrace "go.opentelemetry.io/otel/trace"
 	"golang.org/x/sync/errgroup"
 
 	"github.com/duiwu/duiwu/ingest"
 	"github.com/duiwu/duiwu/ingest/receipt"
 	"github.com/duiwu/duiwu/internal/feed"
 	"github.com/duiwu/duiwu/internal/flow"
+	"github.com/duiwu/duiwu/internal/trace"
 	"github.com/duiwu/duiwu/sink"
 	"github.com/duiwu/duiwu/transform"
 )
@@ -35,6 +37,7 @@ type worker struct {
 	clock   func() time.Time
 	check   *transform.Check
 	metrics *metrics
+	tracer  oteltrace.Tracer // nil where no collector is named
 	log     *slog.Logger
 }
 
@@ -81,6 +84,15 @@ func runWorker(ctx context.Context, env *environment, args []string) error {
 	if _, err := readSealKeys(config.sealKeys); err != nil {
 		return err
 	}
+	var stop func()
+	if w.tracer, stop, err = trace.Start(ctx, "duiwu-worker", config.name, log); err != nil {
+		return err
+	}
+	defer stop()
+	traces := 0
+	if w.tracer != nil {
+		traces = trace.Links
+	}
 	broker, err := config.broker.open(log.Warn)
 	if err != nil {
 		return err
@@ -102,6 +114,7 @@ func runWorker(ctx context.Context, env *environment, args []string) error {
 			Catalogue: w.cat, Log: log, Clock: w.clock,
 			Limits: ingest.Limits{Rows: config.cutRows, Bytes: config.cutBytes, Linger: config.linger},
 			Gate:   ingest.NewGate(config.slots),
+			Traces: traces,
 		}, w.assigned)
 	if err != nil {
 		return err
@@ -178,7 +191,15 @@ func (w *worker) assigned(ctx context.Context, a *ingest.Assignment) error {
 		"resume", held.Next, "known", dedupe.State().Len(), "took", time.Since(begun).Round(time.Millisecond))
 	w.metrics.assigned(a.Topic, a.Partition, held.Next, dedupe.State())
 	defer w.metrics.ended(a.Topic, a.Partition)
-	return flow.Run(ctx, source, []flow.Step{w.check, transform.NewForget(erased, nil), pseudonymize, dedupe}, held, flow.Options{
+	var src flow.Source = source
+	var sink flow.Sink = held
+	steps := []flow.Step{w.check, transform.NewForget(erased, nil), pseudonymize, dedupe}
+	if w.tracer != nil {
+		var done func()
+		src, steps, sink, done = trace.Path(w.tracer, src, steps, sink)
+		defer done()
+	}
+	return flow.Run(ctx, src, steps, sink, flow.Options{
 		Log: w.log, Observe: w.metrics, RetryMin: 200 * time.Millisecond, RetryMax: 30 * time.Second,
 	})
 }

@@ -107,6 +107,9 @@ func (t transport) RoundTrip(req *http.Request) (*http.Response, error) {
 	}
 	req = req.Clone(req.Context())
 	password, _ := who.Password()
+	// The driver logs in as the user default where it was told of none.
+	req.Header.Del("Authorization")
+	req.Header.Del("X-ClickHouse-SSL-Certificate-Auth")
 	req.Header.Set("X-ClickHouse-User", who.Username())
 	req.Header.Set("X-ClickHouse-Key", password)
 	propagation.TraceContext{}.Inject(req.Context(), propagation.HeaderCarrier(req.Header))
