@@ -155,8 +155,15 @@ type clickhouseConfig struct {
 }
 
 func (c *clickhouseConfig) flags(fs *flag.FlagSet) {
-	fs.StringVar(&c.dsn, "clickhouse", "", "database, https://user:password@host:8443/database (or http); the command line is no place for a password, DUIWU_CLICKHOUSE or --clickhouse-file is")
-	fs.StringVar(&c.file, "clickhouse-file", "", "file that holds what --clickhouse would say; user and password are read again for every request")
+	// What is said last counts, so that the command line wins over the environment.
+	fs.Func("clickhouse", "database, `https://user:password@host:8443/database` (or http); a password has no place on the command line: DUIWU_CLICKHOUSE, or --clickhouse-file", func(text string) error {
+		c.dsn, c.file = text, ""
+		return nil
+	})
+	fs.Func("clickhouse-file", "`file` that holds what --clickhouse would say; user and password are read again for every request", func(text string) error {
+		c.dsn, c.file = "", text
+		return nil
+	})
 	fs.StringVar(&c.tls.CA, "clickhouse-ca", "", "PEM file of the authority that signed the server's certificate; the system's when empty")
 	fs.StringVar(&c.tls.Cert, "clickhouse-cert", "", "PEM file of a client's certificate, for a proxy that asks for one; read again when it changes")
 	fs.StringVar(&c.tls.Key, "clickhouse-key", "", "PEM file of that certificate's key")

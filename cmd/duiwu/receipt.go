@@ -34,7 +34,7 @@ func runReceipt(ctx context.Context, env *environment, args []string) error {
 	// Where the environment says one thing, the command line may say another.
 	fs.Visit(func(f *flag.Flag) {
 		if f.Name == "kafka" || f.Name == "profile" {
-			d.dsn = ""
+			d.dsn, d.file = "", ""
 		}
 	})
 	r, err := readReceipt(ctx, env, &d, &c, rest[0], rest[1], rest[2])

@@ -44,9 +44,6 @@ func NewDatabase(dsn, file string, t TLS) (*Database, error) {
 		}
 		return u, nil
 	}
-	if dsn != "" && file != "" {
-		return nil, errors.New("the DSN is given twice, by itself and by a file; keep one of them")
-	}
 	u, err := read()
 	if err != nil {
 		return nil, err
