@@ -23,7 +23,7 @@ func TestRecycledMemoryIsAsGoodAsNew(t *testing.T) {
 			r := rand.New(rand.NewPCG(uint64(worker), 1))
 			mark := byte(worker + 1)
 			held := make([][]byte, 8)
-			for range 3000 {
+			for range 600 {
 				i := r.IntN(len(held))
 				size := 1 + r.IntN(1<<(4+r.IntN(16)))
 				switch old := held[i]; {
