@@ -23,7 +23,7 @@ func TestRecycledMemoryIsAsGoodAsNew(t *testing.T) {
 			r := rand.New(rand.NewPCG(uint64(worker), 1))
 			mark := byte(worker + 1)
 			held := make([][]byte, 8)
-			for range 600 {
+			for range 3000 {
 				i := r.IntN(len(held))
 				size := 1 + r.IntN(1<<(4+r.IntN(16)))
 				switch old := held[i]; {
@@ -83,7 +83,7 @@ func TestReleasedMemoryIsUsedAgain(t *testing.T) {
 	}
 	f(1<<14 + 1)
 	f(100_000)
-	f(1 << 28)
+	f(1 << 22)
 }
 
 func BenchmarkRecycler(b *testing.B) {
