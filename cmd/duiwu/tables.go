@@ -16,7 +16,8 @@ import (
 
 // database is what every command that talks to ClickHouse needs.
 type database struct {
-	dsn, feeds, logLevel string
+	clickhouseConfig
+	feeds, logLevel string
 	// keys names the chain of token keys of a command that writes tokens.
 	keys string
 	// timeout bounds one request; 0 is the sink's default.
@@ -24,15 +25,15 @@ type database struct {
 }
 
 func (d *database) flags(fs *flag.FlagSet) {
-	fs.StringVar(&d.dsn, "clickhouse", "", "database, http://user:password@host:8123/database (or https)")
+	d.clickhouseConfig.flags(fs)
 	fs.StringVar(&d.feeds, "feeds", "", "folder of feed files; empty means those inside the binary")
 	fs.StringVar(&d.logLevel, "log-level", "warn", "debug, info, warn or error")
 }
 
 // open connects; who names the operator or process in what is written.
 func (d *database) open(ctx context.Context, env *environment, who string) (*sink.Sink, error) {
-	if d.dsn == "" {
-		return nil, errors.New("no database: give --clickhouse or DUIWU_CLICKHOUSE")
+	if !d.said() {
+		return nil, errNoDatabase
 	}
 	log, err := env.logger(d.logLevel)
 	if err != nil {
@@ -42,7 +43,7 @@ func (d *database) open(ctx context.Context, env *environment, who string) (*sin
 	if err != nil {
 		return nil, err
 	}
-	return sink.Open(ctx, sink.Options{DSN: d.dsn, Catalogue: cat, Worker: who, Revision: revision, Log: log, Keys: d.keys, Timeout: d.timeout})
+	return sink.Open(ctx, sink.Options{DSN: d.dsn, File: d.file, TLS: d.tls, Catalogue: cat, Worker: who, Revision: revision, Log: log, Keys: d.keys, Timeout: d.timeout})
 }
 
 // runMigrate creates or widens the tables.
