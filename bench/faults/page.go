@@ -38,7 +38,11 @@ func (s *results) page() string {
 			passed++
 		}
 	}
-	fmt.Fprintf(&b, "%d of %d cells that were run are passed.\n\n## Every fault at every moment\n\n", passed, len(s.all))
+	fmt.Fprintf(&b, "%d of %d cells that were run are passed.", passed, len(s.all))
+	if older := s.older(); older > 0 {
+		fmt.Fprintf(&b, " %d of them were run with an earlier revision of the code than the last one.", older)
+	}
+	b.WriteString("\n\n## Every fault at every moment\n\n")
 	for _, f := range faults {
 		fmt.Fprintf(&b, "- **%s**: %s\n", f.name, f.says)
 	}
@@ -88,6 +92,16 @@ func (s *results) page() string {
 		b.WriteByte('\n')
 	}
 	return b.String()
+}
+
+// older is how many cells were run with another revision than the last one was.
+func (s *results) older() (n int) {
+	for _, r := range s.all {
+		if r.Revision != s.all[len(s.all)-1].Revision {
+			n++
+		}
+	}
+	return n
 }
 
 func escape(s string) string { return strings.ReplaceAll(s, "|", `\|`) }
