@@ -312,6 +312,9 @@ func (p panel) build(id uint32, lang string, cat *catalogue.Catalogue) (cog.Buil
 		b := dress(barchart.NewPanelBuilder(), p, id, lang, cat).
 			Orientation(common.VizOrientationVertical).FillOpacity(85).NoValue(none).XTickLabelSpacing(0).
 			Legend(legend(p.stacked)).ShowValue(common.VisibilityModeAuto)
+		if p.query.QueryType == "list" { // a number beside the bars has another scale
+			b.OverrideByName("contracts", []dashboard.DynamicConfigValue{{Id: "custom.hideFrom", Value: map[string]bool{"viz": true, "legend": true, "tooltip": false}}})
+		}
 		switch {
 		case p.flat || p.query.QueryType == "list":
 			b.ColorScheme(fixed(blue)).Orientation(common.VizOrientationHorizontal).XTickLabelMaxLength(16)
