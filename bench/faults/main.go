@@ -98,6 +98,9 @@ func run(ctx context.Context) error {
 	}
 	bad := 0
 	note := func(r result, err error) error {
+		if ctx.Err() != nil {
+			return ctx.Err() // what was broken off failed at nothing
+		}
 		if err != nil {
 			r.Problems = append(r.Problems, err.Error())
 		}
