@@ -128,6 +128,7 @@ type result struct {
 	Problems      []string
 	Recovery      time.Duration // from the end of the fault to the end of the log
 	Saw           []string      // what the operator's log said, worst first
+	Revision      string        // of the code that was run
 }
 
 // bound is how long a cell may take to recover.

@@ -259,6 +259,44 @@ func TestHealthTellsFaultsApart(t *testing.T) {
 	require.False(t, oldVersion("25.12.1.1") || oldVersion("26.7.2.1"))
 }
 
+// TestANetworkThatFailsIsNamed: a server that takes connections and says nothing, one
+// that breaks them off, and one that goes away with the question. All were «unknown»
+// to whoever looked.
+func TestANetworkThatFailsIsNamed(t *testing.T) {
+	f := func(fault string, most time.Duration, serve func(net.Conn)) {
+		t.Helper()
+		l, err := net.Listen("tcp", "127.0.0.1:0")
+		require.NoError(t, err)
+		defer l.Close()
+		go func() {
+			for {
+				c, err := l.Accept()
+				if err != nil {
+					return
+				}
+				go serve(c)
+			}
+		}()
+		begun := time.Now()
+		res, err := open(t, Config{URL: "http://" + l.Addr().String() + "/duiwu", Today: today}).CheckHealth(t.Context(), &backend.CheckHealthRequest{})
+		require.NoError(t, err)
+		require.Less(t, time.Since(begun), most)
+		require.Equal(t, backend.HealthStatusError, res.Status)
+		require.Contains(t, string(res.JSONDetails), `"fault":"`+fault+`"`, res.Message)
+	}
+	end := make(chan struct{})
+	t.Cleanup(func() { close(end) })
+	f("timeout", 20*time.Second, func(c net.Conn) { <-end; _ = c.Close() })
+	f("broken", 10*time.Second, func(c net.Conn) {
+		_ = c.(*net.TCPConn).SetLinger(0) // what is left unread makes it a reset anyway
+		_ = c.Close()
+	})
+	f("broken", 10*time.Second, func(c net.Conn) {
+		_, _ = c.Read(make([]byte, 4<<10)) // whatever it asks, nobody answers
+		_ = c.Close()
+	})
+}
+
 func TestAddressesThatCannotBe(t *testing.T) {
 	for _, bad := range []string{"", "localhost:8123", "ftp://host/db", "http://"} {
 		_, err := Open(Config{URL: bad})
