@@ -43,7 +43,7 @@ FUZZTIME ?= 10s
 
 # Minimizing an input that is merely new would take all of the time.
 fuzz: ## every fuzz target for FUZZTIME (10s); what it finds stays in testdata/fuzz
-	@set -e; grep -rHo --include='*_test.go' '^func Fuzz[A-Za-z0-9]*' ingest internal | sort | while IFS=: read -r file target; do \
+	@set -e; grep -rHo --include='*_test.go' '^func Fuzz[A-Za-z0-9]*' charts/pkg ingest internal sink | sort | while IFS=: read -r file target; do \
 	 target=$${target#func }; echo "$$(dirname $$file) $$target"; \
 	 go test ./$$(dirname $$file) -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 1x >.fuzz.log 2>&1 || { cat .fuzz.log; rm -f .fuzz.log; exit 1; }; \
 	 grep ^fuzz .fuzz.log | tail -n 1; done; rm -f .fuzz.log
