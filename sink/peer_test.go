@@ -48,6 +48,10 @@ func TestTheLoginIsReadAgain(t *testing.T) {
 	a, b = both()
 	require.NoError(t, a)
 	require.NoError(t, b)
+	write("half of a")
+	a, b = both()
+	require.ErrorContains(t, a, "cannot log in to the database")
+	require.Error(t, b)
 }
 
 // https is verified: against the authority that was named, and not without it.
