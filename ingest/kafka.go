@@ -77,6 +77,9 @@ type Assignment struct {
 	Partition   int32
 	// Partitions is how many the topic has.
 	Partitions int
+	// Kept is what the work left behind when it last had this partition, nil when
+	// another worker had it meanwhile. The group does not look at it.
+	Kept any
 
 	group *Group
 	gen   *kafka.Generation
@@ -133,7 +136,8 @@ type Group struct {
 	mu      sync.Mutex
 	stopped map[string]Stop
 	missing []string
-	owned   map[string]bool
+	owned   map[string]*Assignment
+	held    holding
 	ends    map[string][]int64
 	joined  bool
 	trouble error
@@ -153,7 +157,7 @@ func NewGroup(cfg Config, opt Options, work Assigned) (*Group, error) {
 		cfg: cfg, opt: opt.withDefaults(), work: work,
 		RetryMin: 200 * time.Millisecond, RetryMax: 30 * time.Second,
 		StopMin: time.Minute, StopMax: 15 * time.Minute, moved: time.Now(),
-		stopped: make(map[string]Stop), owned: make(map[string]bool),
+		stopped: make(map[string]Stop), owned: make(map[string]*Assignment),
 	}, nil
 }
 
@@ -305,7 +309,7 @@ func (g *Group) member(ctx context.Context, topics map[string]int) error {
 	cg, err := kafka.NewConsumerGroup(kafka.ConsumerGroupConfig{
 		ID: g.cfg.Group, Brokers: g.cfg.Brokers, Dialer: dialer,
 		Topics:            slices.Sorted(maps.Keys(topics)),
-		GroupBalancers:    balancers,
+		GroupBalancers:    g.balancers(),
 		SessionTimeout:    g.cfg.Session,
 		RebalanceTimeout:  g.cfg.Rebalance,
 		HeartbeatInterval: min(3*time.Second, g.cfg.Session/3),
@@ -349,19 +353,29 @@ func (g *Group) member(ctx context.Context, topics map[string]int) error {
 
 // generation starts one goroutine for each partition. A function that returned
 // would end the generation for the whole group, so they all wait for its end.
+// Those of the generation before have ended.
 func (g *Group) generation(gen *kafka.Generation, w *watch) {
-	g.mu.Lock()
-	clear(g.stopped)
-	clear(g.owned)
+	owned := make(map[string]*Assignment)
+	held := holding{Generation: gen.ID, Partitions: make(map[string][]int)}
 	for topic, parts := range gen.Assignments {
 		for _, p := range parts {
-			g.owned[key(topic, int32(p.ID))] = true
+			a := &Assignment{
+				Topic: topic, Unit: strings.TrimPrefix(topic, g.cfg.Prefix+"."), Partition: int32(p.ID),
+				Partitions: w.partitions(topic), group: g, gen: gen,
+			}
+			k := key(topic, a.Partition)
+			if old := g.owned[k]; old != nil {
+				a.Kept = old.Kept
+			}
+			owned[k] = a
+			held.Partitions[topic] = append(held.Partitions[topic], p.ID)
 		}
 	}
-	n := len(g.owned)
-	g.joined = true
+	g.mu.Lock()
+	clear(g.stopped)
+	g.owned, g.held, g.joined = owned, held, true
 	g.mu.Unlock()
-	g.opt.Log.Info("joined the group", "group", g.cfg.Group, "generation", gen.ID, "partitions", n)
+	g.opt.Log.Info("joined the group", "group", g.cfg.Group, "generation", gen.ID, "partitions", len(owned))
 	gen.Start(func(ctx context.Context) {
 		select {
 		case <-ctx.Done():
@@ -369,15 +383,16 @@ func (g *Group) generation(gen *kafka.Generation, w *watch) {
 			// Partitions were added: a new generation deals them out.
 		}
 	})
-	for topic, parts := range gen.Assignments {
-		for _, p := range parts {
-			a := &Assignment{
-				Topic: topic, Unit: strings.TrimPrefix(topic, g.cfg.Prefix+"."), Partition: int32(p.ID),
-				Partitions: w.partitions(topic), group: g, gen: gen,
-			}
-			gen.Start(func(ctx context.Context) { g.assigned(ctx, a) })
-		}
+	for _, a := range owned {
+		gen.Start(func(ctx context.Context) { g.assigned(ctx, a) })
 	}
+}
+
+// holding is what the other members are told.
+func (g *Group) holding() holding {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.held
 }
 
 func key(topic string, partition int32) string { return fmt.Sprintf("%s/%d", topic, partition) }

@@ -77,7 +77,7 @@ func records(n int) []string {
 
 func options(t testing.TB, lim Limits) Options {
 	t.Helper()
-	mem := memory.NewCheckedAllocator(memory.NewGoAllocator())
+	mem := flowtest.Memory()
 	t.Cleanup(func() { mem.AssertSize(t, 0) })
 	if lim.Linger == 0 {
 		lim.Linger = 100 * time.Millisecond

@@ -145,12 +145,30 @@ func (s *Sink) Close() error {
 	return s.conn.Close()
 }
 
-// Ping asks the server for a sign of life. A permanent error says that it answers
-// and refuses us.
-func (s *Sink) Ping(ctx context.Context) error {
+// Ping asks the server for a sign of life, and how far its clock is from this
+// machine's: more than 0 when this machine is ahead.
+func (s *Sink) Ping(ctx context.Context) (ahead time.Duration, err error) {
 	ctx, cancel := context.WithTimeout(ctx, min(s.opt.Timeout, 5*time.Second))
 	defer cancel()
-	return s.exec(ctx, "SELECT 1", nil)
+	var server time.Time
+	before := time.Now()
+	err = s.rows(ctx, "SELECT now64(3)", nil, func(scan func(...any) error) error { return scan(&server) })
+	if err != nil {
+		return 0, err
+	}
+	return aheadOf(before, server, time.Now()), nil
+}
+
+// aheadOf is how far our clock is from that of a server, whose answer left it at
+// some moment between before and after. Moments are compared as clocks show them.
+func aheadOf(before, server, after time.Time) time.Duration {
+	switch before, after := before.Round(0), after.Round(0); {
+	case server.Before(before):
+		return before.Sub(server)
+	case server.After(after):
+		return after.Sub(server)
+	}
+	return 0
 }
 
 // params are query parameters, {name:Type} in the statement. Text has to pass

@@ -290,9 +290,7 @@ func (s *Sink) lookClocks(ctx context.Context, c *Checkup) (found []finding.Find
 	if err != nil {
 		return nil, err
 	}
-	// The answer left the server at some moment between the two.
-	after := c.Now()
-	if d := max(before.Sub(server), server.Sub(after)); d > c.Skew {
+	if d := aheadOf(before, server, c.Now()).Abs(); d > c.Skew {
 		found = append(found, finding.Of("clock_skew", "database", "its clock differs from this machine's by %s", d.Round(time.Second)))
 	}
 	for _, at := range []time.Time{written, arrived} {

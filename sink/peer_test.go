@@ -33,7 +33,8 @@ func TestTheLoginIsReadAgain(t *testing.T) {
 	require.NoError(t, err)
 	defer s.Close()
 	both := func() (error, error) {
-		return s.Ping(t.Context()), s.rows(t.Context(), "SELECT 1", nil, func(func(...any) error) error { return nil })
+		_, err := s.Ping(t.Context())
+		return err, s.rows(t.Context(), "SELECT 1", nil, func(func(...any) error) error { return nil })
 	}
 	a, b := both()
 	require.NoError(t, a)

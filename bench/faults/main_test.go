@@ -14,7 +14,13 @@ import (
 	"github.com/duiwu/duiwu/internal/testenv"
 )
 
-func TestMain(m *testing.M) { testenv.Main(m) }
+func TestMain(m *testing.M) {
+	if os.Getenv("DUIWU_SAY_TIME") != "" {
+		sayTime()
+		return
+	}
+	testenv.Main(m)
+}
 
 // laboratory is started once for all tests of this package.
 var laboratory struct {

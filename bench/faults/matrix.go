@@ -26,6 +26,9 @@ type moment struct {
 // worker, so decode, check and dedupe lie between the answer to a fetch and the
 // next insert.
 var moments = []moment{
+	{migration, before, "during a migration, before a statement", false},
+	{migration, within, "during a migration, within a statement", false},
+	{migration, after, "during a migration, a statement unheard", false},
 	{"join", before, "before the group is joined", false},
 	{"sync", after, "during a rebalance, partitions dealt out", false},
 	{"claim insert", before, "before the claim", false},
@@ -51,6 +54,13 @@ var moments = []moment{
 	{"offset commit", after, "after the commit, unheard", false},
 }
 
+// migration is the moment of each statement that makes tables: it comes before
+// there is a worker, and what is struck is the job that migrates.
+const migration = "migration"
+
+// statementStruck is one in the middle of a migration.
+const statementStruck = 20
+
 func (m moment) onKafka() bool {
 	for _, n := range kafkaMoments {
 		if m.name == n {
@@ -70,6 +80,8 @@ type fault struct {
 	heal       func(ctx context.Context, c *cell, w *wire) error
 }
 
+const day = 24 * time.Hour
+
 func mend(_ context.Context, _ *cell, w *wire) error { w.set(mode{}); return nil }
 
 var faults = []fault{
@@ -88,6 +100,13 @@ var faults = []fault{
 		func(_ *cell, w *wire) bool { w.set(mode{frozen: true}); return true }, mend},
 	{"slow", "20 kB/s and 200 ms each way for 3 s", 3 * time.Second,
 		func(_ *cell, w *wire) bool { w.set(mode{delay: 200 * time.Millisecond, rate: 20_000}); return true }, mend},
+	{"clock", "the clock of the worker's machine jumps a day ahead, 1 s later two days back, and 1 s later it is right", time.Second,
+		func(c *cell, _ *wire) bool { return c.workers[0].jump(day) == nil },
+		func(_ context.Context, c *cell, _ *wire) error {
+			err := c.workers[0].jump(-2 * day)
+			time.Sleep(time.Second)
+			return errors.Join(err, c.workers[0].jump(day))
+		}},
 	{"zombie", "the worker is stopped (SIGSTOP) with its request held, a second one takes over, then both go on", 0,
 		zombie, wake},
 }
@@ -124,7 +143,7 @@ func newBench(ctx context.Context, l *lab) (*bench, error) {
 	if err != nil {
 		return nil, err
 	}
-	b.undisturbed = c.name
+	b.undisturbed, c.keep = c.name, true
 	defer c.stop()
 	if err := c.wait(ctx, bound); err != nil {
 		return nil, fmt.Errorf("the undisturbed run does not end: %w", err)
@@ -180,12 +199,18 @@ func (b *bench) judge(ctx context.Context, c *cell) ([]string, error) {
 // run makes one fault at one moment and judges what is left.
 func (b *bench) run(ctx context.Context, m moment, f fault) (r result, err error) {
 	r = result{Moment: m.says, Fault: f.name}
+	if m.name == migration {
+		return b.runMigration(ctx, m, f)
+	}
 	var sprung <-chan struct{}
 	w := b.wires[0].clickhouse
 	if m.onKafka() {
 		w = b.wires[0].kafka
 	}
 	c, err := b.start(ctx, func(c *cell) error {
+		if f.name == "clock" {
+			c.clock = begin
+		}
 		set := func() {
 			nth := 1
 			if !m.again && !strings.Contains("join sync claim insert", m.name) {
@@ -241,10 +266,62 @@ func (b *bench) run(ctx context.Context, m moment, f fault) (r result, err error
 	return r, err
 }
 
+// runMigration makes one fault while the tables are made, and then lets a worker
+// read the load into them.
+func (b *bench) runMigration(ctx context.Context, m moment, f fault) (r result, err error) {
+	r = result{Moment: m.says, Fault: f.name}
+	c, err := b.cell(ctx)
+	if err != nil {
+		return r, err
+	}
+	defer c.stop()
+	if f.name == "clock" {
+		c.clock = begin
+	}
+	if err := c.send(ctx, b.load.messages); err != nil {
+		return r, err
+	}
+	w := b.wires[0].clickhouse
+	sprung := w.arm(trap{m.name, m.side, statementStruck, func() bool { return f.strike(c, w) }, nil})
+	job, err := c.migrating()
+	if err != nil {
+		return r, err
+	}
+	select {
+	case <-sprung:
+	case <-time.After(bound):
+		return r, fmt.Errorf("the moment never came: %s", job.log)
+	case <-ctx.Done():
+		return r, ctx.Err()
+	}
+	time.Sleep(f.pause)
+	if err := f.heal(ctx, c, w); err != nil {
+		return r, fmt.Errorf("cannot undo %s: %w", f.says, err)
+	}
+	healed := time.Now()
+	if err := job.ended(ctx); err != nil {
+		r.Problems = append(r.Problems, err.Error())
+		return r, nil
+	}
+	r.Saw = c.saw()
+	c.workers = nil
+	if _, err := c.work(); err != nil {
+		return r, err
+	}
+	err = b.finish(ctx, c, &r, healed)
+	return r, err
+}
+
 // zombie stops the worker while its request is held, and lets a second one claim
 // the partitions. The held request then reaches the server late.
 func zombie(c *cell, _ *wire) bool {
 	c.workers[0].pause()
+	if c.workers[0].job {
+		if second, err := c.migrating(); err == nil {
+			_ = second.ended(context.Background()) // wake says so
+		}
+		return true
+	}
 	second, err := c.work()
 	if err != nil {
 		return true // seen as a cell without a second worker: wake says so
@@ -260,6 +337,9 @@ func zombie(c *cell, _ *wire) bool {
 
 func wake(_ context.Context, c *cell, _ *wire) error {
 	c.workers[0].resume()
+	if len(c.workers) == 2 && c.workers[1].job {
+		return nil
+	}
 	if len(c.workers) < 2 || !strings.Contains(c.workers[1].log.String(), `"msg":"partition assigned"`) {
 		return errors.New("the second worker got no partition")
 	}

@@ -46,6 +46,7 @@ func (b *bench) round(ctx context.Context, seed uint64) (schedule, problems []st
 	if err := c.migrate(ctx); err != nil {
 		return nil, nil, err
 	}
+	c.clock = begin
 	if _, err := c.work(); err != nil {
 		return nil, nil, err
 	}

@@ -18,6 +18,7 @@ import (
 
 	"github.com/duiwu/duiwu/ingest"
 	"github.com/duiwu/duiwu/ingest/gateway"
+	"github.com/duiwu/duiwu/ingest/mapping"
 	"github.com/duiwu/duiwu/internal/feed"
 	"github.com/duiwu/duiwu/internal/flow"
 	"github.com/duiwu/duiwu/internal/peer"
@@ -39,6 +40,7 @@ type gatewayConfig struct {
 	unitClaim, unitPrefix      string
 	certificateRule            string
 	spool, recordKeys, sealKey string
+	mappings                   string
 	testAreas                  bool
 	clockAt                    string
 	megabytes                  int64
@@ -67,6 +69,7 @@ func parseGateway(env *environment, args []string) (*gatewayConfig, error) {
 	fs.StringVar(&c.unitPrefix, "unit-prefix", "", "what stands before a unit in the claim, such as duiwu:unit:")
 	fs.StringVar(&c.spool, "spool", "", "folder of this process alone for what is not sent yet")
 	fs.StringVar(&c.recordKeys, "record-keys", "", "folder with the record key of each unit, <unit>.key; needed for files without record_id")
+	fs.StringVar(&c.mappings, "mappings", "", "folder with how units' own files are read, <unit>.<feed>.yaml each; a file of that unit and feed is read by it")
 	fs.StringVar(&c.sealKey, "seal-key", "", "file with the national public key: direct identifiers are sealed before they reach the spool")
 	fs.BoolVar(&c.testAreas, "test-areas", false, "accept identity numbers of the reserved areas PP99xx; never in production")
 	fs.StringVar(&c.clockAt, "clock", "", "pretend that the gateway starts at this moment (RFC 3339); for the demo")
@@ -209,6 +212,11 @@ func (c *gatewayConfig) options(log *slog.Logger) (opt gateway.Options, done fun
 	if opt.Seal, err = readPublicKey(c.sealKey); err != nil {
 		return opt, nil, err
 	}
+	mappings, err := loadMappings(c.mappings, cat)
+	if err != nil {
+		return opt, nil, err
+	}
+	opt.Mapping = func(unit, feedName string) *mapping.Mapping { return mappings[unit+"."+feedName] }
 	if c.issuer != "" || c.jwks != "" {
 		t := gateway.TokenOptions{Issuer: c.issuer, Audience: c.audience, Keys: c.jwks, Claim: c.unitClaim, Prefix: c.unitPrefix}
 		if c.jwksCA != "" {

@@ -64,19 +64,7 @@ func (p *pressFlags) open() (*edition.Press, error) {
 	if err != nil {
 		return nil, err
 	}
-	contract, err := catalogue(p.feeds)
-	if err != nil {
-		return nil, err
-	}
-	cat, err := measures.Load(indicators.FS, contract)
-	if err != nil {
-		return nil, fmt.Errorf("the indicators have problems:\n%w", err)
-	}
-	db, err := peer.NewDatabase(p.dsn, p.file, p.tls)
-	if err != nil {
-		return nil, err
-	}
-	press, err := edition.Open(db, cat)
+	press, err := pressOf(&p.database)
 	if err != nil {
 		return nil, err
 	}
@@ -85,6 +73,23 @@ func (p *pressFlags) open() (*edition.Press, error) {
 		press.SuppressBelow = p.below
 	}
 	return press, nil
+}
+
+// pressOf computes figures over a database, as the dashboards do.
+func pressOf(d *database) (*edition.Press, error) {
+	contract, err := catalogue(d.feeds)
+	if err != nil {
+		return nil, err
+	}
+	cat, err := measures.Load(indicators.FS, contract)
+	if err != nil {
+		return nil, fmt.Errorf("the indicators have problems:\n%w", err)
+	}
+	db, err := peer.NewDatabase(d.dsn, d.file, d.tls)
+	if err != nil {
+		return nil, err
+	}
+	return edition.Open(db, cat)
 }
 
 func monthOf(text string) (time.Time, error) {

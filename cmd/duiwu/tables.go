@@ -8,6 +8,7 @@ import (
 	"strconv"
 	"strings"
 	"text/tabwriter"
+	"time"
 
 	"github.com/duiwu/duiwu/internal/flow"
 	"github.com/duiwu/duiwu/sink"
@@ -19,6 +20,8 @@ type database struct {
 	feeds, logLevel string
 	// keys names the chain of token keys of a command that writes tokens.
 	keys string
+	// timeout bounds one request; 0 is the sink's default.
+	timeout time.Duration
 }
 
 func (d *database) flags(fs *flag.FlagSet) {
@@ -40,7 +43,7 @@ func (d *database) open(ctx context.Context, env *environment, who string) (*sin
 	if err != nil {
 		return nil, err
 	}
-	return sink.Open(ctx, sink.Options{DSN: d.dsn, File: d.file, TLS: d.tls, Catalogue: cat, Worker: who, Revision: revision, Log: log, Keys: d.keys})
+	return sink.Open(ctx, sink.Options{DSN: d.dsn, File: d.file, TLS: d.tls, Catalogue: cat, Worker: who, Revision: revision, Log: log, Keys: d.keys, Timeout: d.timeout})
 }
 
 // runMigrate creates or widens the tables.
@@ -48,6 +51,7 @@ func runMigrate(ctx context.Context, env *environment, args []string) error {
 	var d database
 	fs := env.flags("migrate", "[flags]")
 	d.flags(fs)
+	fs.DurationVar(&d.timeout, "database-timeout", 0, "how long one statement may take, which bounds how long a network that answers nothing holds the migration up (default 5m)")
 	if _, err := env.parse(fs, args, 0, 0); err != nil {
 		return err
 	}

@@ -368,7 +368,7 @@ func (c *call) prepare(up *upload, id string, asOf time.Time, partitions int) (b
 		File: up.path, ID: id, Traceparent: inside, Dir: filepath.Join(c.g.batches.dir, c.unit, c.feed.Feed), Partitions: partitions, RecordKey: key, Seal: c.g.opt.Seal,
 		Sheet: sheet.Options{
 			Catalogue: c.g.opt.Catalogue, Feed: c.feed, Unit: c.unit, AsOf: asOf, Step: &counted{step, c.g.opt.Limits.Rows},
-			Clock: c.g.opt.Clock, MaxFindings: maxFindings,
+			Clock: c.g.opt.Clock, MaxFindings: maxFindings, Mapping: c.mapping(),
 		},
 	})
 	switch {

@@ -36,6 +36,7 @@ import (
 	"golang.org/x/time/rate"
 
 	"github.com/duiwu/duiwu/ingest"
+	"github.com/duiwu/duiwu/ingest/mapping"
 	"github.com/duiwu/duiwu/ingest/seal"
 	"github.com/duiwu/duiwu/internal/feed"
 	"github.com/duiwu/duiwu/internal/flow"
@@ -113,6 +114,9 @@ type Options struct {
 	Seal *seal.PublicKey
 	// RecordKey is the unit's key for record ids of rows that have none.
 	RecordKey func(unit string) ([]byte, error)
+	// Mapping says how a unit's own files of a feed are read, by their headings and
+	// codes; nil, of it or from it, where they are as the template has them.
+	Mapping func(unit, feed string) *mapping.Mapping
 
 	Tokens       *Tokens
 	Certificates *CertificateRule

@@ -453,6 +453,7 @@ func (c *Catalogue) check(in *Indicator, f *file) {
 			f.at(fmt.Sprintf("targets.%d", i), "target %q is not in targets.csv", t)
 		}
 	}
+	c.checkCounty(in, f)
 	c.checkMeasure(&in.Measure, in, f)
 }
 

@@ -97,6 +97,32 @@ func (p *Press) Read(ctx context.Context, indicator, dimension string, e *Editio
 	return Read(ctx, p.query, indicator, dimension, e)
 }
 
+// Received asks with the statement of the dashboards how many records of a feed a
+// unit has sent until now: what stands below the line of the accepted records.
+func (p *Press) Received(ctx context.Context, unit, feedName string) (float64, error) {
+	const accepted = "I-34"
+	y, m, day := p.Clock().In(feed.Shanghai).Date()
+	st, err := p.Catalogue.Compile(catalogue.Query{Indicator: p.Catalogue.Indicator(accepted), Dates: []time.Time{time.Date(y, m, day, 0, 0, 0, 0, time.UTC)},
+		Split: "feed", Units: []string{unit}, Now: p.Clock()})
+	if err != nil {
+		return 0, err
+	}
+	rows, err := p.query(ctx, st.SQL, st.Params)
+	if err != nil {
+		return 0, fmt.Errorf("cannot ask for %s: %w", accepted, err)
+	}
+	parts, err := figures.Scan(rows)
+	if err != nil {
+		return 0, fmt.Errorf("cannot read the answer of %s: %w", accepted, err)
+	}
+	for place, part := range parts {
+		if place.Unit == unit && place.Code == feedName {
+			return part.M, nil
+		}
+	}
+	return 0, nil
+}
+
 // MonthEnd is the last day of the month of a day.
 func MonthEnd(t time.Time) time.Time {
 	return time.Date(t.Year(), t.Month()+1, 0, 0, 0, 0, 0, time.UTC)

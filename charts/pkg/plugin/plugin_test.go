@@ -359,7 +359,6 @@ func TestResources(t *testing.T) {
 	f("values?dimension=purchase_mode", 200, `"zh":"购买项目"`)
 	f("values?dimension=moon", 404, "没有这个维度")
 	f("status", 200, `"today":"2016-11-11"`, `"expected":"2016-10"`)
-	f("quality?unit=310000", 200, `"present":false`)
 	f("nothing", 404)
 }
 

@@ -194,18 +194,51 @@ securityContext:
 {{- end }}
 {{- end }}
 
-{{/* What comes before a pod's own work; takes (list root component). */}}
+{{- define "duiwu.mappings.mounts" -}}
+{{- if .Values.feeds.mappings }}
+- name: mappings
+  mountPath: /etc/duiwu/mappings
+  readOnly: true
+{{- end }}
+{{- end }}
+
+{{/* Takes (list root name-of-the-configmap). */}}
+{{- define "duiwu.mappings.volumes" -}}
+{{- if (first .).Values.feeds.mappings }}
+- name: mappings
+  configMap:
+    name: {{ last . }}
+    defaultMode: 0444
+{{- end }}
+{{- end }}
+
+{{/*
+What comes before a pod's own work; takes (list root component). Mappings are the
+gateway's business, and the migration's, so that a bad one fails an upgrade.
+*/}}
 {{- define "duiwu.init" -}}
 {{- $root := first . -}}
 {{- $migrate := and $root.Values.migrate.enabled (eq $root.Values.migrate.when "pod") (eq (last .) "worker") -}}
-{{- if or $migrate (include "duiwu.feeds.own" $root) }}
+{{- $feeds := include "duiwu.feeds.own" $root -}}
+{{- $mappings := and $root.Values.feeds.mappings (has (last .) (list "gateway" "migrate")) -}}
+{{- if or $migrate $feeds $mappings }}
 initContainers:
-  {{- if include "duiwu.feeds.own" $root }}
+  {{- if or $feeds $mappings }}
   - name: check-feeds
     {{- include "duiwu.container" $root | nindent 4 }}
-    args: [check, /etc/duiwu/feeds]
+    args:
+      - check
+      {{- if $feeds }}
+      - /etc/duiwu/feeds
+      {{- end }}
+      {{- if $mappings }}
+      - --mappings=/etc/duiwu/mappings
+      {{- end }}
     volumeMounts:
       {{- include "duiwu.feeds.mounts" $root | trim | nindent 6 }}
+      {{- if $mappings }}
+      {{- include "duiwu.mappings.mounts" $root | trim | nindent 6 }}
+      {{- end }}
     resources:
       {{- toYaml $root.Values.migrate.resources | nindent 6 }}
   {{- end }}
