@@ -96,7 +96,7 @@ VERSION ?= dev
 REVISION ?= $(shell git rev-parse HEAD)
 
 image: ## the images of the program and of the plugin, for both platforms, as OCI layouts in bin, with SBOM and provenance; VERSION=0.2.0
-	@zip=$$(go run ./charts/pack -out bin); release() { go run -C tools ./image release -version $(VERSION) -revision $(REVISION) -date $$(TZ=UTC git show -s --format=%cd --date=format-local:%Y-%m-%dT%H:%M:%SZ $(REVISION)) "$$@"; }; \
+	@set -e; zip=$$(go run ./charts/pack -out bin); release() { go run -C tools ./image release -version $(VERSION) -revision $(REVISION) -date $$(TZ=UTC git show -s --format=%cd --date=format-local:%Y-%m-%dT%H:%M:%SZ $(REVISION)) "$$@"; }; \
 	 release -o $(CURDIR)/bin/image && release -o $(CURDIR)/bin/image-plugin -zip $(CURDIR)/$$zip
 
 clean: ## remove what was built

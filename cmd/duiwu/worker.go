@@ -181,15 +181,15 @@ func (w *worker) assigned(ctx context.Context, a *ingest.Assignment) error {
 	dedupe := recall(a, held)
 	kept := dedupe != nil
 	if !kept {
-		dedupe, err = transform.NewDedupe(ctx, transform.DedupeOptions{
+		dedupe = transform.NewDedupe(transform.DedupeOptions{
 			Feeds: w.cat.Feeds, History: held, Revision: revision, Next: held.Next, Mem: w.mem,
 			Mine: a.Routes,
 		})
-		if err != nil {
-			return err
-		}
 	}
 	a.Kept = memory{dedupe, held, a.Partitions}
+	if err := dedupe.Learn(ctx); err != nil {
+		return err
+	}
 	w.log.Info("partition assigned", "topic", a.Topic, "partition", a.Partition, "epoch", held.Epoch,
 		"resume", held.Next, "known", dedupe.State().Len(), "kept", kept, "took", time.Since(begun).Round(time.Millisecond))
 	w.metrics.assigned(a.Topic, a.Partition, held.Next, dedupe.State())

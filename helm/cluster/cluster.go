@@ -48,6 +48,9 @@ func Reason() string {
 			return tool + " is not on PATH (Debian: iproute2, util-linux, apt)"
 		}
 	}
+	if _, err := net.InterfaceByName(hostLink); err == nil {
+		return "a cluster is up on this machine, and there can be one (make cluster-down)"
+	}
 	if len(hierarchies()) == 0 {
 		return "no cgroups are mounted below /sys/fs/cgroup"
 	}

@@ -275,7 +275,7 @@ function body(p: Panel, f: Frame | string): HTMLElement {
       requestAnimationFrame(() => series(el, find(f, "time")!.values as number[], f.fields.filter((x) => x.name !== "time"), { legend }));
       return el;
     case "barchart":
-      requestAnimationFrame(() => bars(el, f, { horizontal: p.options?.orientation === "horizontal", stacked: p.options?.stacking === "normal", legend, link: (row) => follow(p, f, f.fields.find(numeric)!, row) }));
+      requestAnimationFrame(() => bars(el, f, { horizontal: p.options?.orientation === "horizontal", stacked: p.options?.stacking === "normal", legend, link: (row) => follow(p, f, f.fields.find(numeric)!, row), hidden: (x) => !!(override(p, x, "custom.hideFrom") as { viz?: boolean } | undefined)?.viz }));
       return el;
     case "xychart":
       requestAnimationFrame(() => curve(el, f));
