@@ -20,6 +20,7 @@ import (
 	"go.yaml.in/yaml/v3"
 
 	"github.com/duiwu/duiwu/charts/pkg/plugin"
+	"github.com/duiwu/duiwu/charts/pkg/scope"
 	"github.com/duiwu/duiwu/cmd/demo/generate"
 	"github.com/duiwu/duiwu/helm/cluster"
 )
@@ -167,7 +168,7 @@ func TestOnACluster(t *testing.T) {
 
 	database := n.forward("service/duiwu-servers", "8123")
 	dsn := "http://admin:" + password + "@" + database + "/duiwu"
-	ds, err := plugin.Open(plugin.Config{URL: dsn, Today: generate.Today.Format(time.DateOnly)})
+	ds, err := plugin.Open(plugin.Config{URL: dsn, Today: generate.Today.Format(time.DateOnly), Scope: scope.Everything()})
 	require.NoError(t, err)
 	t.Cleanup(ds.Dispose)
 

@@ -75,6 +75,8 @@ type Decoder struct {
 	unit string
 	max  int
 	ring *seal.Ring
+	// readSeals gives the ring as it is now; nil when it does not change.
+	readSeals func() (*seal.Ring, error)
 
 	feeds map[string]*rows
 	all   []*rows // those of feeds; a map costs too much to walk for each message

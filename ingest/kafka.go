@@ -13,7 +13,6 @@ import (
 
 	"github.com/segmentio/kafka-go"
 
-	"github.com/duiwu/duiwu/ingest/seal"
 	"github.com/duiwu/duiwu/internal/flow"
 )
 
@@ -88,10 +87,8 @@ type Assignment struct {
 
 // Open begins to read the partition behind what the ledger knows. The caller
 // closes the partition.
-func (a *Assignment) Open(ctx context.Context, resume Resume, seals *seal.Ring) (*Partition, error) {
-	opt := a.group.opt
-	opt.Seals = seals
-	return OpenPartition(ctx, &a.group.cfg.Broker, a.Topic, a.Unit, a.Partition, resume, a.commit, opt)
+func (a *Assignment) Open(ctx context.Context, resume Resume) (*Partition, error) {
+	return OpenPartition(ctx, &a.group.cfg.Broker, a.Topic, a.Unit, a.Partition, resume, a.commit, a.group.opt)
 }
 
 // Routes says whether the partitioner sends a record of the unit here.

@@ -44,6 +44,9 @@ type Options struct {
 	Traces int
 	// Seals are the keys that open sealed fields; nil opens none.
 	Seals *seal.Ring
+	// ReadSeals is asked for them anew when a partition is opened, and when a
+	// message names a key that is not there: it may have been added meanwhile.
+	ReadSeals func() (*seal.Ring, error)
 }
 
 func (o Options) withDefaults() Options {
@@ -99,6 +102,13 @@ func OpenPartition(ctx context.Context, b *Broker, topic, unit string, partition
 	p := &Partition{
 		broker: b, opt: opt, topic: topic, unit: unit, partition: partition, resume: resume, commit: commit,
 		dec: NewDecoder(opt.Catalogue, opt.Mem, unit, opt.Limits.Message), last: -1, mean: firstMean,
+	}
+	if opt.ReadSeals != nil {
+		var err error
+		if opt.Seals, err = opt.ReadSeals(); err != nil {
+			return nil, fmt.Errorf("cannot open %s/%d: %w", topic, partition, err)
+		}
+		p.dec.readSeals = opt.ReadSeals
 	}
 	p.dec.Seals(opt.Seals)
 	if resume.Known {

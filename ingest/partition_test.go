@@ -471,7 +471,7 @@ func (l *ledger) seen() int {
 }
 
 func (l *ledger) work(ctx context.Context, a *Assignment) error {
-	p, err := a.Open(ctx, l.resume(a.Partition), nil)
+	p, err := a.Open(ctx, l.resume(a.Partition))
 	if err != nil {
 		return err
 	}

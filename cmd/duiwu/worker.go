@@ -17,6 +17,7 @@ import (
 
 	"github.com/duiwu/duiwu/ingest"
 	"github.com/duiwu/duiwu/ingest/receipt"
+	"github.com/duiwu/duiwu/ingest/seal"
 	"github.com/duiwu/duiwu/internal/feed"
 	"github.com/duiwu/duiwu/internal/flow"
 	"github.com/duiwu/duiwu/internal/trace"
@@ -113,9 +114,10 @@ func runWorker(ctx context.Context, env *environment, args []string) error {
 		},
 		ingest.Options{
 			Catalogue: w.cat, Log: log, Clock: w.clock, Mem: w.mem,
-			Limits: ingest.Limits{Rows: config.cutRows, Bytes: config.cutBytes, Linger: config.linger},
-			Gate:   ingest.NewGate(config.slots),
-			Traces: traces,
+			Limits:    ingest.Limits{Rows: config.cutRows, Bytes: config.cutBytes, Linger: config.linger},
+			Gate:      ingest.NewGate(config.slots),
+			Traces:    traces,
+			ReadSeals: func() (*seal.Ring, error) { return readSealKeys(config.sealKeys) },
 		}, w.assigned)
 	if err != nil {
 		return err
@@ -160,15 +162,9 @@ func (w *worker) assigned(ctx context.Context, a *ingest.Assignment) error {
 		return err
 	}
 	held.Partitions = a.Partitions
-	// Read anew by each assignment: a partition that stopped for want of a key
-	// tries again by itself, and finds the one that was added meanwhile.
-	seals, err := readSealKeys(w.config.sealKeys)
-	if err != nil {
-		return err
-	}
 	source, err := a.Open(ctx, ingest.Resume{
 		Known: held.Next > 0, Last: held.Next - 1, LastSum: held.LastSum, Incarnation: held.Incarnation,
-	}, seals)
+	})
 	if err != nil {
 		return err
 	}

@@ -39,7 +39,7 @@ func NewDatabase(dsn, file string, t TLS) (*Database, error) {
 			}
 		}
 		u, err := url.Parse(text)
-		if err != nil {
+		if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Hostname() == "" {
 			return nil, errDSN
 		}
 		return u, nil
@@ -49,7 +49,7 @@ func NewDatabase(dsn, file string, t TLS) (*Database, error) {
 		return nil, err
 	}
 	d := &Database{Scheme: u.Scheme, Addr: u.Host, Name: strings.Trim(u.Path, "/"), User: u.User.Username()}
-	if u.Scheme != "http" && u.Scheme != "https" || u.Hostname() == "" || d.Name == "" || strings.Contains(d.Name, "/") {
+	if d.Name == "" || strings.Contains(d.Name, "/") {
 		return nil, errDSN
 	}
 	if u.Port() == "" {

@@ -26,7 +26,7 @@ var update = flag.Bool("update", false, "write the golden files")
 
 func TestMain(m *testing.M) { testenv.Main(m) }
 
-func load(t *testing.T) *catalogue.Catalogue {
+func load(t testing.TB) *catalogue.Catalogue {
 	t.Helper()
 	c, err := catalogue.Load(indicators.FS, chartstest.Contract(t))
 	require.NoError(t, err)

@@ -148,6 +148,13 @@ securityContext:
 {{- end }}
 {{- end }}
 
+{{- define "duiwu.tracing.env" -}}
+{{- with .Values.tracing.endpoint }}
+- name: OTEL_EXPORTER_OTLP_ENDPOINT
+  value: {{ . | quote }}
+{{- end }}
+{{- end }}
+
 {{/* Feed files of one's own. */}}
 {{- define "duiwu.feeds.own" -}}
 {{- if or .Values.feeds.files .Values.feeds.volume }}true{{ end -}}
