@@ -7,6 +7,8 @@
 //
 //	go run ./bench/wholepath --latency 1000,25000 --for 60s
 //
+//	go run ./bench/wholepath --durable
+//
 // Lists make a matrix, a line each:
 //
 //	go run ./bench/wholepath --formats json,csv,arrow --partitions 1,4,12 --duplicates 0,10,50
@@ -54,7 +56,8 @@ type bench struct {
 	format                          string
 	records, partitions, duplicates int
 	seed                            uint64
-	kfake, alone                    bool
+	kfake, alone, both              bool
+	durable                         string // as duiwu migrate takes it
 	flags                           []string
 
 	kafka      ingest.Broker
@@ -73,6 +76,7 @@ func run(ctx context.Context) (err error) {
 	flag.Uint64Var(&all.seed, "seed", 1, "another seed makes other records")
 	flag.BoolVar(&all.kfake, "kfake", false, "use the embedded broker in place of Apache Kafka")
 	flag.BoolVar(&all.alone, "alone", false, "leave ClickHouse's Kafka engine out")
+	flag.BoolVar(&all.both, "durable", false, "compare tables that survive a power loss with those that do not, in place of ClickHouse's Kafka engine")
 	flag.IntVar(&all.records, "records", 2_000_000, "how many records")
 	rates := flag.String("latency", "", "records a second, a list: measure the time from push to query at these rates instead")
 	span := flag.Duration("for", 30*time.Second, "with --latency: how long each rate is held")
@@ -84,16 +88,27 @@ func run(ctx context.Context) (err error) {
 	if *rates != "" {
 		return latencies(ctx, all, *partitions, *rates, *span)
 	}
+	if all.both {
+		fmt.Println("CPU seconds a million records, records a second and the time until all are durable; the ratios are durable tables to plain ones.")
+		fmt.Println("| format | partitions | duplicates | plain: worker | server + merges | records/s | durable: worker | server + merges | records/s | CPU | wall |")
+		fmt.Println("|---|---|---|---|---|---|---|---|---|---|---|")
+		return matrix(ctx, all, *formats, *partitions, *duplicates)
+	}
 	fmt.Println("CPU seconds a million records; server + merges is 8 seconds later; engine is ClickHouse's own Kafka engine into one bare table;")
 	fmt.Println("rebuild is how many rows of history a second a worker that starts again reads to know its records.")
 	fmt.Println("| format | partitions | duplicates | worker | server | + merges | sum | engine | ratio | records/s | worker MB | server MB | rebuild |")
 	fmt.Println("|---|---|---|---|---|---|---|---|---|---|---|---|---|")
-	for _, format := range strings.Split(*formats, ",") {
+	return matrix(ctx, all, *formats, *partitions, *duplicates)
+}
+
+// matrix measures a line for each combination of the lists.
+func matrix(ctx context.Context, all bench, formats, partitions, duplicates string) error {
+	for _, format := range strings.Split(formats, ",") {
 		if encoders[format] == nil {
 			return fmt.Errorf("--formats: %q is not json, csv or arrow", format)
 		}
-		for _, p := range strings.Split(*partitions, ",") {
-			for _, d := range strings.Split(*duplicates, ",") {
+		for _, p := range strings.Split(partitions, ",") {
+			for _, d := range strings.Split(duplicates, ",") {
 				b := all
 				b.format = format
 				var bad [2]error
@@ -151,6 +166,9 @@ func (b *bench) line(ctx context.Context) (err error) {
 	if err != nil {
 		return fmt.Errorf("duiwu worker: %w", err)
 	}
+	if b.both {
+		return b.compare(ctx, ours)
+	}
 	engine, ratio := "-", "-"
 	if !b.alone && b.format == "json" {
 		theirs, err := b.measure(ctx, b.kafkaEngine)
@@ -161,6 +179,20 @@ func (b *bench) line(ctx context.Context) (err error) {
 	}
 	fmt.Printf("| %s | %d | %d %% | %.2f | %.2f | %.2f | %.2f | %s | %s | %.0f | %.0f | %.0f | %.0f |\n", b.format, b.partitions, b.duplicates,
 		ours.client, ours.server, ours.merged, ours.client+ours.merged, engine, ratio, float64(b.records)/ours.wall, ours.clientMB, ours.serverMB, b.rebuilt)
+	return nil
+}
+
+// compare measures the worker once more, on durable tables.
+func (b *bench) compare(ctx context.Context, plain cost) error {
+	other := *b
+	other.durable = "yes"
+	durable, err := other.measure(ctx, other.worker)
+	if err != nil {
+		return fmt.Errorf("duiwu worker on durable tables: %w", err)
+	}
+	fmt.Printf("| %s | %d | %d %% | %.2f | %.2f | %.0f | %.2f | %.2f | %.0f | %.2f | %.2f |\n", b.format, b.partitions, b.duplicates,
+		plain.client, plain.merged, float64(b.records)/plain.wall, durable.client, durable.merged, float64(b.records)/durable.wall,
+		(durable.client+durable.merged)/(plain.client+plain.merged), durable.wall/plain.wall)
 	return nil
 }
 
@@ -276,7 +308,7 @@ func (b *bench) startWorker(ctx context.Context, e *engine.Engine, level string,
 		return 0, nil, err
 	}
 	env := append(os.Environ(), "DUIWU_CLICKHOUSE="+e.DSN(), "DUIWU_KAFKA="+b.kafka.Brokers[0])
-	migrate := exec.CommandContext(ctx, duiwu, "migrate")
+	migrate := exec.CommandContext(ctx, duiwu, "migrate", "--durable", b.durable)
 	migrate.Env = env
 	if text, err := migrate.CombinedOutput(); err != nil {
 		return 0, nil, fmt.Errorf("cannot migrate: %w\n%s", err, text)

@@ -18,6 +18,8 @@ type database struct {
 	dsn, feeds, logLevel string
 	// keys names the chain of token keys of a command that writes tokens.
 	keys string
+	// cluster and durable are what the tables have to become; see sink.Options.
+	cluster, durable string
 }
 
 func (d *database) flags(fs *flag.FlagSet) {
@@ -39,7 +41,7 @@ func (d *database) open(ctx context.Context, env *environment, who string) (*sin
 	if err != nil {
 		return nil, err
 	}
-	return sink.Open(ctx, sink.Options{DSN: d.dsn, Catalogue: cat, Worker: who, Revision: revision, Log: log, Keys: d.keys})
+	return sink.Open(ctx, sink.Options{DSN: d.dsn, Catalogue: cat, Worker: who, Revision: revision, Log: log, Keys: d.keys, Cluster: d.cluster, Durable: d.durable})
 }
 
 // runMigrate creates or widens the tables.
@@ -47,6 +49,8 @@ func runMigrate(ctx context.Context, env *environment, args []string) error {
 	var d database
 	fs := env.flags("migrate", "[flags]")
 	d.flags(fs)
+	fs.StringVar(&d.cluster, "cluster", "", "make the tables on all servers of this cluster (its name in system.clusters), spread by unit; they stay there")
+	fs.StringVar(&d.durable, "durable", "", "yes: what is written is on the disk before it is acknowledged, and survives a power loss; no: it is not; empty: as the tables are")
 	if _, err := env.parse(fs, args, 0, 0); err != nil {
 		return err
 	}

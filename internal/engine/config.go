@@ -39,6 +39,7 @@ var configXML = template.Must(template.New("config.xml").Parse(`<clickhouse>
 {{- if .Backups}}
   <backups><allowed_path>{{.Backups}}</allowed_path></backups>
 {{- end}}
+{{.ConfigXML}}
 {{- if .SystemLogs}}
 {{- range .Logs}}
   <{{.}}><database>system</database><table>{{.}}</table><flush_interval_milliseconds>1000</flush_interval_milliseconds><ttl>event_date + INTERVAL 3 DAY DELETE</ttl></{{.}}>

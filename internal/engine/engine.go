@@ -45,6 +45,7 @@ type Options struct {
 	BackgroundPool    int               // threads that merge; default 2
 	SystemLogs        bool              // keep system.query_log and part_log (3 days); default off
 	LogLevel          string            // of Dir/engine.log; default warning
+	ConfigXML         string            // further XML of config.xml, such as <remote_servers> and <zookeeper>
 	Profile           string            // further settings of the default profile, as XML of users.xml
 	DashboardsXML     string            // further XML of the user dashboards, such as <databases> with row filters
 	UsersXML          string            // further users, as XML of users.xml
