@@ -44,6 +44,7 @@ func runShow(_ context.Context, env *environment, args []string) error {
 	if err != nil {
 		return err
 	}
+	l := sink.Layout{Database: *database, Cluster: *cluster, Durable: *durable}
 	if rest[0] == "grants" {
 		form := ""
 		if len(rest) == 2 {
@@ -58,7 +59,7 @@ func runShow(_ context.Context, env *environment, args []string) error {
 				return fmt.Errorf("show grants: %q is not a reporting unit; one code or several with commas between, such as 310000", code)
 			}
 		}
-		return showGrants(env.stdout, cat, form, *database, only)
+		return showGrants(env.stdout, cat, form, l, only)
 	}
 	var spec *feed.Spec
 	if len(rest) == 2 {
@@ -75,7 +76,6 @@ func runShow(_ context.Context, env *environment, args []string) error {
 	}
 	switch rest[0] {
 	case "ddl":
-		l := sink.Layout{Database: *database, Cluster: *cluster, Durable: *durable}
 		statements := sink.SystemDDL(l)
 		if spec != nil {
 			statements = sink.DDL(spec, l)
