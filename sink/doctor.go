@@ -274,7 +274,7 @@ func (s *Sink) lookParts(ctx context.Context, c *Checkup) (found []finding.Findi
 	if err != nil {
 		return nil, err
 	}
-	err = s.rows(ctx, "SELECT table, max(n) FROM (SELECT hostName(), getServerPort('tcp_port'), table, count() AS n FROM "+l.system("parts")+" WHERE active AND database = {database:String} GROUP BY ALL) GROUP BY table HAVING max(n) > {most:UInt64} ORDER BY table",
+	err = s.rows(ctx, "SELECT table, count() FROM "+l.system("parts")+" WHERE active AND database = {database:String} GROUP BY table, hostName() HAVING count() > {most:UInt64} ORDER BY table",
 		params{"most": strconv.Itoa(c.MaxParts), "database": text(s.database)}, func(scan func(...any) error) error {
 			var table string
 			var n uint64

@@ -89,7 +89,7 @@ func run(ctx context.Context) (err error) {
 		return latencies(ctx, all, *partitions, *rates, *span)
 	}
 	if all.both {
-		fmt.Println("CPU seconds a million records, records a second and the time until all are durable; the ratios are durable tables to plain ones.")
+		fmt.Println("CPU seconds a million records, records a second of the better of two runs each; the ratios are durable tables to plain ones.")
 		fmt.Println("| format | partitions | duplicates | plain: worker | server + merges | records/s | durable: worker | server + merges | records/s | CPU | wall |")
 		fmt.Println("|---|---|---|---|---|---|---|---|---|---|---|")
 		return matrix(ctx, all, *formats, *partitions, *duplicates)
@@ -182,13 +182,24 @@ func (b *bench) line(ctx context.Context) (err error) {
 	return nil
 }
 
-// compare measures the worker once more, on durable tables.
+// compare measures the worker on durable tables, then both once more the other
+// way round, and keeps the better of each: what else the machine did in between
+// is not the tables' doing.
 func (b *bench) compare(ctx context.Context, plain cost) error {
 	other := *b
 	other.durable = "yes"
-	durable, err := other.measure(ctx, other.worker)
-	if err != nil {
-		return fmt.Errorf("duiwu worker on durable tables: %w", err)
+	var durable cost
+	for i, run := range []struct {
+		b    *bench
+		into *cost
+	}{{&other, &durable}, {&other, &durable}, {b, &plain}} {
+		c, err := run.b.measure(ctx, run.b.worker)
+		if err != nil {
+			return fmt.Errorf("duiwu worker, durable tables %q: %w", run.b.durable, err)
+		}
+		if i == 0 || c.wall < run.into.wall {
+			*run.into = c
+		}
 	}
 	fmt.Printf("| %s | %d | %d %% | %.2f | %.2f | %.0f | %.2f | %.2f | %.0f | %.2f | %.2f |\n", b.format, b.partitions, b.duplicates,
 		plain.client, plain.merged, float64(b.records)/plain.wall, durable.client, durable.merged, float64(b.records)/durable.wall,

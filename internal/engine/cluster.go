@@ -25,8 +25,9 @@ const ClusterName = "shards"
 //
 // Two things that a server of a package does this one cannot: it has no worker
 // for distributed DDL, and no listener from which replicas fetch parts. So the
-// address before them does what the queue of ON CLUSTER statements would, runs
-// them on every server one after another, and makes Replicated engines plain.
+// address before them does what the queue of ON CLUSTER statements would: it has a
+// server read each as it stands, runs it on all of them one after another, and
+// makes Replicated engines plain.
 type Cluster struct {
 	Shards []*Engine
 	front  *http.Server
@@ -104,7 +105,9 @@ func (c *Cluster) serve(w http.ResponseWriter, r *http.Request) {
 			return
 		}
 		if plain, ok := withoutCluster(body); ok {
-			c.everywhere(w, r, plain)
+			if c.run(w, r, at, append([]byte("EXPLAIN AST "), body...), false) {
+				c.everywhere(w, r, plain)
+			}
 			return
 		}
 		r.Body, r.ContentLength = io.NopCloser(bytes.NewReader(body)), int64(len(body))
@@ -119,34 +122,41 @@ func (c *Cluster) serve(w http.ResponseWriter, r *http.Request) {
 // everywhere runs a statement on each server, until one refuses it.
 func (c *Cluster) everywhere(w http.ResponseWriter, r *http.Request, statement []byte) {
 	for i, e := range c.Shards {
-		req, err := http.NewRequestWithContext(r.Context(), http.MethodPost, "http://"+e.HTTPAddr()+r.URL.RequestURI(), bytes.NewReader(statement))
-		if err != nil {
-			http.Error(w, err.Error(), http.StatusInternalServerError)
+		if !c.run(w, r, e, statement, i == len(c.Shards)-1) {
 			return
 		}
-		req.Header = r.Header.Clone()
-		res, err := http.DefaultClient.Do(req)
-		if err != nil {
-			http.Error(w, err.Error(), http.StatusBadGateway)
-			return
-		}
-		if res.StatusCode == http.StatusOK && i < len(c.Shards)-1 {
-			_, err = io.Copy(io.Discard, res.Body)
-			res.Body.Close()
-			if err != nil {
-				http.Error(w, err.Error(), http.StatusBadGateway)
-				return
-			}
-			continue
-		}
-		for k, v := range res.Header {
-			w.Header()[k] = v
-		}
-		w.WriteHeader(res.StatusCode)
-		_, _ = io.Copy(w, res.Body) // whoever asked has gone
-		res.Body.Close()
-		return
 	}
+}
+
+// run runs a statement on one server and says whether it stood. What the server
+// answers is passed on if it refused it, or if this is the last one.
+func (c *Cluster) run(w http.ResponseWriter, r *http.Request, e *Engine, statement []byte, last bool) bool {
+	req, err := http.NewRequestWithContext(r.Context(), r.Method, "http://"+e.HTTPAddr()+r.URL.RequestURI(), bytes.NewReader(statement))
+	if err != nil {
+		http.Error(w, err.Error(), http.StatusInternalServerError)
+		return false
+	}
+	req.Header = r.Header.Clone()
+	res, err := http.DefaultTransport.RoundTrip(req)
+	if err != nil {
+		http.Error(w, err.Error(), http.StatusBadGateway)
+		return false
+	}
+	defer res.Body.Close()
+	stood := res.StatusCode == http.StatusOK
+	if stood && !last {
+		if _, err := io.Copy(io.Discard, res.Body); err != nil {
+			http.Error(w, err.Error(), http.StatusBadGateway)
+			return false
+		}
+		return true
+	}
+	for k, v := range res.Header {
+		w.Header()[k] = v
+	}
+	w.WriteHeader(res.StatusCode)
+	_, _ = io.Copy(w, res.Body) // whoever asked has gone
+	return stood
 }
 
 var (
