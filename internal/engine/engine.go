@@ -4,8 +4,9 @@
 // any other ClickHouse; only the address and the passwords differ.
 //
 // Not like a server: users come from users.xml and change by restart (no
-// CREATE USER), there is no Keeper, hence no Replicated engines, and
-// dictionaries refresh by SYSTEM RELOAD DICTIONARY only.
+// CREATE USER), replicated tables stay read-only (no listener for replicas), ON
+// CLUSTER is disabled (see Cluster), and dictionaries refresh by SYSTEM RELOAD
+// DICTIONARY only.
 package engine
 
 import (

@@ -189,7 +189,7 @@ func (db *DB) post(t testing.TB, database, sql string, body io.Reader) string {
 func (db *DB) send(t testing.TB, v url.Values, body io.Reader, sql string) string {
 	t.Helper()
 	// As those who read and write the tables send them; see scope.DB and the sink.
-	v.Set("distributed_product_mode", "global")
+	v.Set("distributed_product_mode", "allow")
 	v.Set("distributed_foreground_insert", "1")
 	u := url.URL{Scheme: "http", Host: db.at.Host, RawQuery: v.Encode()}
 	req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, u.String(), body)

@@ -44,7 +44,7 @@ func Open(dsn string, c *catalogue.Catalogue) (*Press, error) {
 	o := &clickhouse.Options{Protocol: clickhouse.HTTP, Addr: []string{u.Host}, MaxOpenConns: 2 * atOnce, DialTimeout: 5 * time.Second, Settings: clickhouse.Settings{"max_threads": 1,
 		// On a cluster an edition is there when most replicas have it, and what a
 		// statement compares with is read of all shards.
-		"distributed_foreground_insert": 1, "insert_quorum": "auto", "distributed_product_mode": "global"}}
+		"distributed_foreground_insert": 1, "insert_quorum": "auto", "distributed_product_mode": "allow"}}
 	o.Auth.Database, o.Auth.Username = strings.Trim(u.Path, "/"), u.User.Username()
 	o.Auth.Password, _ = u.User.Password()
 	if u.Port() == "" {
