@@ -118,7 +118,7 @@ func TestSkaffoldNames(t *testing.T) {
 	image := regexp.MustCompile(`^\{\{\.IMAGE_(DOMAIN|REPO_NO_DOMAIN|TAG|DIGEST)_([a-z]+)\}\}$`)
 	for _, p := range append(config.Profiles, config.pipeline) {
 		names = append(names, p.Name)
-		require.NotEmpty(t, p.Deploy.Helm.Releases, p.Name)
+		require.Equal(t, p.Name != "grafana", len(p.Deploy.Helm.Releases) > 0, p.Name)
 		for _, r := range p.Deploy.Helm.Releases {
 			exists(r.ChartPath)
 			for _, f := range r.ValuesFiles {
@@ -136,13 +136,68 @@ func TestSkaffoldNames(t *testing.T) {
 			require.Len(t, r.SetValueTemplates, 4, p.Name)
 		}
 	}
-	require.Equal(t, []string{"dev", "ci", "prod", ""}, names)
+	require.Equal(t, []string{"dev", "ci", "prod", "grafana", ""}, names)
 	release0 := config.Deploy.Helm.Releases[0]
 	for _, f := range config.PortForward {
 		require.Equal(t, release0.Namespace, f.Namespace)
 		require.Equal(t, release0.Name+"-worker", f.ResourceName)
 		require.Equal(t, values["service.port"].node.Value, strings.TrimSpace(mustJSON(f.Port)))
 	}
+}
+
+// TestSkaffoldGrafana: what the profile copies into a running Grafana is where its
+// image has it and where Grafana looks, and the manifest runs that image.
+func TestSkaffoldGrafana(t *testing.T) {
+	var config struct {
+		Profiles []struct {
+			Name      string
+			Manifests struct {
+				RawYaml []string `yaml:"rawYaml"`
+			}
+			Patches []struct {
+				Value struct {
+					Image, Context string
+					Docker         struct{ Dockerfile string }
+					Sync           struct {
+						Manual []struct{ Src, Strip, Dest string }
+					}
+					ResourceName string `yaml:"resourceName"`
+				}
+			}
+		}
+	}
+	readYAML(t, "../skaffold.yaml", &config)
+	p := config.Profiles[len(config.Profiles)-1]
+	require.Equal(t, "grafana", p.Name)
+	require.Len(t, p.Patches, 2)
+	artifact, forward := p.Patches[0].Value, p.Patches[1].Value
+	folder := filepath.Join("..", artifact.Context)
+	raw, err := os.ReadFile(filepath.Join(folder, artifact.Docker.Dockerfile))
+	require.NoError(t, err)
+	var provision struct {
+		Providers []struct {
+			Options struct{ Path string }
+		}
+	}
+	readYAML(t, filepath.Join(folder, "provisioning/dashboards/duiwu.yaml"), &provision)
+	require.Len(t, artifact.Sync.Manual, 1)
+	rule := artifact.Sync.Manual[0]
+	require.Contains(t, string(raw), " "+rule.Strip+" "+rule.Dest+"/\n", "the image has them somewhere else")
+	for _, p := range provision.Providers {
+		language := strings.TrimPrefix(p.Options.Path, rule.Dest+"/")
+		files, err := filepath.Glob(filepath.Join(folder, strings.Replace(rule.Src, "**", language, 1)))
+		require.NoError(t, err)
+		require.NotEmpty(t, files, "Grafana looks into %s, and nothing is copied there", p.Options.Path)
+	}
+	require.Len(t, p.Manifests.RawYaml, 1)
+	var deployment map[string]any
+	readYAML(t, filepath.Join("..", p.Manifests.RawYaml[0]), &deployment)
+	require.Equal(t, forward.ResourceName, at(deployment, "metadata", "name"))
+	require.Equal(t, artifact.Image, at(list(at(deployment, "spec", "template", "spec", "containers"))[0], "image"))
+	// Only what the image takes goes to the builder: node_modules has 450 MB.
+	ignore, err := os.ReadFile(filepath.Join(folder, ".dockerignore"))
+	require.NoError(t, err)
+	require.True(t, strings.HasPrefix(string(ignore), "*\n"))
 }
 
 func mustJSON(x any) string {

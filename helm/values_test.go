@@ -238,9 +238,11 @@ func TestFilesAreThoseOfCharts(t *testing.T) {
 		}
 	}
 	read(want, "../charts/dashboards/json", "*/*.json", "duiwu/files/dashboards")
-	read(want, "../charts/alerts", "*.yaml", "duiwu/files/alerts")
+	read(want, "../charts/provisioning/alerting", "*.yaml", "duiwu/files/alerts")
 	read(have, "duiwu/files/dashboards", "*/*.json", "duiwu/files/dashboards")
 	read(have, "duiwu/files/alerts", "*.yaml", "duiwu/files/alerts")
+	require.Contains(t, want, "duiwu/files/alerts/duiwu.yaml")
+	require.Contains(t, want, "duiwu/files/dashboards/zh/D01.json")
 	for file := range have {
 		if _, ok := want[file]; !ok {
 			if !*update {

@@ -43,6 +43,8 @@ const (
 	HeaderBatchRows     = "batch-rows"
 	HeaderChunk         = "chunk"
 	HeaderBatchSHA256   = "batch-sha256"
+	// HeaderTraceparent is the W3C trace context of the batch.
+	HeaderTraceparent = "traceparent"
 	// HeaderSealKey names the key that closed a message's direct identifiers.
 	HeaderSealKey = "seal-key"
 )

@@ -20,6 +20,7 @@ import (
 	"github.com/duiwu/duiwu/ingest/feeds"
 	"github.com/duiwu/duiwu/internal/feed"
 	"github.com/duiwu/duiwu/internal/flow"
+	"github.com/duiwu/duiwu/internal/flow/flowtest"
 )
 
 func catalogue(t testing.TB) *feed.Catalogue {
@@ -85,7 +86,7 @@ func flush(t testing.TB, d *Decoder) *result {
 
 func decodeOne(t testing.TB, unit, value string, headers ...string) *result {
 	t.Helper()
-	mem := memory.NewCheckedAllocator(memory.NewGoAllocator())
+	mem := flowtest.Memory()
 	d := NewDecoder(catalogue(t), mem, unit, 0)
 	require.NoError(t, d.Add(&Message{Offset: 7, Value: []byte(value), Headers: hs(headers...)}))
 	res := flush(t, d)
@@ -213,7 +214,7 @@ func TestSchemaVersion(t *testing.T) {
 	f(`0`, "7/0 schema_version:schema_version")
 	f(`1.0`, "7/0 schema_version:schema_version")
 
-	mem := memory.NewCheckedAllocator(memory.NewGoAllocator())
+	mem := flowtest.Memory()
 	d := NewDecoder(catalogue(t), mem, "310000", 0)
 	ok := `{` + good + `,"record_id":"r1"}`
 	require.NoError(t, d.Add(&Message{Offset: 1, Value: []byte(ok)}))
@@ -362,7 +363,7 @@ func TestArrow(t *testing.T) {
 // A second message that breaks near its end must not take the first one's rows
 // or leave its own.
 func TestRewind(t *testing.T) {
-	mem := memory.NewCheckedAllocator(memory.NewGoAllocator())
+	mem := flowtest.Memory()
 	d := NewDecoder(catalogue(t), mem, "310000", 0)
 	one := `{` + good + `,"record_id":"r1","name":"x"}`
 	for i := range 3 {
@@ -389,7 +390,7 @@ func FuzzDecode(f *testing.F) {
 	f.Add(envelopeStream(f, 5, func(int) string { return "310000" }, "hobby"), TypeArrow)
 	f.Add(envelopeStream(f, 5, func(int) string { return "310000" }), "")
 	f.Fuzz(func(t *testing.T, value []byte, kind string) {
-		mem := memory.NewCheckedAllocator(memory.NewGoAllocator())
+		mem := flowtest.Memory()
 		d := NewDecoder(cat, mem, "310000", 0)
 		err := d.Add(&Message{Value: value, Headers: hs("content-type", kind)})
 		if err != nil {

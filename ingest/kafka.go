@@ -13,6 +13,7 @@ import (
 
 	"github.com/segmentio/kafka-go"
 
+	"github.com/duiwu/duiwu/ingest/seal"
 	"github.com/duiwu/duiwu/internal/flow"
 )
 
@@ -77,6 +78,9 @@ type Assignment struct {
 	Partition   int32
 	// Partitions is how many the topic has.
 	Partitions int
+	// Kept is what the work left behind when it last had this partition, nil when
+	// another worker had it meanwhile. The group does not look at it.
+	Kept any
 
 	group *Group
 	gen   *kafka.Generation
@@ -84,8 +88,10 @@ type Assignment struct {
 
 // Open begins to read the partition behind what the ledger knows. The caller
 // closes the partition.
-func (a *Assignment) Open(ctx context.Context, resume Resume) (*Partition, error) {
-	return OpenPartition(ctx, &a.group.cfg.Broker, a.Topic, a.Unit, a.Partition, resume, a.commit, a.group.opt)
+func (a *Assignment) Open(ctx context.Context, resume Resume, seals *seal.Ring) (*Partition, error) {
+	opt := a.group.opt
+	opt.Seals = seals
+	return OpenPartition(ctx, &a.group.cfg.Broker, a.Topic, a.Unit, a.Partition, resume, a.commit, opt)
 }
 
 // Routes says whether the partitioner sends a record of the unit here.
@@ -133,7 +139,8 @@ type Group struct {
 	mu      sync.Mutex
 	stopped map[string]Stop
 	missing []string
-	owned   map[string]bool
+	owned   map[string]*Assignment
+	held    holding
 	ends    map[string][]int64
 	joined  bool
 	trouble error
@@ -153,7 +160,7 @@ func NewGroup(cfg Config, opt Options, work Assigned) (*Group, error) {
 		cfg: cfg, opt: opt.withDefaults(), work: work,
 		RetryMin: 200 * time.Millisecond, RetryMax: 30 * time.Second,
 		StopMin: time.Minute, StopMax: 15 * time.Minute, moved: time.Now(),
-		stopped: make(map[string]Stop), owned: make(map[string]bool),
+		stopped: make(map[string]Stop), owned: make(map[string]*Assignment),
 	}, nil
 }
 
@@ -221,15 +228,17 @@ func (g *Group) End(topic string, partition int32) (int64, bool) {
 }
 
 // Run works until ctx ends (nil). It returns an error at once when the broker
-// refuses the login; a broker that is away is waited for.
+// refuses the login; a broker that is away is waited for, and so is a login that
+// worked before: a password changes at the broker and in its file one after the
+// other.
 func (g *Group) Run(ctx context.Context) error {
-	pause := g.RetryMin
+	pause, worked := g.RetryMin, false
 	for {
 		topics, err := g.look(ctx)
 		switch {
 		case ctx.Err() != nil:
 			return nil
-		case errors.Is(err, ErrLogin):
+		case errors.Is(err, ErrLogin) && !worked:
 			return fmt.Errorf("cannot use Kafka: %w", err)
 		case err != nil:
 			g.opt.Log.Warn("cannot reach Kafka, trying again", "pause", pause, "error", err)
@@ -239,7 +248,7 @@ func (g *Group) Run(ctx context.Context) error {
 			pause = min(2*pause, g.RetryMax)
 			continue
 		}
-		pause = g.RetryMin
+		pause, worked = g.RetryMin, true
 		if len(topics) == 0 {
 			if !sleep(ctx, g.cfg.Watch) {
 				return nil
@@ -303,7 +312,7 @@ func (g *Group) member(ctx context.Context, topics map[string]int) error {
 	cg, err := kafka.NewConsumerGroup(kafka.ConsumerGroupConfig{
 		ID: g.cfg.Group, Brokers: g.cfg.Brokers, Dialer: dialer,
 		Topics:            slices.Sorted(maps.Keys(topics)),
-		GroupBalancers:    balancers,
+		GroupBalancers:    g.balancers(),
 		SessionTimeout:    g.cfg.Session,
 		RebalanceTimeout:  g.cfg.Rebalance,
 		HeartbeatInterval: min(3*time.Second, g.cfg.Session/3),
@@ -330,7 +339,8 @@ func (g *Group) member(ctx context.Context, topics map[string]int) error {
 			return nil
 		}
 		if err != nil {
-			if errors.Is(err, kafka.GroupAuthorizationFailed) || errors.Is(err, kafka.SASLAuthenticationFailed) {
+			// A login that is refused here worked a moment ago, in look.
+			if errors.Is(err, kafka.GroupAuthorizationFailed) {
 				return fmt.Errorf("cannot join group %s: %w", g.cfg.Group, err)
 			}
 			g.mu.Lock()
@@ -346,19 +356,29 @@ func (g *Group) member(ctx context.Context, topics map[string]int) error {
 
 // generation starts one goroutine for each partition. A function that returned
 // would end the generation for the whole group, so they all wait for its end.
+// Those of the generation before have ended.
 func (g *Group) generation(gen *kafka.Generation, w *watch) {
-	g.mu.Lock()
-	clear(g.stopped)
-	clear(g.owned)
+	owned := make(map[string]*Assignment)
+	held := holding{Generation: gen.ID, Partitions: make(map[string][]int)}
 	for topic, parts := range gen.Assignments {
 		for _, p := range parts {
-			g.owned[key(topic, int32(p.ID))] = true
+			a := &Assignment{
+				Topic: topic, Unit: strings.TrimPrefix(topic, g.cfg.Prefix+"."), Partition: int32(p.ID),
+				Partitions: w.partitions(topic), group: g, gen: gen,
+			}
+			k := key(topic, a.Partition)
+			if old := g.owned[k]; old != nil {
+				a.Kept = old.Kept
+			}
+			owned[k] = a
+			held.Partitions[topic] = append(held.Partitions[topic], p.ID)
 		}
 	}
-	n := len(g.owned)
-	g.joined = true
+	g.mu.Lock()
+	clear(g.stopped)
+	g.owned, g.held, g.joined = owned, held, true
 	g.mu.Unlock()
-	g.opt.Log.Info("joined the group", "group", g.cfg.Group, "generation", gen.ID, "partitions", n)
+	g.opt.Log.Info("joined the group", "group", g.cfg.Group, "generation", gen.ID, "partitions", len(owned))
 	gen.Start(func(ctx context.Context) {
 		select {
 		case <-ctx.Done():
@@ -366,15 +386,16 @@ func (g *Group) generation(gen *kafka.Generation, w *watch) {
 			// Partitions were added: a new generation deals them out.
 		}
 	})
-	for topic, parts := range gen.Assignments {
-		for _, p := range parts {
-			a := &Assignment{
-				Topic: topic, Unit: strings.TrimPrefix(topic, g.cfg.Prefix+"."), Partition: int32(p.ID),
-				Partitions: w.partitions(topic), group: g, gen: gen,
-			}
-			gen.Start(func(ctx context.Context) { g.assigned(ctx, a) })
-		}
+	for _, a := range owned {
+		gen.Start(func(ctx context.Context) { g.assigned(ctx, a) })
 	}
+}
+
+// holding is what the other members are told.
+func (g *Group) holding() holding {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.held
 }
 
 func key(topic string, partition int32) string { return fmt.Sprintf("%s/%d", topic, partition) }

@@ -58,3 +58,54 @@ func TestWorkersShareTopicsOfOnePartition(t *testing.T) {
 	got := spread{}.AssignGroups([]kafka.GroupMember{{ID: "a", Topics: []string{"x"}}, {ID: "b", Topics: []string{"x", "y"}}}, []kafka.Partition{{Topic: "x"}, {Topic: "y"}, {Topic: "z"}})
 	require.Equal(t, kafka.GroupMemberAssignments{"a": {"x": {0}}, "b": {"y": {0}}}, got)
 }
+
+// TestWhoStaysKeepsItsPartitions: a worker that comes, goes or sleeps once moved
+// partitions between all the others, and each of them read again all that is
+// stored of its units.
+func TestWhoStaysKeepsItsPartitions(t *testing.T) {
+	topics := []string{"a", "b", "c", "d", "e", "f", "g"}
+	var all []kafka.Partition
+	for _, topic := range topics {
+		all = append(all, kafka.Partition{Topic: topic})
+	}
+	generation := int32(0)
+	told := map[string]holding{}
+	deal := func(ids ...string) kafka.GroupMemberAssignments {
+		t.Helper()
+		generation++
+		var group []kafka.GroupMember
+		for _, id := range ids {
+			data, err := spread{func() holding { return told[id] }}.UserData()
+			require.NoError(t, err)
+			group = append(group, kafka.GroupMember{ID: id, Topics: topics, UserData: data})
+		}
+		got := spread{}.AssignGroups(group, all)
+		n := 0
+		for _, id := range ids {
+			require.GreaterOrEqual(t, len(got[id]), len(all)/len(ids))
+			n += len(got[id])
+			told[id] = holding{generation, got[id]}
+		}
+		require.Equal(t, len(all), n)
+		return got
+	}
+	within := func(less, more map[string][]int) {
+		t.Helper()
+		for topic := range less {
+			require.Contains(t, more, topic)
+		}
+	}
+	one := deal("m")
+	two := deal("m", "a") // sorted before who is there
+	within(two["m"], one["m"])
+	require.Len(t, two["m"], 4)
+	alone := deal("m")
+	within(two["m"], alone["m"])
+	// a slept meanwhile and tells of what it had.
+	back := deal("a", "m")
+	within(back["m"], alone["m"])
+	three := deal("a", "m", "k")
+	within(three["a"], back["a"])
+	within(three["m"], back["m"])
+	require.Equal(t, three, deal("k", "m", "a"), "nobody came or went")
+}

@@ -81,6 +81,7 @@ func (s *Sink) Checkup(ctx context.Context, c Checkup) (found []finding.Finding,
 		{"the ledger", "one", s.lookLedger}, {"takeovers", "one", s.lookRewinds}, {"the balance", "one", s.lookBalance},
 		{"rows outside the ledger", "one", s.lookOutside}, {"current tables", "one", s.lookCurrent}, {"unfinished replays", "one", s.lookReplays},
 		{"erased records", "one", s.lookErased},
+		{"the way to the database", "one", s.lookWay},
 	} {
 		f, err := look.fn(ctx, &c)
 		if err != nil {
@@ -97,6 +98,13 @@ func (s *Sink) Checkup(ctx context.Context, c Checkup) (found []finding.Finding,
 		found = append(found, f...)
 	}
 	return found, blind
+}
+
+func (s *Sink) lookWay(context.Context, *Checkup) (found []finding.Finding, err error) {
+	if s.server.Plain() {
+		found = append(found, finding.Of("not_encrypted", s.server.Addr, "the DSN begins with http:// and its host is not this machine"))
+	}
+	return found, nil
 }
 
 func (s *Sink) wanted(l Layout) (out []table) {
@@ -238,7 +246,7 @@ func (s *Sink) lookGrants(ctx context.Context, _ *Checkup) (found []finding.Find
 				return nil, err
 			}
 			if !ok {
-				found = append(found, finding.Of("grant_missing", name, "%s is not granted to %s", what, s.user))
+				found = append(found, finding.Of("grant_missing", name, "%s is not granted to %s", what, s.server.User))
 			}
 		}
 	}
@@ -262,7 +270,7 @@ func (s *Sink) lookSettings(ctx context.Context, _ *Checkup) (found []finding.Fi
 		low, e1 := strconv.ParseInt(least, 10, 64)
 		high, e2 := strconv.ParseInt(most, 10, 64)
 		if readonly != "0" || numeric == nil && (e1 == nil && n < low || e2 == nil && n > high) {
-			found = append(found, finding.Of("setting_locked", name, "every insert sends %s; the profile of %s holds it at %s", want, s.user, now))
+			found = append(found, finding.Of("setting_locked", name, "every insert sends %s; the profile of %s holds it at %s", want, s.server.User, now))
 		}
 		return nil
 	})
@@ -311,9 +319,7 @@ func (s *Sink) lookClocks(ctx context.Context, c *Checkup) (found []finding.Find
 	if err != nil {
 		return nil, err
 	}
-	// The answer left the server at some moment between the two.
-	after := c.Now()
-	if d := max(before.Sub(server), server.Sub(after)); d > c.Skew {
+	if d := aheadOf(before, server, c.Now()).Abs(); d > c.Skew {
 		found = append(found, finding.Of("clock_skew", "database", "its clock differs from this machine's by %s", d.Round(time.Second)))
 	}
 	for _, at := range []time.Time{written, arrived} {

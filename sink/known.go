@@ -27,6 +27,11 @@ import (
 const insideLedger = `_topic = {topic:String}
 AND _offset <= transform(bitOr(bitShiftLeft(toInt64(_incarnation), 32), toInt64(_partition)), {places:Array(Int64)}, {ends:Array(Int64)}, toInt64(-1))`
 
+// routedHere restricts a history to the records whose messages the partitioner
+// sends to one partition, as ingest.Key and ingest.PartitionOf do. Each of a
+// topic's partitions would else be sent the keys of all.
+const routedHere = `bitAnd(kafkaMurmurHash(concat({unit:String}, record_id)), 2147483647) % {partitions:Int32} = {partition:Int32}`
+
 // inside makes the parameters of insideLedger. For this assignment's own
 // partition the end is the one it resumed from, or wrote since: a row that a
 // fenced worker still adds to the ledger is about to be written over by us. No
@@ -91,8 +96,13 @@ func (a *Assignment) newest(ctx context.Context, spec *feed.Spec, mem memory.All
 	if p == nil {
 		return nil
 	}
+	mine := ""
+	if a.Partitions > 1 {
+		mine = "\nAND " + routedHere
+		p["partition"], p["partitions"] = strconv.Itoa(int(a.Partition)), strconv.Itoa(a.Partitions)
+	}
 	sql := "SELECT record_id, " + keyDate(spec) + ", max(" + feed.ColVersion + ")\nFROM " + quoteName(spec.HistoryTable()) +
-		"\nWHERE reporting_unit = {unit:String} AND " + insideLedger +
+		"\nWHERE reporting_unit = {unit:String} AND " + insideLedger + mine +
 		"\nGROUP BY " + quoteNames(spec.Key())
 	// The key is the head of the sort key, so groups can be closed one after
 	// another and the server needs no table of all of them.

@@ -34,6 +34,9 @@ type Assignment struct {
 	Incarnation int32
 	// Unit is the reporting unit that owns the topic: what follows its last dot.
 	Unit string
+	// Partitions is how many the topic has, when the caller says so: Newest then
+	// leaves out what is routed to the others.
+	Partitions int
 	// Epoch is higher than that of every earlier claim.
 	Epoch uint32
 	// Next is the offset to resume at, 0 when the ledger is empty.

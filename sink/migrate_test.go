@@ -3,11 +3,11 @@ package sink
 import (
 	"testing"
 
-	"github.com/apache/arrow/go/v15/arrow/memory"
 	"github.com/stretchr/testify/require"
 	"golang.org/x/sync/errgroup"
 
 	"github.com/duiwu/duiwu/internal/flow"
+	"github.com/duiwu/duiwu/internal/flow/flowtest"
 )
 
 // shape prints everything a migration decides.
@@ -53,7 +53,7 @@ func TestMigrateAddsAColumnAndFillsWhatBecameCurrent(t *testing.T) {
 		"fields:\n  - {name: added_field, zh: 新增, en: added, kind: code, list: sex, privacy: P1, current: true}\n"), "new")
 	spec = s.opt.Catalogue.Feed("employment")
 
-	mem := memory.NewCheckedAllocator(memory.DefaultAllocator)
+	mem := flowtest.Memory()
 	rec := build(mem, spec, topic310, []record{{id: "b", version: version(1, 1)}})
 	err := s.store(t.Context(), spec, rec)
 	require.True(t, flow.IsPermanent(err))

@@ -76,14 +76,11 @@ func (s *Sink) send(ctx context.Context, sql string, p params, settings map[stri
 	} else {
 		body = bytes.NewReader([]byte(sql))
 	}
-	u := s.endpoint
-	u.RawQuery = q.Encode()
+	u := url.URL{Scheme: s.server.Scheme, Host: s.server.Addr, Path: "/", RawQuery: q.Encode()}
 	req, err := http.NewRequestWithContext(ctx, http.MethodPost, u.String(), body)
 	if err != nil {
 		return nil, errors.New("cannot make a request for this DSN")
 	}
-	req.Header.Set("X-ClickHouse-User", s.user)
-	req.Header.Set("X-ClickHouse-Key", s.password)
 	req.Header.Set("User-Agent", "duiwu")
 	if contentType != "" {
 		req.Header.Set("Content-Type", contentType)

@@ -16,12 +16,12 @@ import (
 	"github.com/ClickHouse/clickhouse-go/v2"
 	"github.com/apache/arrow/go/v15/arrow"
 	"github.com/apache/arrow/go/v15/arrow/array"
-	"github.com/apache/arrow/go/v15/arrow/memory"
 	"github.com/stretchr/testify/require"
 	"go.uber.org/goleak"
 
 	"github.com/duiwu/duiwu/internal/feed"
 	"github.com/duiwu/duiwu/internal/flow"
+	"github.com/duiwu/duiwu/internal/flow/flowtest"
 )
 
 func itoa(n int) string { return strconv.Itoa(n) }
@@ -40,7 +40,7 @@ func TestSilentTrapsInTheTable(t *testing.T) {
 			s := fresh(t, "employment")
 			spec := s.opt.Catalogue.Feed("employment")
 			require.NoError(t, s.exec(t.Context(), "ALTER TABLE employment_history "+c.alter, nil))
-			mem := memory.NewCheckedAllocator(memory.DefaultAllocator)
+			mem := flowtest.Memory()
 			rec := build(mem, spec, topic310, []record{{id: "a", version: version(1, 1)}})
 			defer mem.AssertSize(t, 0)
 			defer rec.Release()
@@ -56,7 +56,7 @@ func TestSilentTrapsInTheTable(t *testing.T) {
 func TestSilentTrapsInTheBatch(t *testing.T) {
 	s := fresh(t, "employment")
 	spec := s.opt.Catalogue.Feed("employment")
-	mem := memory.NewCheckedAllocator(memory.DefaultAllocator)
+	mem := flowtest.Memory()
 	defer mem.AssertSize(t, 0)
 	good := build(mem, spec, topic310, []record{{id: "a", version: version(1, 1)}})
 	defer good.Release()
@@ -96,7 +96,7 @@ func TestSilentTrapsInTheBatch(t *testing.T) {
 // proxy stands before the real server and spoils one answer.
 func proxy(t *testing.T, s *Sink, spoil func(r *http.Request, h *http.Response)) *Sink {
 	t.Helper()
-	target := s.endpoint
+	target := url.URL{Scheme: s.server.Scheme, Host: s.server.Addr, Path: "/"}
 	p := httputil.NewSingleHostReverseProxy(&target)
 	p.ModifyResponse = func(r *http.Response) error {
 		spoil(r.Request, r)

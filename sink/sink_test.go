@@ -21,7 +21,7 @@ import (
 // put writes records of one partition as one cut.
 func put(t testing.TB, a *Assignment, spec *feed.Spec, first, last int64, recs ...record) error {
 	t.Helper()
-	mem := memory.NewCheckedAllocator(memory.DefaultAllocator)
+	mem := flowtest.Memory()
 	for i := range recs {
 		recs[i].partition, recs[i].incarnation = a.Partition, a.Incarnation
 	}
@@ -43,7 +43,7 @@ func assign(t testing.TB, s *Sink, partition int32) *Assignment {
 func TestEveryFeedGoesInAndIsReadBack(t *testing.T) {
 	s := fresh(t)
 	for _, spec := range s.opt.Catalogue.Feeds {
-		mem := memory.NewCheckedAllocator(memory.DefaultAllocator)
+		mem := flowtest.Memory()
 		rec := build(mem, spec, topic310, []record{{id: "a", day: 100, version: version(1, 5)}, {id: "b", day: 100, version: version(2, 6)}})
 		require.NoError(t, s.store(t.Context(), spec, rec), spec.Feed)
 		rec.Release()
@@ -142,7 +142,7 @@ func TestEarliestArrivalStays(t *testing.T) {
 	s := fresh(t, "employment")
 	spec := s.opt.Catalogue.Feed("employment")
 	for _, minute := range []int{5, 2, 9, 2} {
-		mem := memory.NewCheckedAllocator(memory.DefaultAllocator)
+		mem := flowtest.Memory()
 		rec := build(mem, spec, topic310, []record{{id: "a", version: version(1, 1), arrived: noon.Add(time.Duration(minute) * time.Minute)}})
 		require.NoError(t, s.store(t.Context(), spec, rec))
 		rec.Release()
@@ -257,7 +257,7 @@ func TestSkipAndNewIncarnation(t *testing.T) {
 func TestCutsThatAreWrittenTogetherAreFencedOneByOne(t *testing.T) {
 	s := fresh(t, "employment")
 	spec := s.opt.Catalogue.Feed("employment")
-	mem := memory.NewCheckedAllocator(memory.DefaultAllocator)
+	mem := flowtest.Memory()
 	var cuts []*pending
 	for p := range int32(3) {
 		a := assign(t, s, p)
@@ -298,7 +298,7 @@ func TestNewestAndStoredSeeTheLedgerOnly(t *testing.T) {
 			other := assign(t, s, 1)
 			require.NoError(t, put(t, other, spec, 0, 0, record{id: "other", day: day(10), version: version(1, 1)}))
 			// Unfinished: in the tables, not in the ledger.
-			mem := memory.NewCheckedAllocator(memory.DefaultAllocator)
+			mem := flowtest.Memory()
 			rec := build(mem, spec, topic310, []record{{id: "a", day: day(10), version: version(9, 1), offset: 10}, {id: "new", day: day(10), version: version(9, 1), offset: 11}})
 			require.NoError(t, s.store(t.Context(), spec, rec))
 			rec.Release()
@@ -310,7 +310,7 @@ func TestNewestAndStoredSeeTheLedgerOnly(t *testing.T) {
 
 			a = assign(t, s, 0)
 			got := map[string]flow.Version{}
-			mem = memory.NewCheckedAllocator(memory.DefaultAllocator)
+			mem = flowtest.Memory()
 			require.NoError(t, a.newest(t.Context(), spec, mem, func(id []byte, d int32, v flow.Version) error {
 				got[fmt.Sprintf("%s/%d", id, d)] = v
 				return nil

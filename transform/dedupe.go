@@ -35,42 +35,71 @@ type DedupeOptions struct {
 	// Revision counts changes of mapping and code that read the same bytes
 	// differently; a higher one replaces what a lower one wrote.
 	Revision uint16
-	Mem      memory.Allocator
+	// Next is the offset that the first cut begins at or behind.
+	Next int64
+	Mem  memory.Allocator
 }
 
 // Dedupe names each record's outcome and drops the rows that are already
-// stored. What it remembers is built from the tables when a partition is
-// assigned and dies with the assignment.
+// stored. What it remembers is learnt from the tables when a partition is
+// assigned, and dies with the assignment unless Resume takes it over.
 type Dedupe struct {
 	opt    DedupeOptions
+	next   int64 // behind the last cut that was judged, -1 within one
 	state  Newest
+	learnt map[*feed.Spec]bool
 	keys   keyer
 	schema map[*feed.Spec]*arrow.Schema
 }
 
-// NewDedupe reads the newest version of every record of the partition. It is
-// not safe for concurrent use.
-func NewDedupe(ctx context.Context, opt DedupeOptions) (*Dedupe, error) {
+// NewDedupe makes a Dedupe that has to Learn before it is applied. It is not safe
+// for concurrent use.
+func NewDedupe(opt DedupeOptions) *Dedupe {
 	if opt.Mem == nil {
 		opt.Mem = memory.DefaultAllocator
 	}
-	d := &Dedupe{opt: opt, schema: make(map[*feed.Spec]*arrow.Schema)}
+	d := &Dedupe{opt: opt, next: opt.Next, learnt: make(map[*feed.Spec]bool), schema: make(map[*feed.Spec]*arrow.Schema)}
 	for _, spec := range opt.Feeds {
 		d.schema[spec] = flow.TableSchema(spec)
-		err := opt.History.Newest(ctx, spec, func(id []byte, from int32, v flow.Version) error {
-			if opt.Mine == nil || opt.Mine(id) {
+	}
+	return d
+}
+
+// Learn reads the newest version of every record of the partition. After an error
+// it goes on with the feed where it broke off: assignments that end before a state
+// is whole come to it all the same.
+func (d *Dedupe) Learn(ctx context.Context) error {
+	for _, spec := range d.opt.Feeds {
+		if d.learnt[spec] {
+			continue
+		}
+		err := d.opt.History.Newest(ctx, spec, func(id []byte, from int32, v flow.Version) error {
+			if d.opt.Mine == nil || d.opt.Mine(id) {
 				d.state.put(d.keys.key(spec.Feed, id, from), v)
 			}
 			return nil
 		})
 		if err != nil {
-			return nil, fmt.Errorf("cannot read what is known of %s: %w", spec.Feed, err)
+			return fmt.Errorf("cannot read what is known of %s: %w", spec.Feed, err)
 		}
+		d.learnt[spec] = true
 	}
-	return d, nil
+	return nil
 }
 
 func (d *Dedupe) String() string { return "dedupe" }
+
+// Resume makes d go on in a later assignment of the same partition, with its
+// history, from offset next on. It is only for an assignment that nobody came
+// before but the one that d served. False: what d judged is not what was written,
+// so d remembers rows that do not exist, and must not be used.
+func (d *Dedupe) Resume(h History, next int64) bool {
+	if d.next != next {
+		return false
+	}
+	d.opt.History = h
+	return true
+}
 
 // State gives the size of what is remembered.
 func (d *Dedupe) State() *Newest { return &d.state }
@@ -79,6 +108,7 @@ func (d *Dedupe) State() *Newest { return &d.state }
 func (d *Dedupe) Apply(ctx context.Context, in flow.Cut) (flow.Cut, error) {
 	out := in
 	out.Parts = make([]flow.Batch, 0, len(in.Parts))
+	d.next = -1
 	for _, b := range in.Parts {
 		rec, err := d.batch(ctx, b, &out)
 		if err != nil {
@@ -90,6 +120,7 @@ func (d *Dedupe) Apply(ctx context.Context, in flow.Cut) (flow.Cut, error) {
 		}
 		out.Parts = append(out.Parts, flow.Batch{Feed: b.Feed, Rows: rec})
 	}
+	d.next = in.Span.Last + 1
 	return out, nil
 }
 
@@ -143,9 +174,12 @@ func (r *rows) version(row int, revision uint16) flow.Version {
 // store in the table's schema, or nil when there is none.
 func (d *Dedupe) batch(ctx context.Context, b flow.Batch, cut *flow.Cut) (arrow.Record, error) {
 	r := openRows(b)
-	outcomes := make([]flow.Outcome, r.n)
-	versions := make([]flow.Version, r.n)
-	keys := make([]key, r.n)
+	outcomes, free := scratch[flow.Outcome](d.opt.Mem, r.n)
+	defer free()
+	versions, free := scratch[flow.Version](d.opt.Mem, r.n)
+	defer free()
+	keys, free := scratch[key](d.opt.Mem, r.n)
+	defer free()
 	var older []int // rows below the newest known version
 	for row := range r.n {
 		k := d.keys.key(r.spec.Feed, bytesOf(r.record.Value(row)), r.keyDate(row))
@@ -273,26 +307,26 @@ func (d *Dedupe) table(b flow.Batch, r *rows, outcomes []flow.Outcome, versions 
 		in = pick(b.Rows, runs, rows, mem)
 		defer in.Release()
 	}
-	version := array.NewFixedSizeBinaryBuilder(mem, flow.StoreType(feed.StoreVersion).(*arrow.FixedSizeBinaryType))
-	deleted := array.NewUint8Builder(mem)
-	outcome := array.NewStringBuilder(mem)
+	version := memory.NewResizableBuffer(mem)
 	defer version.Release()
+	version.Resize(stored * len(flow.Version{}))
+	deleted := array.NewUint8Builder(mem)
 	defer deleted.Release()
-	defer outcome.Release()
-	version.Reserve(stored)
 	deleted.Reserve(stored)
-	outcome.Reserve(stored)
+	var outcome texts
+	outcome.reserve(mem, stored, stored*len(flow.New.String()))
+	at := version.Bytes()
 	for row, o := range outcomes {
 		if !o.Stored() {
 			continue
 		}
-		version.Append(versions[row][:])
+		at = at[copy(at, versions[row][:]):]
 		var void uint8
 		if r.op.Value(row) == "V" {
 			void = 1
 		}
 		deleted.UnsafeAppend(void)
-		outcome.Append(o.String())
+		outcome.appendString(o.String())
 	}
 	cols := make([]arrow.Array, 0, len(d.schema[b.Feed].Fields()))
 	own := func(a arrow.Array) { cols = append(cols, a) }
@@ -300,12 +334,14 @@ func (d *Dedupe) table(b flow.Batch, r *rows, outcomes []flow.Outcome, versions 
 	for i := range r.position {
 		share(i)
 	}
-	own(version.NewArray())
+	data := array.NewData(flow.StoreType(feed.StoreVersion), stored, []*memory.Buffer{nil, version}, nil, 0, 0)
+	defer data.Release()
+	own(array.NewFixedSizeBinaryData(data))
 	own(deleted.NewArray())
-	own(outcome.NewArray())
+	own(outcome.column())
 	share(r.position + 1) // _part
 	share(r.position)     // _warnings
-	own(constText(mem, cut.Span.Topic, stored))
+	own(sameText(mem, cut.Span.Topic, stored))
 	own(constInt32(mem, cut.Span.Incarnation, stored))
 	own(constInt32(mem, cut.Span.Partition, stored))
 	share(r.position + 2) // _offset
@@ -316,17 +352,6 @@ func (d *Dedupe) table(b flow.Batch, r *rows, outcomes []flow.Outcome, versions 
 		c.Release()
 	}
 	return rec
-}
-
-func constText(mem memory.Allocator, v string, n int) arrow.Array {
-	b := array.NewStringBuilder(mem)
-	defer b.Release()
-	b.Reserve(n)
-	b.ReserveData(n * len(v))
-	for range n {
-		b.Append(v)
-	}
-	return b.NewArray()
 }
 
 func constInt32(mem memory.Allocator, v int32, n int) arrow.Array {

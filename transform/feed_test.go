@@ -8,13 +8,13 @@ import (
 	"testing"
 	"time"
 
-	"github.com/apache/arrow/go/v15/arrow/memory"
 	"github.com/stretchr/testify/require"
 
 	"github.com/duiwu/duiwu/ingest/feeds"
 	"github.com/duiwu/duiwu/ingest/feedtest"
 	"github.com/duiwu/duiwu/internal/feed"
 	"github.com/duiwu/duiwu/internal/flow"
+	"github.com/duiwu/duiwu/internal/flow/flowtest"
 )
 
 var update = flag.Bool("update", false, "write what comes out into the tests")
@@ -32,7 +32,7 @@ func TestFeeds(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			raw, err := os.ReadFile(file)
 			require.NoError(t, err)
-			mem := memory.NewCheckedAllocator(memory.DefaultAllocator)
+			mem := flowtest.Memory()
 			defer mem.AssertSize(t, 0)
 			r, err := feedtest.Run(t.Context(), raw, filepath.Dir(file), feedtest.Options{
 				Feeds: feeds.FS, Catalogue: cat,

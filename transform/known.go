@@ -10,13 +10,22 @@ import (
 )
 
 // Newest is the dedupe state of one assigned partition: record key -> newest
-// version. It is an open-addressing table of 32-byte slots with linear probing.
-// It grows by half when 85 % full, so a key costs 38 to 56 bytes; while it grows
-// the old table stands beside the new one.
+// version. It is an open-addressing table of 32-byte slots with linear probing,
+// in parts that grow by half, each for itself, when they are 85 % full. No two
+// parts begin alike, so they do not grow together: a key costs about 46 bytes
+// whatever the number of keys, and while a part grows what stands beside it is
+// no second table but its own old slots.
 //
 // The key is a 128-bit hash: among 50 million keys the chance that any two meet
 // is below 10^-23.
 type Newest struct {
+	parts [parts]part
+	used  int
+	slots int
+}
+
+// part holds the keys that begin with its number.
+type part struct {
 	slots []slot
 	used  int
 }
@@ -29,11 +38,15 @@ type slot struct {
 // SlotBytes is the size of one slot; Bytes()/Len() gives the real cost a key.
 const SlotBytes = 32
 
-const minSlots = 64
+const (
+	partBits = 5
+	parts    = 1 << partBits
+	minSlots = 16
+)
 
 // Len is the number of keys, Bytes the memory of the table.
 func (t *Newest) Len() int   { return t.used }
-func (t *Newest) Bytes() int { return len(t.slots) * SlotBytes }
+func (t *Newest) Bytes() int { return t.slots * SlotBytes }
 
 // key is the 128-bit name of one record inside its unit.
 type key [2]uint64
@@ -53,11 +66,11 @@ func (k *keyer) key(feed string, recordID []byte, effectiveFrom int32) key {
 }
 
 // find returns the slot of a key, or the free slot where it belongs.
-func (t *Newest) find(k key) *slot {
-	n := uint64(len(t.slots))
-	i, _ := bits.Mul64(k[0], n)
+func (p *part) find(k key) *slot {
+	n := uint64(len(p.slots))
+	i, _ := bits.Mul64(k[0]<<partBits, n)
 	for {
-		s := &t.slots[i]
+		s := &p.slots[i]
 		if s.key == k || s.key == (key{}) {
 			return s
 		}
@@ -69,32 +82,38 @@ func (t *Newest) find(k key) *slot {
 
 // get returns the newest version of a key.
 func (t *Newest) get(k key) (v flow.Version, known bool) {
-	if t.used == 0 {
+	p := &t.parts[k[0]>>(64-partBits)]
+	if p.used == 0 {
 		return v, false
 	}
-	s := t.find(k)
+	s := p.find(k)
 	return s.version, s.key == k
 }
 
 // put remembers v as the newest version of a key.
 func (t *Newest) put(k key, v flow.Version) {
-	if t.used >= len(t.slots)*85/100 {
-		t.grow()
+	i := k[0] >> (64 - partBits)
+	p := &t.parts[i]
+	if p.used >= len(p.slots)*85/100 {
+		old := len(p.slots)
+		p.grow(minSlots + minSlots*int(i)/(2*parts))
+		t.slots += len(p.slots) - old
 	}
-	s := t.find(k)
+	s := p.find(k)
 	if s.key != k {
 		s.key = k
+		p.used++
 		t.used++
 	}
 	s.version = v
 }
 
-func (t *Newest) grow() {
-	old := t.slots
-	t.slots = make([]slot, max(minSlots, len(old)+len(old)/2))
+func (p *part) grow(least int) {
+	old := p.slots
+	p.slots = make([]slot, max(least, len(old)+len(old)/2))
 	for i := range old {
 		if old[i].key != (key{}) {
-			*t.find(old[i].key) = old[i]
+			*p.find(old[i].key) = old[i]
 		}
 	}
 }

@@ -38,7 +38,8 @@ func BenchmarkNewest(b *testing.B) {
 			asked := make([]key, lookups)
 			for i := range asked {
 				for {
-					if s := t.slots[order.IntN(len(t.slots))]; s.key != (key{}) {
+					p := &t.parts[order.IntN(parts)]
+					if s := p.slots[order.IntN(len(p.slots))]; s.key != (key{}) {
 						asked[i] = s.key
 						break
 					}

@@ -225,10 +225,10 @@ func (s *sheet) normalize() {
 			b.Reserve(s.n)
 		} else {
 			w := &s.wire[i]
-			s.texts[p.out].reserve(s.n, int(w.ends[s.n]-w.ends[0]))
+			s.texts[p.out].reserve(s.opt.Mem, s.n, int(w.ends[s.n]-w.ends[0]))
 		}
 		if p.field.Partial {
-			s.texts[p.out+1].reserve(s.n, 0)
+			s.texts[p.out+1].reserve(s.opt.Mem, s.n, 0)
 		}
 		required := p.field.Required
 		for row := range s.n {
@@ -616,7 +616,7 @@ func (s *sheet) record() arrow.Record {
 	s.validate(cols)
 	last := len(s.cols)
 	warn := &s.texts[last]
-	warn.reserve(s.n, 0)
+	warn.reserve(s.opt.Mem, s.n, 0)
 	part := s.builders[last+1].(*array.Uint8Builder)
 	part.Reserve(s.n)
 	for row := range s.n {

@@ -9,17 +9,17 @@ import (
 	"github.com/apache/arrow/go/v15/arrow/array"
 	"github.com/apache/arrow/go/v15/arrow/compute"
 	"github.com/apache/arrow/go/v15/arrow/decimal128"
-	"github.com/apache/arrow/go/v15/arrow/memory"
 	"github.com/stretchr/testify/require"
 
 	"github.com/duiwu/duiwu/internal/feed"
 	"github.com/duiwu/duiwu/internal/flow"
+	"github.com/duiwu/duiwu/internal/flow/flowtest"
 )
 
 // TestPickEqualsFilter holds pick against Arrow's own filter, for every stored
 // type, with nulls, on slices that begin in the middle of a byte.
 func TestPickEqualsFilter(t *testing.T) {
-	mem := memory.NewCheckedAllocator(memory.DefaultAllocator)
+	mem := flowtest.Memory()
 	defer mem.AssertSize(t, 0)
 	ctx := compute.WithAllocator(context.Background(), mem)
 	var fields []arrow.Field

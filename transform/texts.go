@@ -1,41 +1,73 @@
 package transform
 
 import (
+	"unsafe"
+
 	"github.com/apache/arrow/go/v15/arrow"
 	"github.com/apache/arrow/go/v15/arrow/array"
 	"github.com/apache/arrow/go/v15/arrow/memory"
+
+	"github.com/duiwu/duiwu/internal/flow"
 )
 
 // texts builds a text column without nulls in Arrow's layout. array.StringBuilder
 // costs four times as much a value.
 type texts struct {
-	data []byte
-	ends []int32 // one more than there are rows
+	mem  memory.Allocator
+	data []byte // its length is the room
+	used int
+	ends []int32 // one more than there are rows, over ints
+	ints []byte
+	n    int
 }
 
 // reserve begins a column of n rows that hold about size bytes.
-func (t *texts) reserve(n, size int) {
-	t.data, t.ends = make([]byte, 0, size), make([]int32, 1, n+1)
+func (t *texts) reserve(mem memory.Allocator, n, size int) {
+	t.mem, t.used, t.n = mem, 0, 0
+	t.data, t.ints = mem.Allocate(size), mem.Allocate(4*(n+1))
+	t.ends = arrow.Int32Traits.CastFromBytes(t.ints)
+	t.ends[0] = 0
 }
 
 func (t *texts) append(v []byte) {
-	t.data = append(t.data, v...)
-	t.ends = append(t.ends, int32(len(t.data)))
+	if t.used+len(v) > len(t.data) {
+		t.grow(len(v))
+	}
+	t.used += copy(t.data[t.used:], v)
+	t.n++
+	t.ends[t.n] = int32(t.used)
 }
 
-func (t *texts) appendString(v string) {
-	t.data = append(t.data, v...)
-	t.ends = append(t.ends, int32(len(t.data)))
+func (t *texts) appendString(v string) { t.append(bytesOf(v)) }
+
+func (t *texts) grow(n int) {
+	size := max(2*len(t.data), t.used+n, 1024)
+	if len(t.data) == 0 {
+		t.data = t.mem.Allocate(size)
+		return
+	}
+	t.data = t.mem.Reallocate(size, t.data)
 }
 
 // column ends the column; the caller releases it.
 func (t *texts) column() arrow.Array {
-	data := array.NewData(arrow.BinaryTypes.String, len(t.ends)-1, []*memory.Buffer{
-		nil, memory.NewBufferBytes(arrow.Int32Traits.CastToBytes(t.ends)), memory.NewBufferBytes(t.data),
-	}, nil, 0, 0)
+	ends, text := memory.NewBufferWithAllocator(t.ints, t.mem), memory.NewBufferWithAllocator(t.data, t.mem)
+	data := array.NewData(arrow.BinaryTypes.String, t.n, []*memory.Buffer{nil, ends, text}, nil, 0, 0)
 	defer data.Release()
-	t.data, t.ends = nil, nil
+	ends.Release()
+	text.Release()
+	t.data, t.ints, t.ends = nil, nil, nil
 	return array.NewStringData(data)
+}
+
+// sameText is a column that says the same n times.
+func sameText(mem memory.Allocator, v string, n int) arrow.Array {
+	var t texts
+	t.reserve(mem, n, n*len(v))
+	for range n {
+		t.appendString(v)
+	}
+	return t.column()
 }
 
 // view reads a text column.
@@ -54,3 +86,10 @@ func viewOf(col *array.String) view {
 
 // at returns the text of a row; a null holds no bytes.
 func (v *view) at(row int) []byte { return v.data[v.ends[row]:v.ends[row+1]] }
+
+// scratch lends n values without pointers until free is called.
+func scratch[T flow.Outcome | flow.Version | key](mem memory.Allocator, n int) (lent []T, free func()) {
+	var one T
+	b := mem.Allocate(n * int(unsafe.Sizeof(one)))
+	return unsafe.Slice((*T)(unsafe.Pointer(unsafe.SliceData(b))), n), func() { mem.Free(b) }
+}

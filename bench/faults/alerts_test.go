@@ -6,8 +6,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
-	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -128,24 +126,4 @@ func (c *cell) otherTopics(ctx context.Context) error {
 		}
 	}
 	return ingest.CreateTopics(ctx, c.kafka(), 1, nil, topics...)
-}
-
-// metrics is one scrape; nothing when nobody answers.
-func (w *worker) metrics(ctx context.Context) []byte {
-	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
-	defer cancel()
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+w.addr+"/metrics", nil)
-	if err != nil {
-		return nil
-	}
-	res, err := http.DefaultClient.Do(req)
-	if err != nil {
-		return nil
-	}
-	defer res.Body.Close()
-	raw, err := io.ReadAll(res.Body)
-	if err != nil {
-		return nil
-	}
-	return raw
 }

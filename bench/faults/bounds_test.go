@@ -2,26 +2,24 @@ package main
 
 import (
 	"fmt"
-	"os"
-	"strconv"
 	"strings"
 	"syscall"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/duiwu/duiwu/ingest"
+	"github.com/duiwu/duiwu/ingest/feeds"
+	"github.com/duiwu/duiwu/internal/feed"
 )
 
 // peak is the most memory that a process has held, in bytes.
 func peak(t *testing.T, pid int) int64 {
 	t.Helper()
-	raw, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
+	n, err := memory(pid, "VmHWM")
 	require.NoError(t, err)
-	_, text, ok := strings.Cut(string(raw), "VmHWM:")
-	require.True(t, ok)
-	kB, err := strconv.ParseInt(strings.Fields(text)[0], 10, 64)
-	require.NoError(t, err)
-	return kB << 10
+	return n
 }
 
 // TestAPoisonTopicIsCountedAndNotHeld sends 100 MB of messages that are larger
@@ -60,6 +58,147 @@ func TestAPoisonTopicIsCountedAndNotHeld(t *testing.T) {
 	allowed := int64(2 * (slots*3*cutBytes + partitions*(fetch+2*largest)))
 	t.Logf("idle %d MB, grown by %d MB of %d MB", idle>>20, grown>>20, allowed>>20)
 	require.Less(t, grown, allowed)
+}
+
+// TestAMillionKeysCostAtMost64BytesEach beside what a worker without keys holds,
+// the garbage of growing tables among it; and the server and the worker agree
+// whose key is whose.
+func TestAMillionKeysCostAtMost64BytesEach(t *testing.T) {
+	b := testBench(t)
+	const keys = 1_000_000
+	bytes := func(keys int) (held int64, table float64) {
+		c, err := b.newCold(t.Context(), 1, 3, keys, "--database-timeout", "1m")
+		require.NoError(t, err)
+		defer c.stop()
+		w, err := c.work()
+		require.NoError(t, err)
+		require.NoError(t, c.assigned(t.Context(), 2*bound))
+		require.Equal(t, keys, w.assignments().known)
+		tables, err := w.gauge(t.Context(), "duiwu_dedupe_bytes{")
+		require.NoError(t, err)
+		return peak(t, w.cmd.Process.Pid), sum(tables)
+	}
+	without, _ := bytes(0)
+	with, table := bytes(keys)
+	t.Logf("without keys %d MB, with a million %d MB, the table %.1f bytes a key", without>>20, with>>20, table/keys)
+	require.Less(t, table, 64.0*keys)
+	// What reads a stream is there once a partition, whatever the number of keys.
+	require.Less(t, with-without, int64(64*keys+3*reader))
+}
+
+// reader is what a worker holds to read a stream of keys, its garbage among it, in
+// bytes.
+const reader = 16 << 20
+
+// TestABurstIsHeldInTheTopicAndNotInMemory sends ten times as many bytes as all
+// slots hold, while one partition's broker does not answer in the middle of a cut.
+// The others go on, and memory stays within the stated bound.
+func TestABurstIsHeldInTheTopicAndNotInMemory(t *testing.T) {
+	b := testBench(t)
+	const slots, cutBytes, fetch = 2, 1 << 20, 1 << 20
+	c, err := b.cellOf(t.Context(), 3, "--slots", fmt.Sprint(slots), "--cut-bytes", fmt.Sprint(cutBytes), "--cut-rows", "5000")
+	require.NoError(t, err)
+	defer c.stop()
+	require.NoError(t, c.migrate(t.Context()))
+	w, err := c.work()
+	require.NoError(t, err)
+	require.NoError(t, c.send(t.Context(), b.load.messages))
+	require.NoError(t, c.wait(t.Context(), bound))
+	idle := peak(t, w.cmd.Process.Pid)
+
+	release := make(chan struct{})
+	held := c.wires[0].kafka.arm(trap{"fetch", after, 1, func() bool { <-release; return true }, nil})
+	big := newLoad(40*keys, 3)
+	bytes := 0
+	for i := range big.messages {
+		// Blanks cost a reader as much as anything else and mean nothing.
+		big.messages[i].value += strings.Repeat(" ", 800)
+		bytes += len(big.messages[i].value)
+	}
+	require.Greater(t, bytes, 10*slots*cutBytes)
+	for m := big.messages; len(m) > 0; m = m[min(len(m), 2000):] {
+		require.NoError(t, c.send(t.Context(), m[:min(len(m), 2000)]))
+	}
+	// Two partitions end while the third stands still.
+	ends, err := ingest.Ends(t.Context(), c.kafka(), c.topic)
+	require.NoError(t, err)
+	require.NoError(t, again(t.Context(), 2*bound, func() error {
+		lines, err := query(t.Context(), c.database, "SELECT partition, max(last_offset) + 1 FROM ledger_effective GROUP BY partition ORDER BY partition FORMAT TSV")
+		done := 0
+		for i, line := range lines {
+			if line == fmt.Sprintf("%d\t%d", i, ends[c.topic][i]) {
+				done++
+			}
+		}
+		if err == nil && done < 2 {
+			err = fmt.Errorf("%d partitions came to their end: %v of %v", done, lines, ends)
+		}
+		return err
+	}))
+	close(release)
+	<-held
+	require.NoError(t, c.wait(t.Context(), 2*bound))
+	problems, err := c.sums(t.Context(), b.load.received()+big.received())
+	require.NoError(t, err)
+	require.Empty(t, problems)
+	grown := peak(t, w.cmd.Process.Pid) - idle
+	// The runtime may hold as much again as garbage.
+	allowed := int64(2 * (slots*3*cutBytes + 3*fetch))
+	t.Logf("a burst of %d MB: idle %d MB, grown by %d MB of %d MB", bytes>>20, idle>>20, grown>>20, allowed>>20)
+	require.Less(t, grown, allowed)
+}
+
+// TestWhoStaysReadsNothingAgain: a worker that joins, is killed and comes back takes
+// partitions from the other one and leaves it those that stay. Each time that one
+// read again what is stored of all its units.
+func TestWhoStaysReadsNothingAgain(t *testing.T) {
+	b := testBench(t)
+	const units, keys = 6, 200
+	c, err := b.newCold(t.Context(), units, 1, keys)
+	require.NoError(t, err)
+	defer c.stop()
+	first, err := c.work()
+	require.NoError(t, err)
+	require.NoError(t, c.assigned(t.Context(), bound))
+	c.wires[0].clickhouse.count()
+	second, err := c.work()
+	require.NoError(t, err)
+	shared := func() {
+		t.Helper()
+		require.NoError(t, again(t.Context(), 2*bound, func() error {
+			n, err := second.gauge(t.Context(), "duiwu_dedupe_keys{")
+			if err == nil && len(n) != units/2 {
+				err = fmt.Errorf("the second worker has %d partitions", len(n))
+			}
+			if err == nil {
+				err = c.assigned(t.Context(), time.Second)
+			}
+			return err
+		}))
+	}
+	shared()
+	require.Zero(t, c.wires[0].clickhouse.counted("state rebuild"), "%s", first.log)
+	for range 2 {
+		require.Equal(t, float64(units*keys), known(t, c.cell))
+		second.kill()
+		time.Sleep(time.Second)
+		shared()
+	}
+	// What the other one had is read once each time that it dies, never one's own.
+	cat, err := feed.Load(feeds.FS)
+	require.NoError(t, err)
+	require.LessOrEqual(t, c.wires[0].clickhouse.counted("state rebuild"), 2*units/2*len(cat.Feeds))
+}
+
+// known is how many keys the workers of a cell remember.
+func known(t *testing.T, c *cell) (n float64) {
+	t.Helper()
+	for _, w := range c.workers {
+		v, err := w.gauge(t.Context(), "duiwu_dedupe_keys{")
+		require.NoError(t, err)
+		n += sum(v)
+	}
+	return n
 }
 
 // TestAWorkerThatIsToldToStopEndsInTime holds it to ten seconds, which leaves

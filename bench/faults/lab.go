@@ -117,6 +117,11 @@ type cell struct {
 	database string // DSN, past the wires
 	flags    []string
 	workers  []*worker
+	keep     bool                    // the database outlives the cell
+	job      func() (*worker, error) // starts what was struck once more
+	// clock is where the clock of the workers' machine stands, which can jump; when
+	// it is zero, --clock takes its place.
+	clock time.Time
 }
 
 const partitions = 2
@@ -159,18 +164,21 @@ func (l *lab) up(ctx context.Context) error {
 		if end := fmt.Sprint(l.engine.Wait()); !strings.Contains(end, "killed") {
 			fmt.Fprintln(os.Stderr, "ClickHouse ended by itself and is started again:", end)
 		}
-		if err := l.engine.Restart(ctx); err != nil {
+		// On a busy machine one start may take longer than it is given.
+		if err := again(ctx, startBound, func() error { return l.engine.Restart(ctx) }); err != nil {
 			return err
 		}
 	default:
 	}
 	select {
 	case <-l.broker.Done():
-		return l.broker.Restart(ctx)
+		return again(ctx, startBound, func() error { return l.broker.Restart(ctx) })
 	default:
 		return nil
 	}
 }
+
+const startBound = 4 * time.Minute
 
 // again tries until it works or the time is over.
 func again(ctx context.Context, d time.Duration, try func() error) error {
@@ -241,6 +249,7 @@ type worker struct {
 	c    *cell
 	n    int
 	args []string
+	job  bool // it is not started again once it has succeeded
 	env  []string
 	log  *logbook
 
@@ -250,6 +259,7 @@ type worker struct {
 	paused  bool
 	done    chan struct{}
 	addr    string
+	ahead   time.Duration // of its clock before the machine's
 }
 
 // logbook keeps what a worker said.
@@ -270,6 +280,9 @@ func (l *logbook) String() string {
 	return l.b.String()
 }
 
+// begin is where the clock of a worker starts.
+var begin = time.Date(2016, 11, 30, 20, 0, 0, 0, time.FixedZone("", 8*3600))
+
 // Keys that protect nobody: no person in the records exists.
 const (
 	tokenKey = "000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f\n"
@@ -288,20 +301,48 @@ func (c *cell) work(env ...string) (*worker, error) {
 	if err != nil {
 		return nil, err
 	}
-	w := &worker{c: c, n: n, log: &logbook{}, done: make(chan struct{}), addr: fmt.Sprintf("127.0.0.1:%d", port)}
+	w := &worker{c: c, n: n, addr: fmt.Sprintf("127.0.0.1:%d", port)}
 	w.args = append([]string{
 		"worker", "--kafka", c.wires[n].kafka.addr(), "--prefix", "duiwu." + c.name, "--group", c.name, "--name", fmt.Sprintf("worker-%d", n),
-		"--token-keys", keys, "--hash-key", hash, "--test-areas", "--receipts", "none", "--clock", "2016-11-30T20:00:00+08:00",
+		"--token-keys", keys, "--hash-key", hash, "--test-areas", "--receipts", "none", "--clock", begin.Format(time.RFC3339),
 		"--session", "2s", "--rebalance", "2s", "--watch", "1s", "--database-timeout", "4s",
 		"--cut-rows", "40", "--linger", "50ms", "--listen", w.addr,
 	}, c.flags...)
-	w.env = append(append(os.Environ(), "DUIWU_CLICKHOUSE="+c.through(c.wires[n].clickhouse)), env...)
+	if !c.clock.IsZero() {
+		w.args, w.ahead = append(w.args, "--clock", ""), time.Until(c.clock)
+	}
+	return w, c.run(w, env...)
+}
+
+// run starts what will be the cell's next worker.
+func (c *cell) run(w *worker, env ...string) error {
+	w.log, w.done = &logbook{}, make(chan struct{})
+	w.env = append(append(os.Environ(), "DUIWU_CLICKHOUSE="+c.through(c.wires[w.n].clickhouse)), env...)
 	if err := w.spawn(); err != nil {
-		return nil, err
+		return err
 	}
 	c.workers = append(c.workers, w)
 	go w.watch()
-	return w, nil
+	return nil
+}
+
+// migrating is `duiwu migrate` as an orchestrator's job: it is run until it
+// succeeds, by way of the next wires.
+func (c *cell) migrating() (*worker, error) {
+	w := &worker{c: c, n: len(c.workers), job: true, args: []string{"migrate", "--database-timeout", "4s"}}
+	return w, c.run(w)
+}
+
+// ended waits for the end of a job.
+func (w *worker) ended(ctx context.Context) error {
+	select {
+	case <-w.done:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-time.After(bound):
+		return fmt.Errorf("it does not come to its end: %s", w.log)
+	}
 }
 
 func (w *worker) spawn() error {
@@ -317,7 +358,28 @@ func (w *worker) spawn() error {
 		return fmt.Errorf("cannot start the worker: %w", err)
 	}
 	w.cmd = cmd
+	return w.setClock()
+}
+
+// setClock gives the process its clock; w.mu is held. One that is gone has a
+// successor, which is given it when it starts.
+func (w *worker) setClock() error {
+	if w.c.clock.IsZero() {
+		return nil
+	}
+	if err := setClock(w.cmd.Process.Pid, w.ahead); !errors.Is(err, errGone) {
+		return err
+	}
 	return nil
+}
+
+// jump moves the clock of the worker's machine: of this process and of those
+// that are started after it.
+func (w *worker) jump(by time.Duration) error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.ahead += by
+	return w.setClock()
 }
 
 func (w *worker) watch() {
@@ -325,9 +387,9 @@ func (w *worker) watch() {
 	for {
 		_ = w.cmd.Wait() // why it ended stands in its log
 		w.mu.Lock()
-		stopped := w.stopped
+		over := w.stopped || w.job && w.cmd.ProcessState.Success()
 		w.mu.Unlock()
-		if stopped {
+		if over {
 			return
 		}
 		time.Sleep(300 * time.Millisecond)
@@ -378,6 +440,26 @@ func (w *worker) ready(ctx context.Context) string {
 	return string(b)
 }
 
+// metrics is one scrape; nothing when nobody answers.
+func (w *worker) metrics(ctx context.Context) []byte {
+	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
+	defer cancel()
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+w.addr+"/metrics", nil)
+	if err != nil {
+		return nil
+	}
+	res, err := http.DefaultClient.Do(req)
+	if err != nil {
+		return nil
+	}
+	defer res.Body.Close()
+	raw, err := io.ReadAll(res.Body)
+	if err != nil {
+		return nil
+	}
+	return raw
+}
+
 // entry is one line of a worker's log.
 type entry struct {
 	Level, Msg, Error string
@@ -391,6 +473,9 @@ func (w *worker) troubles() []entry {
 		var e entry
 		if json.Unmarshal([]byte(line), &e) == nil && (e.Level == "WARN" || e.Level == "ERROR") && e.Msg != missingTopic {
 			out = append(out, e)
+		}
+		if text, ok := strings.CutPrefix(line, "duiwu: "); ok && w.job {
+			out = append(out, entry{Level: "error", Msg: "duiwu " + w.args[0], Error: text})
 		}
 	}
 	return out
@@ -406,6 +491,11 @@ func (c *cell) stop() {
 	for _, w := range c.wires {
 		w.kafka.disarm()
 		w.clickhouse.disarm()
+	}
+	if !c.keep {
+		// A server that starts again reads the tables of all cells. One that is dead
+		// now keeps these.
+		_, _ = query(context.Background(), c.engine.DSN(), "DROP DATABASE IF EXISTS "+c.name)
 	}
 }
 

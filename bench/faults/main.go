@@ -6,6 +6,8 @@
 //	go run ./bench/faults                        # every fault at every moment: about half an hour
 //	go run ./bench/faults --only 'ledger insert' # a part of it, added to what is known
 //	go run ./bench/faults --seed 7 --for 30m     # random faults, one schedule a seed
+//	go run ./bench/faults --keys 20000000        # what a worker's memory of so many keys costs
+//	go run ./bench/faults --flaps 5 --keys 30000 # cold topics, and a worker that dies again and again
 package main
 
 import (
@@ -44,6 +46,9 @@ func run(ctx context.Context) error {
 	length := flag.Duration("for", 0, "make random faults for so long, in place of the matrix")
 	only := flag.String("only", "", "regular expression over \"moment / fault\": only these, added to what earlier runs saw")
 	report := flag.String("report", "docs/reliability.md", "file to write the tables to")
+	keys := flag.Int("keys", 0, "measure a worker that learns so many stored keys, in place of the matrix")
+	over := flag.Int("partitions", 1, "with --keys: partitions of their topic")
+	flaps := flag.Int("flaps", 0, "measure the cold topics of 32 units while a worker dies so many times, in place of the matrix; --keys is then of one topic")
 	state := flag.String("state", ".soak", "folder for what was seen")
 	flag.Parse()
 	pick, err := regexp.Compile(*only)
@@ -71,6 +76,12 @@ func run(ctx context.Context) error {
 		return err
 	}
 	defer l.close()
+	switch {
+	case *flaps > 0:
+		return l.flap(ctx, 32, *keys, *flaps, os.Stdout)
+	case *keys > 0:
+		return l.remember(ctx, *keys, *over, os.Stdout, "--database-timeout", "5m")
+	}
 	b, err := newBench(ctx, l)
 	if err != nil {
 		return err

@@ -14,7 +14,13 @@ import (
 	"github.com/duiwu/duiwu/internal/testenv"
 )
 
-func TestMain(m *testing.M) { testenv.Main(m) }
+func TestMain(m *testing.M) {
+	if os.Getenv("DUIWU_SAY_TIME") != "" {
+		sayTime()
+		return
+	}
+	testenv.Main(m)
+}
 
 // laboratory is started once for all tests of this package.
 var laboratory struct {
@@ -64,7 +70,7 @@ func testSeed(t *testing.T) *rand.Rand {
 func TestFaultsAtMoments(t *testing.T) {
 	b := testBench(t)
 	dice := testSeed(t)
-	for i := range 9 {
+	for i := range 2 * len(faults) {
 		m, f := moments[dice.IntN(len(moments))], faults[i%len(faults)]
 		r, err := b.run(t.Context(), m, f)
 		require.NoError(t, err, "%s / %s", m.says, f.name)

@@ -97,21 +97,7 @@ func minus(a, b []string) []string {
 // ledger that covers the log without gap or overlap, no version stored twice,
 // and as many rows as the balance says were stored.
 func (c *cell) sums(ctx context.Context, received int64) ([]string, error) {
-	var out []string
-	one := func(what, sql string, want int64) error {
-		lines, err := query(ctx, c.database, sql+" FORMAT TSV")
-		if err != nil {
-			return fmt.Errorf("cannot ask for %s: %w", what, err)
-		}
-		got, err := strconv.ParseInt(strings.Join(lines, ""), 10, 64)
-		if err != nil {
-			return fmt.Errorf("cannot read %s: %w", what, err)
-		}
-		if got != want {
-			out = append(out, fmt.Sprintf("%s: %d instead of %d", what, got, want))
-		}
-		return nil
-	}
+	var r result
 	const history = "(SELECT record_id, effective_from, _version FROM demo_site_history FINAL UNION ALL SELECT record_id, effective_from, _version FROM station_history FINAL)"
 	const stored = "new + unchanged + correction + superseded + conflict + reprocessed"
 	for _, ask := range []struct {
@@ -127,11 +113,27 @@ func (c *cell) sums(ctx context.Context, received int64) ([]string, error) {
 		{"offsets that no row of the ledger or two account for", `SELECT sum(abs(first_offset - before - 1)) FROM (SELECT first_offset, ifNull(any(toNullable(last_offset)) OVER (
     PARTITION BY topic, incarnation, partition ORDER BY first_offset ROWS BETWEEN 1 PRECEDING AND 1 PRECEDING), -1) AS before FROM ledger_effective)`, 0},
 	} {
-		if err := one(ask.what, ask.sql, ask.want); err != nil {
+		if err := c.expect(ctx, &r, ask.what, ask.sql, ask.want); err != nil {
 			return nil, err
 		}
 	}
-	return out, nil
+	return r.Problems, nil
+}
+
+// expect asks for one number; another than is wanted is a problem.
+func (c *cell) expect(ctx context.Context, r *result, what, sql string, want int64) error {
+	lines, err := query(ctx, c.database, sql+" FORMAT TSV")
+	if err != nil {
+		return fmt.Errorf("cannot ask for %s: %w", what, err)
+	}
+	got, err := strconv.ParseInt(strings.Join(lines, ""), 10, 64)
+	if err != nil {
+		return fmt.Errorf("cannot read %s: %w", what, err)
+	}
+	if got != want {
+		r.Problems = append(r.Problems, fmt.Sprintf("%s: %d instead of %d", what, got, want))
+	}
+	return nil
 }
 
 // storedRows is the difference between the rows of the history and the balance.

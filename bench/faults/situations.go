@@ -14,6 +14,7 @@ import (
 	"github.com/segmentio/kafka-go"
 
 	"github.com/duiwu/duiwu/internal/engine"
+	"github.com/duiwu/duiwu/internal/flow"
 )
 
 // situation is a fault that is a state of the world, not a moment. run makes it,
@@ -52,6 +53,8 @@ var situations = []situation{
 	{"offsets rewound", "the group's offsets are set back to 0 while no worker runs", nothing, offsetsRewound},
 	{"topic made anew", "the topic is deleted, made again and filled again", "declares a new incarnation: duiwu ledger new-topic", topicAnew},
 	{"retention passed", "Kafka deletes records that were never read", "asks the unit to send again, and passes over the gap: duiwu ledger skip", retentionPassed},
+	{"clock behind", "the clock of the worker's machine falls a day back while records of today come: they are refused as `reported_at_future`, by mistake", "sets the clock, then replays what was refused: duiwu quarantine replay --rule reported_at_future", clockBehind},
+	{"clock ahead", "the clock of the worker's machine runs a day ahead for a while: what came then carries tomorrow as its arrival for ever, so «as known on» today leaves it out", "sets the clock", clockAhead},
 	{"migration killed", "kill -9 of duiwu migrate and of ClickHouse between any two statements", "migrates again", migrationKilled},
 }
 
@@ -574,7 +577,7 @@ func migrationKilled(ctx context.Context, b *bench) (r result, err error) {
 		if n > 0 {
 			ctx, kill := context.WithCancel(ctx)
 			server := n%2 == 0
-			sprung := w.arm(trap{"migration", []side{before, within, after}[n/3%3], n, func() bool {
+			sprung := w.arm(trap{migration, []side{before, within, after}[n/3%3], n, func() bool {
 				if server {
 					b.engine.Kill()
 					<-b.engine.Done()
@@ -616,4 +619,121 @@ func migrationKilled(ctx context.Context, b *bench) (r result, err error) {
 		}
 	}
 	return r, nil
+}
+
+// operatorFlags are those of a command that judges records as the workers do.
+func (c *cell) operatorFlags() []string {
+	return []string{"--kafka", c.broker.Addr(), "--token-keys", filepath.Join(c.dir, "token.keys"), "--hash-key", filepath.Join(c.dir, "hash.key"),
+		"--test-areas", "--clock", begin.Format(time.RFC3339)}
+}
+
+func clockBehind(ctx context.Context, b *bench) (r result, err error) {
+	c, err := b.start(ctx, func(c *cell) error { c.clock = begin; return nil })
+	if err != nil {
+		return r, err
+	}
+	defer c.stop()
+	if err := errors.Join(c.wait(ctx, bound), c.workers[0].jump(-day)); err != nil {
+		return r, err
+	}
+	const n = 60
+	fresh := make([]message, n)
+	for i := range fresh {
+		id := fmt.Sprint("today-", i)
+		fresh[i] = message{id, fmt.Sprintf(`{"schema_version":1,"reporting_unit":%q,"feed":"station","batch_id":"today","record_id":%q,"op":"U","period":"201611","effective_from":"2016-11-30","reported_at":%q,"station_id":%q,"county_code":"310115","township_name":"街道"}`,
+			unit, id, begin.Add(-time.Hour).Format(time.RFC3339), id)}
+	}
+	if err := errors.Join(c.send(ctx, fresh), c.wait(ctx, bound)); err != nil {
+		return r, err
+	}
+	if err := c.expect(ctx, &r, "refused by the wrong clock", "SELECT count() FROM quarantine FINAL WHERE rule = 'reported_at_future'", n); err != nil {
+		return r, err
+	}
+	if err := c.until(ctx, "this machine's clock and the database's differ"); err != nil {
+		return r, err
+	}
+	listed, err := c.duiwuCommand(ctx, c.database, "quarantine", "list")
+	if err != nil {
+		return r, fmt.Errorf("%w: %s", err, listed)
+	}
+	for _, line := range strings.Split(listed, "\n") {
+		if strings.Contains(line, "reported_at_future") {
+			r.Saw = append(r.Saw, "duiwu quarantine list: "+strings.Join(strings.Fields(line), " "))
+		}
+	}
+	r.Saw = append(r.Saw, c.saw()...)
+	if err := c.workers[0].jump(day); err != nil {
+		return r, err
+	}
+	healed := time.Now()
+	args := append([]string{"quarantine", "replay", "--by", "soak", "--reason", "the clock was wrong", "--rule", "reported_at_future"}, c.operatorFlags()...)
+	if out, err := c.duiwuCommand(ctx, c.database, args...); err != nil {
+		return r, fmt.Errorf("cannot replay: %w: %s", err, out)
+	}
+	r.Recovery = time.Since(healed)
+	problems, err := c.sums(ctx, b.load.received()+n)
+	if err != nil {
+		return r, err
+	}
+	// What was replayed stays in the quarantine as what it was.
+	r.Problems = append(r.Problems, without(problems, "rows of the quarantine")...)
+	if err := errors.Join(
+		c.expect(ctx, &r, "stored of what was refused", "SELECT count() FROM station FINAL WHERE startsWith(record_id, 'today-')", n),
+		c.expect(ctx, &r, "versions of it", "SELECT count() FROM station_history FINAL WHERE startsWith(record_id, 'today-')", n),
+		c.expect(ctx, &r, "new by the balance", "SELECT sum(new) FROM balance", b.load.want[flow.New]+n),
+		c.expect(ctx, &r, "rejected by the balance", "SELECT sum(rejected) FROM balance", b.load.want[flow.Rejected]),
+	); err != nil {
+		return r, err
+	}
+	// Sent again they are duplicates: the replay left nothing undone.
+	if err := errors.Join(c.send(ctx, fresh), c.wait(ctx, bound)); err != nil {
+		return r, err
+	}
+	return r, c.expect(ctx, &r, "versions after they were sent again", "SELECT count() FROM station_history FINAL WHERE startsWith(record_id, 'today-')", n)
+}
+
+func clockAhead(ctx context.Context, b *bench) (r result, err error) {
+	half := len(b.load.messages) / 2
+	c, err := b.cell(ctx)
+	if err != nil {
+		return r, err
+	}
+	defer c.stop()
+	if err := errors.Join(c.migrate(ctx), c.send(ctx, b.load.messages[:half])); err != nil {
+		return r, err
+	}
+	c.clock = time.Now().Add(day)
+	if _, err := c.work(); err != nil {
+		return r, err
+	}
+	if err := errors.Join(c.wait(ctx, bound), c.until(ctx, "this machine's clock and the database's differ")); err != nil {
+		return r, err
+	}
+	// doctor ends with an error when it finds something.
+	found, _ := c.duiwuCommand(ctx, c.database, append([]string{"doctor", "--prefix", "duiwu." + c.name, "--units", unit}, c.operatorFlags()...)...)
+	r.Saw = c.saw()
+	if !strings.Contains(found, "clock_skew") {
+		r.Problems = append(r.Problems, "doctor does not find the clock: "+found)
+	} else {
+		r.Saw = append(r.Saw, "duiwu doctor: clock_skew")
+	}
+	if err := c.expect(ctx, &r, "rows known today", "SELECT count() FROM station_history FINAL WHERE _arrived_at <= now64(3)", 0); err != nil {
+		return r, err
+	}
+	if err := c.workers[0].jump(-day); err != nil {
+		return r, err
+	}
+	healed := time.Now()
+	if err := errors.Join(c.send(ctx, b.load.messages[half:]), c.wait(ctx, bound)); err != nil {
+		return r, err
+	}
+	r.Recovery = time.Since(healed)
+	problems, err := c.sums(ctx, b.load.received())
+	if err != nil {
+		return r, err
+	}
+	r.Problems = append(r.Problems, problems...)
+	counted, err := c.outcomes(ctx, b.load.want)
+	r.Problems = append(r.Problems, counted...)
+	return r, err
 }

@@ -25,6 +25,7 @@ type wire struct {
 	links map[*link]bool
 	mode  mode
 	traps []*trap
+	seen  map[string]int // requests by moment, since count
 }
 
 // mode is what a wire does to bytes.
@@ -196,8 +197,27 @@ func (k *link) spring(moment string, s side) bool {
 	return false
 }
 
+// count begins to count requests anew.
+func (w *wire) count() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.seen = map[string]int{}
+}
+
+// counted is how many requests of a moment passed since count.
+func (w *wire) counted(moment string) int {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.seen[moment]
+}
+
 // request passes what a client sent at a moment.
 func (k *link) request(moment string, b []byte) bool {
+	k.w.mu.Lock()
+	if k.w.seen != nil {
+		k.w.seen[moment]++
+	}
+	k.w.mu.Unlock()
 	if !k.spring(moment, before) {
 		return false
 	}
@@ -374,13 +394,13 @@ func statement(b []byte) string {
 	case strings.Contains(sql, "FROM claims") && !strings.Contains(sql, "FROM ledger"):
 		return "fence question"
 	case strings.HasPrefix(sql, "CREATE") || strings.HasPrefix(sql, "ALTER"):
-		return "migration"
+		return migration
 	}
 	return ""
 }
 
 // The requests of Kafka that are moments.
-var kafkaMoments = map[int16]string{1: "fetch", 8: "offset commit", 11: "join", 14: "sync", 2: "log bounds", 12: "heartbeat"}
+var kafkaMoments = map[int16]string{0: produce, 1: "fetch", 8: "offset commit", 11: "join", 14: "sync", 2: "log bounds", 12: "heartbeat"}
 
 // talkKafka follows Kafka's protocol, whose frames carry their length.
 func talkKafka(k *link) {

@@ -24,7 +24,7 @@ const slack = 1.3
 // steps do, so that a busy machine slows both alike.
 func (p *path) calibrate() int64 {
 	begun := cpu()
-	for _, v := range p.values[:rows/5] {
+	for _, v := range p.calibration {
 		var m map[string]string
 		if err := json.Unmarshal(v, &m); err != nil {
 			p.tb.Fatal(err)

@@ -7,14 +7,19 @@ package steps
 import (
 	"bytes"
 	"context"
+	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"syscall"
 	"testing"
 	"time"
 
+	"github.com/apache/arrow-go/v18/arrow/memory"
+	"github.com/apache/arrow/go/v15/arrow"
+	"github.com/apache/arrow/go/v15/arrow/array"
 	"github.com/apache/arrow/go/v15/arrow/ipc"
-	"github.com/apache/arrow/go/v15/arrow/memory"
 
 	"github.com/duiwu/duiwu/ingest"
 	"github.com/duiwu/duiwu/ingest/feeds"
@@ -54,8 +59,11 @@ var names = [...]string{"decode", "check", "pseudonymize", "dedupe", "encode"}
 // path is the worker's part of the path, ready to be run again and again.
 type path struct {
 	tb           testing.TB
-	values       [][]byte
+	values       [][]byte // messages, together rows records
+	typ          string   // their content type, as the header says it
+	calibration  [][]byte // what the guard's loop reads
 	cat          *feed.Catalogue
+	mem          *flow.Recycler
 	decoder      *ingest.Decoder
 	check        *transform.Check
 	pseudonymize *transform.Pseudonymize
@@ -66,14 +74,14 @@ func newPath(tb testing.TB) *path {
 	if err != nil {
 		tb.Fatal(err)
 	}
-	p := &path{tb: tb, values: make([][]byte, rows), cat: cat}
+	p := &path{tb: tb, values: make([][]byte, rows), cat: cat, mem: new(flow.Recycler)}
 	for i := range p.values {
 		p.values[i] = workerJSON(i)
 	}
-	mem := memory.DefaultAllocator
-	p.decoder = ingest.NewDecoder(cat, mem, "310000", 0)
-	p.check = transform.NewCheck(transform.CheckOptions{Catalogue: cat, AllowTestAreas: true, Mem: mem, Clock: func() time.Time { return now }})
-	p.pseudonymize, err = transform.NewPseudonymize(transform.TokenKeys{Algorithm: "sha256", Keys: [][]byte{bytes.Repeat([]byte{1}, 32)}}, cat, mem)
+	p.calibration = p.values[:rows/5]
+	p.decoder = ingest.NewDecoder(cat, p.mem, "310000", 0)
+	p.check = transform.NewCheck(transform.CheckOptions{Catalogue: cat, AllowTestAreas: true, Mem: p.mem, Clock: func() time.Time { return now }})
+	p.pseudonymize, err = transform.NewPseudonymize(transform.TokenKeys{Algorithm: "sha256", Keys: [][]byte{bytes.Repeat([]byte{1}, 32)}}, cat, p.mem)
 	if err != nil {
 		tb.Fatal(err)
 	}
@@ -83,8 +91,8 @@ func newPath(tb testing.TB) *path {
 // run takes all records through the steps and returns the CPU time of each step
 // in nanoseconds.
 func (p *path) run(ctx context.Context) (took [len(names)]int64) {
-	dedupe, err := transform.NewDedupe(ctx, transform.DedupeOptions{Feeds: p.cat.Feeds, History: nothing{}, Revision: 1, Mem: memory.DefaultAllocator})
-	if err != nil {
+	dedupe := transform.NewDedupe(transform.DedupeOptions{Feeds: p.cat.Feeds, History: nothing{}, Revision: 1, Mem: p.mem})
+	if err := dedupe.Learn(ctx); err != nil {
 		p.tb.Fatal(err)
 	}
 	last := cpu()
@@ -93,8 +101,13 @@ func (p *path) run(ctx context.Context) (took [len(names)]int64) {
 		took[i] = t - last
 		last = t
 	}
+	m := ingest.Message{}
+	if p.typ != "" {
+		m.Headers = []ingest.Header{{Key: []byte(ingest.HeaderContentType), Value: []byte(p.typ)}}
+	}
 	for i, v := range p.values {
-		if err := p.decoder.Add(&ingest.Message{Offset: int64(i), Value: v}); err != nil {
+		m.Offset, m.Value = int64(i), v
+		if err := p.decoder.Add(&m); err != nil {
 			p.tb.Fatal(err)
 		}
 	}
@@ -122,8 +135,58 @@ func (p *path) run(ctx context.Context) (took [len(names)]int64) {
 	return took
 }
 
+// arrow turns the messages into Arrow streams of some thousand records, as push
+// sends them.
+func (p *path) arrow() *path {
+	const chunk = 5000
+	p.typ = ingest.TypeArrow
+	var out [][]byte
+	for part := range slices.Chunk(p.values, chunk) {
+		var fields []arrow.Field
+		var cols []arrow.Array
+		var names []string
+		texts := map[string]*array.StringBuilder{}
+		for _, v := range part {
+			d := json.NewDecoder(bytes.NewReader(v))
+			if _, err := d.Token(); err != nil {
+				p.tb.Fatal(err)
+			}
+			for d.More() {
+				key, err := d.Token()
+				v, err2 := d.Token()
+				if err := errors.Join(err, err2); err != nil {
+					p.tb.Fatal(err)
+				}
+				name := key.(string)
+				if texts[name] == nil {
+					texts[name] = array.NewStringBuilder(memory.DefaultAllocator)
+					names = append(names, name)
+				}
+				texts[name].Append(v.(string))
+			}
+		}
+		for _, name := range names {
+			fields = append(fields, arrow.Field{Name: name, Type: arrow.BinaryTypes.String, Nullable: true})
+			cols = append(cols, texts[name].NewArray())
+		}
+		var b bytes.Buffer
+		schema := arrow.NewSchema(fields, nil)
+		w := ipc.NewWriter(&b, ipc.WithSchema(schema))
+		if err := errors.Join(w.Write(array.NewRecord(schema, cols, int64(len(part)))), w.Close()); err != nil {
+			p.tb.Fatal(err)
+		}
+		out = append(out, b.Bytes())
+	}
+	p.values = out
+	return p
+}
+
 func BenchmarkSteps(b *testing.B) {
-	p := newPath(b)
+	b.Run("json", func(b *testing.B) { steps(b, newPath(b)) })
+	b.Run("arrow", func(b *testing.B) { steps(b, newPath(b).arrow()) })
+}
+
+func steps(b *testing.B, p *path) {
 	var took [len(names)]int64
 	for b.Loop() {
 		for i, t := range p.run(b.Context()) {

@@ -28,8 +28,8 @@ func (b *bench) latency(ctx context.Context, rate int, span time.Duration) (err 
 	}
 	defer server.Kill()
 	b.kafka = ingest.Broker{Brokers: []string{server.Addr()}, ClientID: "wholepath"}
-	b.made = newRecords(b.seed, b.duplicates)
-	if err := ingest.CreateTopics(ctx, b.kafka, b.partitions, nil, b.topic); err != nil {
+	b.made = newRecords(b.seed, b.duplicates, b.codes[:1])
+	if err := ingest.CreateTopics(ctx, b.kafka, b.partitions, nil, b.topics()...); err != nil {
 		return err
 	}
 	e, err := engine.Start(ctx, engine.Options{Lib: b.lib, Dir: b.dir + "/server"})
@@ -81,7 +81,7 @@ func (b *bench) latency(ctx context.Context, rate int, span time.Duration) (err 
 			if err != nil {
 				return err
 			}
-			batch = append(batch, ingest.Outgoing{Topic: b.topic, Key: ingest.Key(unit, values[recordID]), Value: value})
+			batch = append(batch, ingest.Outgoing{Topic: b.topics()[0], Key: ingest.Key(unit, values[recordID]), Value: value})
 		}
 		if at.After(warm) {
 			probe := slices.Clone(b.made.next())
@@ -91,7 +91,7 @@ func (b *bench) latency(ctx context.Context, rate int, span time.Duration) (err 
 			if err != nil {
 				return err
 			}
-			batch[0] = ingest.Outgoing{Topic: b.topic, Key: ingest.Key(unit, probe[recordID]), Value: value}
+			batch[0] = ingest.Outgoing{Topic: b.topics()[0], Key: ingest.Key(unit, probe[recordID]), Value: value}
 			sent[probe[recordID]] = time.Now()
 		}
 		if err := p.Send(ctx, batch...); err != nil {

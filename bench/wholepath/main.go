@@ -11,7 +11,7 @@
 //
 // Lists make a matrix, a line each:
 //
-//	go run ./bench/wholepath --formats json,csv,arrow --partitions 1,4,12 --duplicates 0,10,50
+//	go run ./bench/wholepath --formats json,csv,arrow --partitions 1,4,12 --duplicates 0,10,50 --units 1,8,32
 package main
 
 import (
@@ -34,8 +34,10 @@ import (
 	"time"
 
 	"github.com/duiwu/duiwu/ingest"
+	"github.com/duiwu/duiwu/ingest/feeds"
 	"github.com/duiwu/duiwu/internal/broker"
 	"github.com/duiwu/duiwu/internal/engine"
+	"github.com/duiwu/duiwu/internal/feed"
 	"github.com/duiwu/duiwu/internal/fetch"
 )
 
@@ -55,23 +57,29 @@ func main() {
 type bench struct {
 	format                          string
 	records, partitions, duplicates int
+	units                           int // that share the records
 	seed                            uint64
 	kfake, alone, both              bool
 	durable                         string // as duiwu migrate takes it
 	flags                           []string
 
-	kafka      ingest.Broker
-	topic, dir string
-	lib        string
-	made       *records
-	rebuilt    float64 // rows of history a second
+	kafka   ingest.Broker
+	codes   []string // of all units that report, unit first
+	dir     string
+	lib     string
+	made    *records
+	rebuilt float64 // rows of history a second
 }
 
 func run(ctx context.Context) (err error) {
-	all := bench{topic: ingest.Topic("", unit)}
+	all := bench{units: 1}
+	if all.codes, err = codes(); err != nil {
+		return err
+	}
 	formats := flag.String("formats", "json", "wire formats: json, csv, arrow")
 	partitions := flag.String("partitions", "12", "partitions of the topic")
 	duplicates := flag.String("duplicates", "10", "exact duplicates, in 100 records")
+	units := flag.String("units", "1", "units that share the records, each with a topic of so many partitions")
 	more := flag.String("worker", "", "further flags of the worker, such as \"--slots 2\"")
 	flag.Uint64Var(&all.seed, "seed", 1, "another seed makes other records")
 	flag.BoolVar(&all.kfake, "kfake", false, "use the embedded broker in place of Apache Kafka")
@@ -90,35 +98,41 @@ func run(ctx context.Context) (err error) {
 	}
 	if all.both {
 		fmt.Println("CPU seconds a million records, records a second of the better of two runs each; the ratios are durable tables to plain ones.")
-		fmt.Println("| format | partitions | duplicates | plain: worker | server + merges | records/s | durable: worker | server + merges | records/s | CPU | wall |")
-		fmt.Println("|---|---|---|---|---|---|---|---|---|---|---|")
-		return matrix(ctx, all, *formats, *partitions, *duplicates)
+		fmt.Println("| format | units | partitions | duplicates | plain: worker | server + merges | records/s | durable: worker | server + merges | records/s | CPU | wall |")
+		fmt.Println("|---|---|---|---|---|---|---|---|---|---|---|---|")
+		return matrix(ctx, all, *formats, *partitions, *duplicates, *units)
 	}
 	fmt.Println("CPU seconds a million records; server + merges is 8 seconds later; engine is ClickHouse's own Kafka engine into one bare table;")
 	fmt.Println("rebuild is how many rows of history a second a worker that starts again reads to know its records.")
-	fmt.Println("| format | partitions | duplicates | worker | server | + merges | sum | engine | ratio | records/s | worker MB | server MB | rebuild |")
-	fmt.Println("|---|---|---|---|---|---|---|---|---|---|---|---|---|")
-	return matrix(ctx, all, *formats, *partitions, *duplicates)
+	fmt.Println("| format | units | partitions | duplicates | worker | server | + merges | sum | engine | ratio | records/s | worker MB | server MB | rebuild |")
+	fmt.Println("|---|---|---|---|---|---|---|---|---|---|---|---|---|---|")
+	return matrix(ctx, all, *formats, *partitions, *duplicates, *units)
 }
 
 // matrix measures a line for each combination of the lists.
-func matrix(ctx context.Context, all bench, formats, partitions, duplicates string) error {
+func matrix(ctx context.Context, all bench, formats, partitions, duplicates, units string) error {
 	for _, format := range strings.Split(formats, ",") {
 		if encoders[format] == nil {
 			return fmt.Errorf("--formats: %q is not json, csv or arrow", format)
 		}
 		for _, p := range strings.Split(partitions, ",") {
 			for _, d := range strings.Split(duplicates, ",") {
-				b := all
-				b.format = format
-				var bad [2]error
-				b.partitions, bad[0] = strconv.Atoi(p)
-				b.duplicates, bad[1] = strconv.Atoi(d)
-				if err := errors.Join(bad[:]...); err != nil {
-					return err
-				}
-				if err := b.line(ctx); err != nil {
-					return err
+				for _, u := range strings.Split(units, ",") {
+					b := all
+					b.format = format
+					var bad [3]error
+					b.partitions, bad[0] = strconv.Atoi(p)
+					b.duplicates, bad[1] = strconv.Atoi(d)
+					b.units, bad[2] = strconv.Atoi(u)
+					if err := errors.Join(bad[:]...); err != nil {
+						return err
+					}
+					if b.units < 1 || b.units > len(b.codes) {
+						return fmt.Errorf("--units: %d is not 1 to %d", b.units, len(b.codes))
+					}
+					if err := b.line(ctx); err != nil {
+						return err
+					}
 				}
 			}
 		}
@@ -158,7 +172,7 @@ func (b *bench) line(ctx context.Context) (err error) {
 	}
 	defer server.Kill()
 	b.kafka = ingest.Broker{Brokers: []string{server.Addr()}, ClientID: "wholepath"}
-	b.made = newRecords(b.seed, b.duplicates)
+	b.made = newRecords(b.seed, b.duplicates, b.codes[:b.units])
 	if err := b.push(ctx); err != nil {
 		return err
 	}
@@ -177,7 +191,7 @@ func (b *bench) line(ctx context.Context) (err error) {
 		}
 		engine, ratio = fmt.Sprintf("%.1f", theirs.merged), fmt.Sprintf("%.2f", (ours.client+ours.merged)/theirs.merged)
 	}
-	fmt.Printf("| %s | %d | %d %% | %.2f | %.2f | %.2f | %.2f | %s | %s | %.0f | %.0f | %.0f | %.0f |\n", b.format, b.partitions, b.duplicates,
+	fmt.Printf("| %s | %d | %d | %d %% | %.2f | %.2f | %.2f | %.2f | %s | %s | %.0f | %.0f | %.0f | %.0f |\n", b.format, b.units, b.partitions, b.duplicates,
 		ours.client, ours.server, ours.merged, ours.client+ours.merged, engine, ratio, float64(b.records)/ours.wall, ours.clientMB, ours.serverMB, b.rebuilt)
 	return nil
 }
@@ -201,10 +215,34 @@ func (b *bench) compare(ctx context.Context, plain cost) error {
 			*run.into = c
 		}
 	}
-	fmt.Printf("| %s | %d | %d %% | %.2f | %.2f | %.0f | %.2f | %.2f | %.0f | %.2f | %.2f |\n", b.format, b.partitions, b.duplicates,
+	fmt.Printf("| %s | %d | %d | %d %% | %.2f | %.2f | %.0f | %.2f | %.2f | %.0f | %.2f | %.2f |\n", b.format, b.units, b.partitions, b.duplicates,
 		plain.client, plain.merged, float64(b.records)/plain.wall, durable.client, durable.merged, float64(b.records)/durable.wall,
 		(durable.client+durable.merged)/(plain.client+plain.merged), durable.wall/plain.wall)
 	return nil
+}
+
+// codes are the units that report records of workers, unit first.
+func codes() ([]string, error) {
+	cat, err := feed.Load(feeds.FS)
+	if err != nil {
+		return nil, err
+	}
+	out := []string{unit}
+	for _, u := range cat.Units {
+		if u.Reports && u.Code != unit {
+			out = append(out, u.Code)
+		}
+	}
+	return out, nil
+}
+
+// topics are those of the units that share the records.
+func (b *bench) topics() []string {
+	var out []string
+	for _, code := range b.codes[:b.units] {
+		out = append(out, ingest.Topic("", code))
+	}
+	return out
 }
 
 func (b *bench) startBroker(ctx context.Context, kfake bool) (*broker.Broker, error) {
@@ -220,7 +258,7 @@ func (b *bench) startBroker(ctx context.Context, kfake bool) (*broker.Broker, er
 }
 
 func (b *bench) push(ctx context.Context) error {
-	if err := ingest.CreateTopics(ctx, b.kafka, b.partitions, nil, b.topic); err != nil {
+	if err := ingest.CreateTopics(ctx, b.kafka, b.partitions, nil, b.topics()...); err != nil {
 		return err
 	}
 	p, err := ingest.NewProducer(b.kafka)
@@ -239,17 +277,19 @@ func (b *bench) push(ctx context.Context) error {
 	}
 	type lane struct {
 		encoder
-		key []byte // any key of the partition routes its messages there
+		topic string
+		key   []byte // any key of the partition routes its messages there
 	}
-	lanes := make([]lane, b.partitions)
+	// The partitions of the first unit, then those of the second, and so on.
+	lanes, topics := make([]lane, b.units*b.partitions), b.topics()
 	for i := range lanes {
-		lanes[i].encoder = encoders[b.format]()
+		lanes[i] = lane{encoder: encoders[b.format](), topic: topics[i/b.partitions]}
 	}
 	out := func(l *lane, value []byte, err error) error {
 		if err != nil || value == nil {
 			return err
 		}
-		batch = append(batch, ingest.Outgoing{Topic: b.topic, Key: l.key, Value: value,
+		batch = append(batch, ingest.Outgoing{Topic: l.topic, Key: l.key, Value: value,
 			Headers: []ingest.Header{{Key: []byte(ingest.HeaderContentType), Value: []byte(l.contentType())}}})
 		if size += len(value); size < 16<<20 {
 			return nil
@@ -258,8 +298,8 @@ func (b *bench) push(ctx context.Context) error {
 	}
 	for range b.records {
 		values := b.made.next()
-		key := ingest.Key(unit, values[recordID])
-		l := &lanes[ingest.PartitionOf(key, b.partitions)]
+		key := ingest.Key(values[reportingUnit], values[recordID])
+		l := &lanes[b.made.of*b.partitions+ingest.PartitionOf(key, b.partitions)]
 		l.key = key
 		value, err := l.add(values)
 		if err := out(l, value, err); err != nil {
@@ -366,13 +406,13 @@ func (b *bench) rebuild(ctx context.Context, e *engine.Engine) error {
 	var known int
 	var longest time.Duration
 	lines := bufio.NewScanner(read)
-	for assigned := 0; assigned < b.partitions && lines.Scan(); {
+	for assigned := 0; assigned < b.units*b.partitions && lines.Scan(); {
 		var l struct {
-			Msg, Topic string
-			Known      int
-			Took       time.Duration
+			Msg   string
+			Known int
+			Took  time.Duration
 		}
-		if err := json.Unmarshal(lines.Bytes(), &l); err == nil && l.Msg == "partition assigned" && l.Topic == b.topic {
+		if err := json.Unmarshal(lines.Bytes(), &l); err == nil && l.Msg == "partition assigned" {
 			assigned++
 			known += l.Known
 			longest = max(longest, l.Took)
@@ -411,7 +451,7 @@ func (b *bench) kafkaEngine(ctx context.Context, e *engine.Engine) (int, func() 
 	}
 	for _, sql := range []string{
 		"CREATE TABLE bare (" + strings.Join(table, ", ") + ") ENGINE = ReplacingMergeTree(reported_at) ORDER BY (reporting_unit, record_id)",
-		"CREATE TABLE source (" + strings.Join(source, ", ") + ") ENGINE = Kafka SETTINGS kafka_broker_list = '" + b.kafka.Brokers[0] + "', kafka_topic_list = '" + b.topic +
+		"CREATE TABLE source (" + strings.Join(source, ", ") + ") ENGINE = Kafka SETTINGS kafka_broker_list = '" + b.kafka.Brokers[0] + "', kafka_topic_list = '" + strings.Join(b.topics(), ",") +
 			"', kafka_group_name = 'bare', kafka_format = 'JSONEachRow', kafka_num_consumers = 2, kafka_thread_per_consumer = 1, kafka_max_block_size = 131072, kafka_flush_interval_ms = 3000",
 		"CREATE MATERIALIZED VIEW source_to_bare TO bare AS SELECT " + strings.Join(view, ", ") + " FROM source",
 	} {

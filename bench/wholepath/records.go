@@ -10,15 +10,18 @@ import (
 	"github.com/duiwu/duiwu/internal/value"
 )
 
+// unit reports all records, unless several units share them.
 const unit = "310000"
 
 // today is the worker's clock in the run; every record was reported before it.
 var today = time.Date(2016, 11, 30, 20, 0, 0, 0, feed.Shanghai)
 
-// records makes the messages of one unit's worker feed: new ones, corrections
-// (a newer reported_at, 5 in 100) and exact duplicates.
+// records makes the messages of worker feeds: new ones, corrections (a newer
+// reported_at, 5 in 100) and exact duplicates. The units take turns.
 type records struct {
 	r          *rand.Rand
+	units      []string
+	of         int // place in units of the record that was made last
 	duplicates int
 	versions   []uint8 // by record, how often it was corrected
 	made       int64
@@ -28,8 +31,8 @@ type records struct {
 	employers  []string
 }
 
-func newRecords(seed uint64, duplicates int) *records {
-	g := &records{r: rand.New(rand.NewPCG(seed, 1)), duplicates: duplicates}
+func newRecords(seed uint64, duplicates int, units []string) *records {
+	g := &records{r: rand.New(rand.NewPCG(seed, 1)), duplicates: duplicates, units: units}
 	for i := 0; len(g.employers) < 3000; i++ {
 		if code := creditCode(i); code != "" {
 			g.employers = append(g.employers, code)
@@ -47,7 +50,8 @@ var fields = []string{"schema_version", "reporting_unit", "feed", "batch_id", "r
 	"id_number", "name", "mobile", "sex", "birth_date", "ethnic_code", "political_code", "education_code", "major_social_work",
 	"worker_category", "position_level", "employer_uscc", "county_code", "entry_on", "is_trainer"}
 
-const recordID = 4 // its place in fields
+// Their places in fields.
+const reportingUnit, recordID = 1, 4
 
 // next returns the values of the next record, valid until the call after.
 func (g *records) next() []string {
@@ -72,9 +76,11 @@ func (g *records) next() []string {
 		g.stored++
 	}
 	v := g.versions[id]
+	g.of = id % len(g.units)
+	unit := g.units[g.of]
 	birth := time.Date(1960+id%40, time.Month(1+id%12), 1+id%28, 0, 0, 0, 0, time.UTC)
 	number := residentID(birth, id)
-	g.values = append(g.values[:0], "1", unit, "worker", fmt.Sprintf("2016-11-310000-%03d", id>>14), fmt.Sprintf("W-310000-%08d", id), "U",
+	g.values = append(g.values[:0], "1", unit, "worker", fmt.Sprintf("2016-11-%s-%03d", unit, id>>14), fmt.Sprintf("W-%s-%08d", unit, id), "U",
 		"2016-11", "2016-11-30", reportedAt(id, v).Format(time.RFC3339),
 		number, names[id%len(names)], fmt.Sprintf("138%08d", id%1e8), strconv.Itoa(2-int(number[16]-'0')%2), birth.Format(time.DateOnly),
 		"01", []string{"01", "03", "13"}[id%3], []string{"21", "31", "14"}[id%3], strconv.FormatBool(id%3 == 0),

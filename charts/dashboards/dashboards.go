@@ -40,7 +40,7 @@ type Page struct {
 	rows           []row
 	// marks says that its time axes show policy documents and late months.
 	marks bool
-	// placed says that its panels say themselves where they lie.
+	// placed says that the panels of its first row say themselves where they lie.
 	placed bool
 }
 
@@ -135,8 +135,16 @@ func Build(p Page, lang string, cat *catalogue.Catalogue) ([]byte, error) {
 		d.Links[i].Placement = nil
 	}
 	if p.placed {
-		for i, x := range p.rows[0].panels {
+		var bottom uint32
+		first := p.rows[0].panels
+		for i, x := range first {
 			d.Panels[i].Panel.GridPos = &dashboard.GridPos{X: x.x, Y: x.y, W: x.w, H: x.h}
+			bottom = max(bottom, x.y+x.h)
+		}
+		below := d.Panels[len(first):]
+		for i := len(below) - 1; i >= 0; i-- {
+			at := place(below[i])
+			at.Y = at.Y - place(below[0]).Y + bottom
 		}
 	}
 	for _, x := range d.Panels {
@@ -163,7 +171,7 @@ func (v variable) build(lang string, cat *catalogue.Catalogue) cog.Builder[dashb
 	if v.of != "" {
 		q := map[string]any{"refId": "variable", "values": v.of, "lang": lang}
 		b := dashboard.NewQueryVariableBuilder(v.name).Label(pick(lang, v.label)).Datasource(source).
-			Query(dashboard.StringOrMap{Map: q}).Refresh(dashboard.VariableRefreshOnDashboardLoad).Sort(dashboard.VariableSortDisabled)
+			Query(dashboard.StringOrMap{Map: q}).Refresh(dashboard.VariableRefreshOnDashboardLoad).AllowCustomValue(false).Sort(dashboard.VariableSortDisabled)
 		if v.current != "" {
 			b.Current(option(v.current, v.current))
 		}
@@ -185,6 +193,13 @@ func (v variable) build(lang string, cat *catalogue.Catalogue) cog.Builder[dashb
 
 func option(name, value string) dashboard.VariableOption {
 	return dashboard.VariableOption{Text: dashboard.StringOrArrayOfString{String: &name}, Value: dashboard.StringOrArrayOfString{String: &value}}
+}
+
+func place(x dashboard.PanelOrRowPanel) *dashboard.GridPos {
+	if x.Panel != nil {
+		return x.Panel.GridPos
+	}
+	return x.RowPanel.GridPos
 }
 
 func links(x dashboard.PanelOrRowPanel) []dashboard.DashboardLink {

@@ -17,15 +17,16 @@ func Pages() []Page {
 }
 
 func d01() Page {
-	return Page{ID: "D01", Name: text("全国总览", "National overview"), Question: text("队伍今天处在什么位置？", "Where does the force stand today?"), marks: true, rows: []row{
+	return Page{ID: "D01", Name: text("全国总览", "National overview"), Question: text("队伍今天处在什么位置？", "Where does the force stand today?"), marks: true, placed: true, rows: []row{
 		{panels: []panel{
-			figure(6, "I-01", "队伍有多大？", "How large is the force?"),
-			figure(6, "I-02", "规模目标完成了多少？", "How much of the size target is reached?"),
-			figure(6, "I-03", "一名社工要面对多少人？", "How many does one worker face?"),
-			figure(6, "I-06", "还缺多少人？", "How many are missing?"),
-			trend(12, "I-01", "队伍在增长吗？", "Is the force growing?"),
-			trend(12, "I-07", "每月进多少人、出多少人？", "How many join and leave each month?", "movement"),
-			ranked(24, "I-10", "哪里人手多，哪里人手少？", "Where are hands, where are none?"),
+			figure(6, "I-01", "队伍有多大？", "How large is the force?").at(0, 0, 5),
+			figure(6, "I-02", "规模目标完成了多少？", "How much of the size target is reached?").at(6, 0, 5),
+			figure(6, "I-03", "一名社工要面对多少人？", "How many does one worker face?").at(12, 0, 5),
+			figure(6, "I-06", "还缺多少人？", "How many are missing?").at(18, 0, 5),
+			tiles(9, "I-10", "力量分布是否均衡？", "Is the force spread evenly?").at(0, 5, 16),
+			trend(8, "I-01", "队伍在增长吗？", "Is the force growing?").at(9, 5, 8),
+			trend(7, "I-07", "每月进多少人、出多少人？", "How many join and leave each month?", "movement").says("最后一点是本月至统计日的数。", "The last point is this month so far.").at(17, 5, 8),
+			ranked(15, "I-10", "哪里人手多，哪里人手少？", "Where are hands, where are none?").at(9, 13, 8),
 		}},
 		{title: text("社会化：组织与购买", "Socialised: organisations and purchase"), panels: []panel{
 			figure(6, "I-14", "有多少家社会组织在做？", "How many organisations are at work?"),
@@ -45,7 +46,7 @@ func d01() Page {
 		{title: text("这些数字可信吗", "May these figures be trusted"), panels: []panel{
 			figure(8, "I-33", "各地按时报了吗？", "Did all report in time?"),
 			now(8, "I-40", "数据有多新？", "How fresh is the data?"),
-			list(8, "late", "还差谁的数据？", "Whose data is missing?").tall(5),
+			late(8, "还差谁的数据？", "Whose data is missing?").tall(5),
 		}},
 	}}
 }
@@ -61,7 +62,7 @@ func d02() Page {
 			trend(12, "I-03", "负担在减轻吗？", "Is the load easing?").compare(target).says("虚线为配备目标。", "The dashed line is the staffing target."),
 			ranked(24, "I-06", "哪些省份缺口最大？", "Which provinces lack most?"),
 			provinces(12, "I-03", "各省每名社工面对多少人？", "How many does a worker face, by province?", previous, year, target, rank),
-			provinces(12, "I-08", "乡镇街道都有人管了吗？", "Is every township covered?", year, target, rank),
+			provinces(12, "I-08", "乡镇街道都有人管了吗？", "Is every township covered?", year, target, rank).lowest(),
 			ranked(12, "I-05", "社工占专职人员的多少？", "What share of full-time staff are social workers?"),
 			parts(12, "I-01", "age_band", "队伍有多年轻？", "How young is the force?"),
 		}},
@@ -98,7 +99,7 @@ func d04() Page {
 			trend(12, "I-14", "哪一类组织在增加？", "Which type is growing?", "org_type"),
 			trend(12, "I-15", "覆盖在扩大吗？", "Is coverage widening?"),
 			ranked(12, "I-14", "哪些省份组织多？", "Which provinces have many?"),
-			ranked(12, "I-15", "哪些省份还有空白县？", "Which provinces still have counties without one?"),
+			ranked(12, "I-15", "哪些省份还有空白县？", "Which provinces still have counties without one?").lowest(),
 			parts(12, "I-14", "size_class", "机构有多大？", "How large are the organisations?").says("按机构自报的禁毒社工数分段。", "By the number of workers that each organisation reports."),
 			provinceParts(12, "I-14", "org_type", "各省是哪一类组织在做？", "Which types work where?"),
 			provinces(24, "I-15", "各省县级覆盖率与去年相比", "County coverage of each province against last year", year, nation, rank),
@@ -134,7 +135,7 @@ func d06() Page {
 			trend(12, "I-16", "各层级训了多少人？", "How many were trained at each tier?", "training_tier").says("国家、省级训师资，市级训骨干，县级轮训全员。", "Nation and province train trainers, the city backbone, the county everybody in turn."),
 			trend(12, "I-17", "学时在增加吗？", "Are hours growing?"),
 			heat(24, "I-16", "各省今年的轮训进度", "How far is each province's round of training?"),
-			provinces(12, "I-16", "哪些省份还没训到？", "Which provinces are behind?", year, target, rank),
+			provinces(12, "I-16", "哪些省份还没训到？", "Which provinces are behind?", year, target, rank).lowest(),
 			provinces(12, "I-17", "各省人均学时", "Hours per worker by province", year, nation, rank),
 			heat(24, "I-43", "各省哪个月办了多少期班？", "Who held how many sessions in which month?"),
 			provinceParts(24, "I-19", "backbone", "师资骨干在哪里？", "Where are trainers and backbone?"),
@@ -178,7 +179,7 @@ func d08() Page {
 			matrix(12, "I-07", "movement", "各省本月进出多少人？", "Who joined, left and moved this month, by province?"),
 			provinces(12, "I-32", "各省参保率", "Insurance by province", year, nation, rank),
 			provinces(12, "I-31", "各省薪酬标准覆盖", "Pay standards by province", year, nation, rank),
-			provinces(12, "I-42", "各省政策保障是否齐全？", "Is each province's set of policies complete?", year, nation, rank),
+			provinces(12, "I-42", "各省政策保障是否齐全？", "Is each province's set of policies complete?", year, nation, rank).lowest(),
 		}},
 	}}
 }
@@ -193,7 +194,7 @@ func d09() Page {
 			parts(12, "I-26", "evaluation_subject", "评人、评项目、评机构，优秀率一样吗？", "Are persons, projects and organisations judged alike?"),
 			parts(12, "I-26", "evaluator_type", "谁评得松、谁评得严？", "Who judges mildly, who strictly?"),
 			parts(12, "I-26", "score_band", "得分集中在哪一段？", "Where do the scores lie?"),
-			ranked(12, "I-25", "哪些省份的合同没有第三方评估？", "Where are contracts never judged by third parties?"),
+			ranked(12, "I-25", "哪些省份的合同没有第三方评估？", "Where are contracts never judged by third parties?").lowest(),
 			matrix(24, "I-26", "evaluation_grade", "各省评估结果怎样？", "What are the results of each province?"),
 		}},
 	}}
@@ -215,29 +216,35 @@ func d10() Page {
 func d11() Page {
 	of := func(p panel) panel { return p.units("${province}") }
 	mine := func(w uint32, id, zh, en string) panel {
-		return of(now(w, id, zh, en, nation, target))
+		return of(now(w, id, zh, en, nation, target)).tall(4)
 	}
-	alone := func(w uint32, id, zh, en string) panel { return of(now(w, id, zh, en, nation)) }
-	return Page{ID: "D11", Name: text("省份画像", "Province profile"), Question: text("一页看清一个省", "One province in one page"), marks: true,
+	alone := func(w uint32, id, zh, en string) panel { return of(now(w, id, zh, en, nation)).tall(4) }
+	const name = "${province:text}"
+	return Page{ID: "D11", Name: text("省份画像", "Province profile"), Question: text("一页看清一个省", "One province in one page"), marks: true, placed: true,
 		variables: []variable{
 			{name: "province", label: text("省份", "province"), of: "province", current: "310000"},
 			{name: "indicator", label: text("指标", "indicator"), of: "indicator", current: "I-10"},
 		},
 		rows: []row{
 			{panels: []panel{
-				ranked(16, "${indicator}", "在各省中排在哪里？", "Where does it stand among the provinces?"),
-				of(trend(8, "${indicator}", "走势怎样？", "What is the trend?")).compare(nation),
+				tiles(9, "${indicator}", "各省处在什么位置？", "Where does each province stand?").at(0, 0, 16),
+				of(now(15, "${indicator}", name+"今天是多少，比全国、比去年如何？", "What is "+name+"'s figure, beside the nation's and last year's?", nation, year, rank)).at(9, 0, 4),
+				of(trend(15, "${indicator}", name+"一年来走势怎样？", "How has "+name+" fared over the year?")).compare(nation).at(9, 4, 6),
+				ranked(15, "${indicator}", name+"在各省中排在哪里？", "Where does "+name+" stand among the provinces?").at(9, 10, 6),
 			}},
 			{title: text("规模", "Size"), panels: []panel{
-				of(figure(6, "I-01", "队伍有多大？", "How large is the force?")),
+				of(figure(6, "I-01", "队伍有多大？", "How large is the force?")).tall(4),
 				mine(6, "I-03", "一名社工面对多少人？", "How many does one worker face?"),
-				of(figure(6, "I-06", "还缺多少人？", "How many are missing?")),
+				of(figure(6, "I-06", "还缺多少人？", "How many are missing?")).tall(4),
 				mine(6, "I-08", "乡镇街道覆盖多少？", "How many townships are covered?"),
+				of(counties(8, "I-01", name+"的人在哪些县区？", "In which counties are "+name+"'s people?")).tall(10),
+				of(parts(8, "I-01", "worker_category", "谁在做这项工作？", "Who does this work?")).flatly().tall(10),
+				of(parts(8, "I-16", "training_tier", "受过哪一级培训？", "Trained at which tier?")).flatly().tall(10),
 			}},
 			{title: text("社会化", "Socialised"), panels: []panel{
-				of(figure(6, "I-14", "有多少家组织？", "How many organisations?")),
+				of(figure(6, "I-14", "有多少家组织？", "How many organisations?")).tall(4),
 				alone(6, "I-15", "多少县有组织？", "How many counties have one?"),
-				of(figure(6, "I-27", "今年投入多少？", "How much was spent this year?")),
+				of(figure(6, "I-27", "今年投入多少？", "How much was spent this year?")).tall(4),
 				mine(6, "I-25", "第三方评估覆盖多少？", "How much is judged by third parties?"),
 			}},
 			{title: text("专业化", "Specialised"), panels: []panel{
@@ -248,15 +255,17 @@ func d11() Page {
 			}},
 			{title: text("职业化", "Vocational"), panels: []panel{
 				alone(6, "I-29", "一年里走了多少人？", "How many left within a year?"),
-				of(now(6, "I-30", "在岗多久？", "How long do people stay?")),
+				of(now(6, "I-30", "在岗多久？", "How long do people stay?")).tall(4),
 				alone(6, "I-32", "参保多少？", "How many are insured?"),
 				alone(6, "I-42", "政策齐全吗？", "Are the policies complete?"),
 			}},
 			{title: text("数据质量", "Data quality"), panels: []panel{
-				mine(6, "I-33", "按时报了吗？", "Reported in time?"),
-				of(now(6, "I-40", "数据有多新？", "How fresh is the data?")),
-				alone(6, "I-34", "记录通过多少？", "How many records are accepted?"),
-				of(list(6, "late", "还差什么？", "What is missing?").tall(5)),
+				mine(8, "I-33", "按时报了吗？", "Reported in time?"),
+				of(now(8, "I-40", "数据有多新？", "How fresh is the data?")).tall(4),
+				alone(8, "I-34", "记录通过多少？", "How many records are accepted?"),
+				of(late(10, "还差什么？", "What is missing?")).tall(5),
+				of(list(14, "balance", "送来的每条记录去了哪里？", "What became of every record sent?")).tall(5),
+				of(list(24, "rules", "记录因为什么被拒收？", "Why are records rejected?")).tall(6),
 			}},
 		}}
 }
@@ -273,12 +282,12 @@ func d12() Page {
 			figure(6, "I-39", "更正多少？", "How much is corrected?"),
 			now(6, "I-40", "数据有多新？", "How fresh is the data?"),
 			heat(24, "I-33", "哪个省哪个月没有按时报？", "Which province was late in which month?"),
-			list(12, "late", "谁的哪一期还没到？", "Whose month is missing?"),
+			late(12, "谁的哪一期还没到？", "Whose month is missing?"),
 			list(12, "rules", "记录因为什么被拒收？", "Why are records rejected?"),
 			list(15, "publications", "哪些月份已公布、已批准？", "Which months are published, which approved?").tall(13),
 			monthly(9, "I-01", "今天的数与首次公布的差多少？", "How far is today from what was first published?", "first_published").tall(13),
 			parts(12, "I-34", "feed", "哪类数据最难通过？", "Which feed passes least?").flatly().tall(11),
-			provinces(12, "I-34", "哪些省份通过率低？", "Which provinces pass least?", nation, rank).tall(11),
+			provinces(12, "I-34", "哪些省份通过率低？", "Which provinces pass least?", nation, rank).lowest().tall(11),
 			matrix(24, "I-37", "other_unit", "哪两个省在重复报同一批人？", "Which pairs of provinces report the same people?"),
 			heat(24, "I-39", "历史月份被改动了多少？", "How much were past months revised?"),
 		}},
@@ -297,7 +306,7 @@ func operator() Page {
 			now(8, "I-40", "最近一批数据距今多久？", "How long ago was the last batch?"),
 			now(8, "I-34", "记录通过多少？", "How many records are accepted?"),
 			figure(8, "I-33", "按时到达多少？", "How much arrives in time?"),
-			live("trend", 16, "rate", "现在每分钟收到多少？", "How much comes in a minute now?"),
+			live("trend", 16, "rate_nation", "现在每分钟收到多少？", "How much comes in a minute now?"),
 			live("stat", 8, "age_nation", "最新一条记录是多久以前入库的？", "How long ago was the newest record stored?"),
 			list(24, "balance", "收到的每条记录都有去向吗？", "Has every record received a name for its end?").says("收到 = 入库 + 重复 + 拒收。「不平衡」不为零是程序的错误，请运行 duiwu doctor。", "received = stored + duplicate + rejected. An unexplained count that is not zero is a bug of the program; run duiwu doctor.").tall(12),
 			list(12, "rules", "记录因为什么被拒收？", "Why are records rejected?"),
@@ -319,7 +328,7 @@ func wall() Page {
 		figure(4, "I-20", "多少人持证？", "How many are certified?").at(16, 0, 5),
 		live("stat", 4, "age_nation", "最新数据多久以前到？", "How old is the newest data?").at(20, 0, 5),
 		tiles(8, "I-10", "每千名现有吸毒人员有多少社工？", "How many workers per 1,000 users?").at(0, 5, 14),
-		list(8, "late", "还差谁的数据？", "Whose data is missing?").at(0, 19, 9),
+		late(8, "还差谁的数据？", "Whose data is missing?").at(0, 19, 9),
 		trend(8, "I-01", "队伍在增长吗？", "Is the force growing?").at(8, 5, 8),
 		ranked(8, "I-10", "哪五地人手最少？", "Which five have the fewest hands?").first(5, "asc").at(8, 13, 7),
 		ranked(8, "I-10", "哪五地人手最多？", "Which five have the most hands?").first(5, "desc").at(8, 20, 8),

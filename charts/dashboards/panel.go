@@ -29,6 +29,8 @@ type panel struct {
 	stacked bool
 	// flat draws the bars from left to right, for long names.
 	flat bool
+	// empty is what a table without rows says; a dash when there is none.
+	empty catalogue.Text
 	// x and y place the panel of a page that is not laid out in rows.
 	x, y uint32
 }
@@ -77,6 +79,13 @@ func provinces(w uint32, id, zh, en string, compare ...string) panel {
 	return panel{kind: "table", title: text(zh, en), w: w, h: 12, query: Query{Indicator: id, GroupBy: province, Format: "table", Sort: "desc", Compare: compare}}
 }
 
+// counties lists a province's counties for who may see below the province.
+func counties(w uint32, id, zh, en string) panel {
+	return panel{kind: "table", title: text(zh, en), w: w, h: 12, query: Query{Indicator: id, GroupBy: by("county"), Format: "table", Sort: "desc"},
+		empty: text("省以下的数只有本省的账号可以看", "below the province only its own accounts see figures"),
+		note:  text("不足 5 人的县区不显示，并连带隐去足够多的县区，使其无法由合计推出。", "Counties of fewer than 5 are not shown, nor as many others as it takes that no sum gives them away.")}
+}
+
 // monthly lists the months of the nation with what they are compared with.
 func monthly(w uint32, id, zh, en string, compare ...string) panel {
 	return panel{kind: "table", title: text(zh, en), w: w, h: 10, query: Query{Indicator: id, GroupBy: month, Format: "table", Compare: compare}}
@@ -95,6 +104,13 @@ func heat(w uint32, id, zh, en string) panel {
 // list shows records.
 func list(w uint32, id, zh, en string) panel {
 	return panel{kind: "table", title: text(zh, en), w: w, h: 10, query: Query{QueryType: "list", List: id}}
+}
+
+// late lists what has not come.
+func late(w uint32, zh, en string) panel {
+	p := list(w, "late", zh, en)
+	p.empty = text("各期数据均已到齐", "nothing is missing")
+	return p
 }
 
 // listBars draws a short list as bars.
@@ -133,7 +149,11 @@ func (p panel) codes(codes ...string) panel {
 func (p panel) compare(with ...string) panel { p.query.Compare = with; return p }
 func (p panel) column(name string) panel     { p.query.Column = name; return p }
 func (p panel) flatly() panel                { p.flat = true; return p }
-func (p panel) tall(h uint32) panel          { p.h = h; return p }
+
+// lowest puts first what is asked for: the provinces that lag.
+func (p panel) lowest() panel { p.query.Sort = "asc"; return p }
+
+func (p panel) tall(h uint32) panel { p.h = h; return p }
 
 func (p panel) at(x, y, h uint32) panel { p.x, p.y, p.h = x, y, h; return p }
 
@@ -151,6 +171,15 @@ func (p panel) growth(cat *catalogue.Catalogue) bool {
 	in := cat.Indicator(p.query.Indicator)
 	return p.kind == "stat" && p.query.Format == "series" && in != nil && in.ID != "I-07" &&
 		(in.Format.Kind == "integer" || in.Format.Kind == "decimal") && len(in.YearToDate()) == 0
+}
+
+// held says whether the panel colours its figure by the target. What is asked of
+// each person (I-18) is no target of the share who reach it.
+func (p panel) held(cat *catalogue.Catalogue) bool {
+	in := cat.Indicator(p.query.Indicator)
+	// A number of persons set for the nation is no target of one province; a ratio is.
+	part := in != nil && in.Format.Kind == "integer" && p.query.Filter != nil
+	return p.kind == "stat" && in != nil && len(in.Targets) > 0 && in.ID != "I-18" && len(p.query.Compare) == 0 && !part
 }
 
 // describe is what the «i» of a panel says.
@@ -185,6 +214,13 @@ func (p panel) describe(lang string, cat *catalogue.Catalogue) string {
 	if p.growth(cat) {
 		add("百分比：", "Percentage: ", pick(lang, text("最新值与所选时间段第一个月相比。", "the newest value against the first month of the range.")))
 	}
+	if p.held(cat) {
+		out = append(out, pick(lang, text("橙色的数未达目标。", "An orange figure misses the target.")))
+	}
+	if p.kind == "tiles" {
+		out = append(out, pick(lang, text("每格一个单位，颜色越深数值越大；◷ 表示本期未到、显示最近一次的数值；灰色不在报送范围。点击进入省份画像。",
+			"A tile a unit, the darker the more; ◷ marks a unit whose last month has not come, with its last value; grey does not report. A click opens its profile.")))
+	}
 	if n := pick(lang, p.note); n != "" {
 		out = append(out, n)
 	}
@@ -216,10 +252,8 @@ func dress[B builder[B]](b B, p panel, id uint32, lang string, cat *catalogue.Ca
 	return b
 }
 
-// Colours that stay apart for colour-blind readers and in print.
-const (
-	blue = "#1f6fb2"
-)
+// blue stays apart for colour-blind readers and in print.
+const blue = "#1f6fb2"
 
 func fixed(color string) cog.Builder[dashboard.FieldColor] {
 	return dashboard.NewFieldColorBuilder().Mode(dashboard.FieldColorModeIdFixed).FixedColor(color)
@@ -238,11 +272,14 @@ func hidden() []dashboard.DynamicConfigValue {
 	return []dashboard.DynamicConfigValue{{Id: "custom.hidden", Value: true}, {Id: "custom.hideFrom.viz", Value: true}}
 }
 
-// drill leads from a province's name to its profile.
-func drill(lang string) []dashboard.DynamicConfigValue {
-	link := map[string]any{"title": pick(lang, text("打开省份画像", "open the province's profile")), "url": "/d/" + UID("D11", lang) + "?var-province=${__data.fields.unit}&${__url_time_range}"}
-	return []dashboard.DynamicConfigValue{{Id: "links", Value: []any{link}}}
+// drill leads to a province's profile; unit is where Grafana finds its code.
+func drill(lang, unit string) dashboard.DynamicConfigValue {
+	link := map[string]any{"title": pick(lang, text("打开省份画像", "open the province's profile")), "url": "/d/" + UID("D11", lang) + "?var-province=${" + unit + "}&${__url_time_range}"}
+	return dashboard.DynamicConfigValue{Id: "links", Value: []any{link}}
 }
+
+// everything matches every field by its displayed name.
+const everything = "/.*/"
 
 func (p panel) build(id uint32, lang string, cat *catalogue.Catalogue) (cog.Builder[dashboard.Panel], error) {
 	none := pick(lang, text("尚无数值", "no value yet"))
@@ -254,7 +291,7 @@ func (p panel) build(id uint32, lang string, cat *catalogue.Catalogue) (cog.Buil
 		if p.query.Format == "numeric" || p.query.QueryType == "list" {
 			graph = common.BigValueGraphModeNone
 		}
-		if in := cat.Indicator(p.query.Indicator); in != nil && len(in.Targets) > 0 && in.ID != "I-18" && len(p.query.Compare) == 0 {
+		if p.held(cat) {
 			color = common.BigValueColorModeValue // the backend's thresholds draw the target
 		}
 		b := dress(stat.NewPanelBuilder(), p, id, lang, cat).
@@ -275,26 +312,34 @@ func (p panel) build(id uint32, lang string, cat *catalogue.Catalogue) (cog.Buil
 		b := dress(barchart.NewPanelBuilder(), p, id, lang, cat).
 			Orientation(common.VizOrientationVertical).FillOpacity(85).NoValue(none).XTickLabelSpacing(0).
 			Legend(legend(p.stacked)).ShowValue(common.VisibilityModeAuto)
+		if p.query.QueryType == "list" { // a number beside the bars has another scale
+			b.OverrideByName("contracts", []dashboard.DynamicConfigValue{{Id: "custom.hideFrom", Value: map[string]bool{"viz": true, "legend": true, "tooltip": false}}})
+		}
 		switch {
 		case p.flat || p.query.QueryType == "list":
-			b.ColorScheme(fixed(blue)).Orientation(common.VizOrientationHorizontal)
+			b.ColorScheme(fixed(blue)).Orientation(common.VizOrientationHorizontal).XTickLabelMaxLength(16)
 		case p.stacked:
 			b.Stacking(common.StackingModeNormal).ColorScheme(palette()).ShowValue(common.VisibilityModeNever)
 		default:
 			b.ColorScheme(fixed(blue))
 		}
 		if len(p.query.GroupBy) > 0 && p.query.GroupBy[0] == "province" {
-			b.XField(unitTitle).XTickLabelRotation(-45).XTickLabelMaxLength(16).OverrideByName(unitTitle, drill(lang))
+			// Grafana's bars ask the figure for its links, not the name below it.
+			b.XField(unitTitle).XTickLabelRotation(-45).XTickLabelMaxLength(16).OverrideByRegexp(everything, []dashboard.DynamicConfigValue{drill(lang, "__data.fields.unit")})
 		}
 		return b, nil
 	case "table":
-		b := dress(table.NewPanelBuilder(), p, id, lang, cat).NoValue("—").CellHeight(common.TableCellHeightSm).
-			OverrideByName(codeTitle, hidden()).OverrideByName(unitTitle, drill(lang))
+		none = "—"
+		if p.empty.Zh != "" {
+			none = pick(lang, p.empty)
+		}
+		b := dress(table.NewPanelBuilder(), p, id, lang, cat).NoValue(none).CellHeight(common.TableCellHeightSm).
+			OverrideByName(codeTitle, hidden()).OverrideByName(unitTitle, []dashboard.DynamicConfigValue{drill(lang, "__data.fields.unit")})
 		return b, nil
 	case "heat":
 		b := dress(statetimeline.NewPanelBuilder(), p, id, lang, cat).
 			MergeValues(false).ShowValue(common.VisibilityModeNever).RowHeight(0.9).LineWidth(0).FillOpacity(90).NoValue(none).
-			Legend(legend(false)).ColorScheme(dashboard.NewFieldColorBuilder().Mode(dashboard.FieldColorModeIdContinuousBlues))
+			Legend(legend(false)).OverrideByRegexp(everything, []dashboard.DynamicConfigValue{drill(lang, "__field.labels.unit")}).ColorScheme(dashboard.NewFieldColorBuilder().Mode(dashboard.FieldColorModeIdContinuousBlues))
 		return b, nil
 	case "lorenz":
 		b := dress(xychart.NewPanelBuilder(), p, id, lang, cat).
@@ -302,11 +347,18 @@ func (p panel) build(id uint32, lang string, cat *catalogue.Catalogue) (cog.Buil
 			Min(0).Max(100).ColorScheme(palette())
 		return b, nil
 	case "tiles":
-		// The backend maps the text of each cell to its colour.
-		cell := map[string]any{"type": "color-background", "mode": "basic"}
+		// The backend maps the text of each cell to its colour, and gives the codes of
+		// a column's units in a column beside it.
 		b := dress(table.NewPanelBuilder(), p, id, lang, cat).NoValue(none).CellHeight(common.TableCellHeightLg).ShowHeader(false).Align(common.FieldTextAlignmentCenter)
-		b.OverrideByRegexp("c[0-9]", []dashboard.DynamicConfigValue{{Id: "custom.cellOptions", Value: cell}})
+		for i := 1; i <= tileColumns; i++ {
+			cell := dashboard.DynamicConfigValue{Id: "custom.cellOptions", Value: map[string]any{"type": "color-background", "mode": "basic"}}
+			b.OverrideByName(fmt.Sprint("c", i), []dashboard.DynamicConfigValue{cell, drill(lang, fmt.Sprint("__data.fields.u", i))})
+			b.OverrideByName(fmt.Sprint("u", i), hidden())
+		}
 		return b, nil
 	}
 	return nil, fmt.Errorf("unknown kind %q", p.kind)
 }
+
+// tileColumns is how wide the grid of the 34 units is.
+const tileColumns = 7

@@ -23,6 +23,7 @@ export function formatsOf(q: DuiwuQuery): Format[] {
 /** The comparisons that mean something for a query. */
 export function comparesOf(q: DuiwuQuery, i: Indicator | undefined): Compare[] {
   const out: Compare[] = [];
+  if (has(q, "county")) return out;
   // A line of months already shows last month and last year.
   if (!has(q, "month") && !i?.nowOnly) out.push("previous_month", "last_year");
   if (!i || i.goals.length) out.push("target");
@@ -57,6 +58,7 @@ export function tidy(q: DuiwuQuery, editor: Editor | undefined): DuiwuQuery {
     const dims = i.groups.map((g) => g.code);
     groups = groups.filter((g) => (g === "month" ? !i.nowOnly : g === "province" ? !i.nationOnly : dims.includes(g)));
   }
+  if (groups.includes("county")) groups = groups.filter((g) => g !== "province"); // they are those of one
   if (groups.length) out.groupBy = groups;
   const codes = dimension(out) ? (filter?.codes ?? []).filter((c) => isVariable(c) || !i || i.groups.find((g) => g.code === dimension(out))?.codes.some((x) => x.code === c)) : [];
   if (filter?.units?.length || codes.length) {

@@ -22,6 +22,9 @@ export function readScope(text: string): { scope?: ScopePolicy; wrong?: string }
       case "alerts": case "public": case "default":
         if (!isReach(x)) return { wrong: key };
         break;
+      case "counties":
+        if (typeof x !== "boolean") return { wrong: key };
+        break;
       case "users": case "orgs": {
         if (!isObject(x)) return { wrong: key };
         const bad = Object.entries(x).find(([k, r]) => !isReach(r) || (key === "orgs" && !/^[1-9]\d*$/.test(k)));

@@ -56,6 +56,8 @@ export interface ScopePolicy {
   alerts?: Reach;
   public?: Reach;
   default?: Reach;
+  /** Whether who sees the nation sees below the province too. */
+  counties?: boolean;
 }
 
 export interface DuiwuOptions extends DataSourceJsonData {

@@ -121,30 +121,6 @@ func leaves(t *testing.T, b json.RawMessage) []string {
 	return out
 }
 
-// The pages that are drawn by hand show what their dashboards in Grafana show:
-// each headline of the page is a panel there.
-func TestHandMadePagesAgreeWithTheirDashboards(t *testing.T) {
-	f := func(id, source string, apart ...string) {
-		t.Helper()
-		b, err := fs.ReadFile(dashboards.FS, dashboards.File(id, "zh"))
-		require.NoError(t, err)
-		ts, err := os.ReadFile("web/src/" + source)
-		require.NoError(t, err)
-		n := 0
-		for i := 1; i <= 42; i++ {
-			in := fmt.Sprintf("I-%02d", i)
-			if !strings.Contains(string(ts), `"`+in+`"`) || slices.Contains(apart, in) {
-				continue
-			}
-			n++
-			require.Contains(t, string(b), `"indicator": "`+in+`"`, "%s shows %s and the dashboard of Grafana does not", source, in)
-		}
-		require.Greater(t, n, 5)
-	}
-	f("D01", "d01.ts", "I-09")                 // a line beside the headline; D03 has its panel
-	f("D11", "d11.ts", "I-09", "I-10", "I-24") // chosen by the variable there
-}
-
 // overflow finds text that leaves its card, and a page that is wider than the
 // screen. What scrolls may be longer than it looks.
 const overflow = `(() => {
@@ -153,13 +129,13 @@ const overflow = `(() => {
   for (const c of document.querySelectorAll(".board-card")) {
     const r = c.getBoundingClientRect();
     for (const e of c.querySelectorAll("*")) {
-      if (e.closest("svg") || e.closest(".scroll") || e.closest(".mini")) continue;
+      if (e.closest("svg") || e.closest(".tool-list") || e.closest(".scroll") || e.closest(".mini")) continue;
       const x = e.getBoundingClientRect();
       if (x.width && x.height && (x.right > r.right + 1 || x.bottom > r.bottom + 1)) bad.push("leaves its card: " + e.tagName + "." + e.className + " «" + (e.textContent || "").slice(0, 30) + "»");
     }
     for (const e of c.querySelectorAll(".digits, .unit, h3, .label")) if (e.scrollWidth > e.clientWidth + 1 && getComputedStyle(e).overflow !== "visible") bad.push("is cut: " + e.textContent);
     const none = c.querySelector(".none-yet");
-    if (none) bad.push("is empty: " + c.textContent.slice(0, 40));
+    if (none && !/到齐|is missing/.test(none.textContent)) bad.push("is empty: " + c.textContent.slice(0, 40));
     if (!none && !c.querySelector("svg, table, .digits, .mosaic")) bad.push("shows nothing: " + c.textContent.slice(0, 40));
   }
   return bad.slice(0, 12);
@@ -201,14 +177,19 @@ func boards(t *testing.T, tab *browsertest.Tab, home string, c plugin.Config) {
 		}
 	}
 	for _, p := range dashboards.Pages() {
-		if p.ID == "D01" || p.ID == "D11" || p.ID == "WALL" {
-			continue // drawn by hand, see screens, or for a wall
-		}
-		f(p.ID, "zh", "light", 1366, 900)
-		if p.ID == "D03" || p.ID == "D05" {
+		switch p.ID {
+		case "WALL": // see wall
+			continue
+		case "D01", "D11": // what is looked at first: every language and theme
+			f(p.ID, "en", "light", 1366, 900)
+			f(p.ID, "en", "dark", 1920, 1080)
+			f(p.ID, "zh", "dark", 1920, 1080)
+		case "D03", "D05":
 			f(p.ID, "en", "dark", 1920, 1080)
 		}
+		f(p.ID, "zh", "light", 1366, 900)
 	}
+	f("D01", "zh", "dark", 3840, 2160)
 	// What stands on the page is what the backend answers to the same query.
 	tab.Open(home+"/d/D02?lang=zh", 1366, 900, ready)
 	drawn := browsertest.Eval[[]struct{ Indicator, Unit, Value string }](tab,

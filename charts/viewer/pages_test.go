@@ -2,7 +2,6 @@ package viewer_test
 
 import (
 	"fmt"
-	"math"
 	"net/http/httptest"
 	"os"
 	"strconv"
@@ -31,28 +30,6 @@ func pageOf(t *testing.T, c plugin.Config) string {
 	return s.URL
 }
 
-// spill finds text that is cut and elements that leave the screen.
-const spill = `(() => {
-  const bad = [], W = innerWidth, H = innerHeight;
-  if (document.documentElement.scrollWidth > W) bad.push("page is wider than the screen");
-  if (document.documentElement.scrollHeight > H + 1) bad.push("page is taller than the screen: " + document.documentElement.scrollHeight);
-  for (const e of document.querySelectorAll("#app *")) {
-    if (e.closest("svg") || e.tagName === "OPTION") continue;
-    const r = e.getBoundingClientRect();
-    if (!r.width || !r.height) continue;
-    const name = e.tagName + "." + e.className + " «" + (e.textContent || "").slice(0, 30) + "»";
-    if (r.right > W + 1 || r.left < -1 || r.bottom > H + 1) bad.push("leaves the screen: " + name);
-    const card = e.closest(".card");
-    if (card && e !== card) {
-      const c = card.getBoundingClientRect();
-      if (r.bottom > c.bottom + 1 || r.right > c.right + 1) bad.push("leaves its card: " + name);
-    }
-    if (e.childElementCount === 0 && e.textContent && e.scrollWidth > e.clientWidth + 1 && getComputedStyle(e).overflow !== "visible") bad.push("is cut: " + name);
-  }
-  for (const f of document.querySelectorAll(".page-foot p")) if (f.scrollWidth > f.clientWidth + 1) bad.push("is cut: foot " + f.textContent);
-  return bad.slice(0, 12);
-})()`
-
 const ready = `body[data-ready]`
 
 // The pages share one browser and one nation; each part has a tab of its own.
@@ -71,9 +48,9 @@ func TestPages(t *testing.T) {
 			require.Empty(t, tab.Complaints())
 		})
 	}
-	part("screens", func(t *testing.T, tab *browsertest.Tab) { screens(t, tab, home) })
 	part("numbers", func(t *testing.T, tab *browsertest.Tab) { numbers(t, tab, home, db) })
 	part("source", func(t *testing.T, tab *browsertest.Tab) { source(t, tab, home) })
+	part("profile", func(t *testing.T, tab *browsertest.Tab) { profile(t, tab, home, db) })
 	part("boards", func(t *testing.T, tab *browsertest.Tab) { boards(t, tab, home, c) })
 	part("wall", func(t *testing.T, tab *browsertest.Tab) { wall(t, tab, home) })
 	part("files", func(t *testing.T, tab *browsertest.Tab) { files(t, tab, home) })
@@ -84,86 +61,100 @@ func TestPages(t *testing.T) {
 	})
 }
 
-// What is drawn must be what the database says, at every size, theme and
-// language, with nothing cut, nothing asked of another server, and no complaint.
-func screens(t *testing.T, tab *browsertest.Tab, home string) {
-	f := func(page, query, lang, theme string, w, h int64) {
-		t.Helper()
-		name := fmt.Sprintf("%s-%s-%s-%d", page, lang, theme, w)
-		tab.Open(fmt.Sprintf("%s/d/%s?lang=%s&theme=%s%s", home, page, lang, theme, query), w, h, ready)
-		tab.Shoot(name)
-		if bad := browsertest.Eval[[]string](tab, spill); len(bad) > 0 {
-			t.Errorf("%s:\n  %s", name, strings.Join(bad, "\n  "))
-		}
+// The same figures by other statements, written for these tests alone.
+const (
+	stock = `(SELECT u, count() AS w FROM (SELECT argMax(reporting_unit, (start_on, -toInt32(reporting_unit))) AS u FROM employment FINAL WHERE worker_category IN ('01','02','03') AND start_on <= '2016-11-11' AND (end_on IS NULL OR end_on > '2016-11-11') GROUP BY id_number_token) GROUP BY u)`
+	users = `(SELECT reporting_unit AS u, argMax(registered_users, period) AS n FROM context FINAL WHERE division_code = reporting_unit GROUP BY u)`
+	// atWork are those of whom a share is told.
+	atWork = ` AND id_number_token IN (SELECT id_number_token FROM employment FINAL WHERE start_on <= '2016-11-11' AND (end_on IS NULL OR end_on > '2016-11-11'))`
+)
+
+func one(t *testing.T, db *chartstest.DB, sql string) float64 {
+	t.Helper()
+	v, err := strconv.ParseFloat(db.Exec(t, sql), 64)
+	require.NoError(t, err)
+	return v
+}
+
+// figures are what a page shows, by indicator and unit.
+func figures(t *testing.T, tab *browsertest.Tab) map[string]float64 {
+	t.Helper()
+	out := map[string]float64{}
+	for _, d := range browsertest.Eval[[]struct{ Indicator, Unit, Value string }](tab,
+		`[...document.querySelectorAll(".stat[data-indicator]:not([data-code])")].map(e => ({Indicator: e.dataset.indicator, Unit: e.dataset.unit, Value: e.dataset.value}))`) {
+		v, err := strconv.ParseFloat(d.Value, 64)
+		require.NoError(t, err, d)
+		out[d.Indicator+" "+d.Unit] = v
 	}
-	// The picture scales with the screen: the two sizes differ in nothing else, so
-	// that the large one needs no more than a look.
-	for _, lang := range []string{"zh", "en"} {
-		for _, theme := range []string{"light", "dark"} {
-			f("D01", "", lang, theme, 1366, 768)
-			f("D11", "&unit=310000", lang, theme, 1366, 768)
-		}
-	}
-	f("D01", "", "zh", "dark", 3840, 2160)
-	f("D11", "&unit=430000&indicator=I-03", "zh", "light", 1920, 1080) // late
+	return out
+}
+
+// tilesOf are the texts of the grid's tiles, by unit.
+func tilesOf(tab *browsertest.Tab) map[string]string {
+	return browsertest.Eval[map[string]string](tab, `Object.fromEntries([...document.querySelectorAll(".mosaic [data-unit]")].map(e => [e.dataset.unit, [...e.querySelectorAll("b, span")].map(x => x.textContent).join(" ")]))`)
 }
 
 func numbers(t *testing.T, tab *browsertest.Tab, home string, db *chartstest.DB) {
-	tab.Open(home+"/d/D01?lang=zh", 1366, 768, ready)
-	drawn := browsertest.Eval[[]struct{ Indicator, Unit, Value, State string }](tab,
-		`[...document.querySelectorAll("[data-indicator]:not(.chart):not([data-part]):not([data-code])")].map(e => ({Indicator: e.dataset.indicator, Unit: e.dataset.unit, Value: e.dataset.value, State: e.dataset.state || ""}))`)
-	// The same figures by other statements, written for this test alone.
-	stock := `SELECT u, count() AS w FROM (SELECT argMax(reporting_unit, (start_on, -toInt32(reporting_unit))) AS u FROM employment FINAL WHERE worker_category IN ('01','02','03') AND start_on <= '2016-11-11' AND (end_on IS NULL OR end_on > '2016-11-11') GROUP BY id_number_token) GROUP BY u`
-	users := `SELECT reporting_unit AS u, argMax(registered_users, period) AS n FROM context FINAL WHERE division_code = reporting_unit GROUP BY u`
-	one := func(sql string) float64 {
-		v, err := strconv.ParseFloat(db.Exec(t, sql), 64)
-		require.NoError(t, err)
-		return v
+	tab.Open(home+"/d/D01?lang=zh", 1366, 900, ready)
+	drawn := figures(t, tab)
+	for key, sql := range map[string]string{
+		"I-01 000000": "SELECT sum(w) FROM " + stock,
+		"I-03 000000": "SELECT sum(n) / sum(w) FROM " + stock + " AS s JOIN " + users + " AS c ON s.u = c.u",
+		"I-14 000000": "SELECT uniqExact(uscc) FROM org FINAL WHERE org_type IN ('51','52','53') AND status = 'active' AND worker_total > 0",
+		"I-16 000000": "SELECT 100 * uniqExact(id_number_token) / (SELECT sum(w) FROM " + stock + ") FROM attendance FINAL WHERE passed AND toYear(effective_from) = 2016" + atWork,
+		"I-20 000000": "SELECT 100 * uniqExact(id_number_token) / (SELECT sum(w) FROM " + stock + ") FROM qualification FINAL WHERE cert_level >= '1' AND issued_on <= '2016-11-11'" + atWork,
+	} {
+		require.Contains(t, drawn, key)
+		require.InEpsilon(t, one(t, db, sql), drawn[key], 1e-9, key)
 	}
-	want := map[string]float64{
-		"I-01 000000": one("SELECT sum(w) FROM (" + stock + ")"),
-		"I-03 000000": one("SELECT sum(n) / sum(w) FROM (" + stock + ") AS s JOIN (" + users + ") AS c ON s.u = c.u"),
-		"I-14 000000": one("SELECT uniqExact(uscc) FROM org FINAL WHERE org_type IN ('51','52','53') AND status = 'active' AND worker_total > 0"),
-		"I-16 000000": one("SELECT 100 * uniqExact(id_number_token) / (SELECT sum(w) FROM (" + stock + ")) FROM attendance FINAL WHERE passed AND toYear(effective_from) = 2016 AND id_number_token IN (SELECT id_number_token FROM employment FINAL WHERE start_on <= '2016-11-11' AND (end_on IS NULL OR end_on > '2016-11-11'))"),
-		"I-20 000000": one("SELECT 100 * uniqExact(id_number_token) / (SELECT sum(w) FROM (" + stock + ")) FROM qualification FINAL WHERE cert_level >= '1' AND issued_on <= '2016-11-11' AND id_number_token IN (SELECT id_number_token FROM employment FINAL WHERE start_on <= '2016-11-11' AND (end_on IS NULL OR end_on > '2016-11-11'))"),
-		"I-10 310000": one("SELECT 1000 * (SELECT w FROM (" + stock + ") WHERE u = '310000') / (SELECT n FROM (" + users + ") WHERE u = '310000')"),
+	// Each tile and each bar is its unit's; no value yet must not look like zero.
+	tiles := tilesOf(tab)
+	require.Len(t, tiles, 32)
+	require.Equal(t, "藏 —", tiles["540000"])
+	require.Equal(t, 1, browsertest.Eval[int](tab, `document.querySelectorAll('.mosaic .late').length`))
+	require.Equal(t, "430000", browsertest.Eval[string](tab, `document.querySelector('.mosaic .late').dataset.unit`))
+	bars := browsertest.Eval[string](tab, `[...document.querySelectorAll(".barchart .plot, .barchart .plot *")].map(e => e.getAttribute("aria-label") ?? "").find(s => s.includes("内蒙古"))`)
+	rows := strings.Split(strings.TrimSpace(db.Exec(t, "SELECT s.u, 1000 * w / n FROM "+stock+" AS s JOIN "+users+" AS c ON s.u = c.u")), "\n")
+	require.Len(t, rows, 31)
+	for _, r := range rows {
+		unit, text, _ := strings.Cut(r, "\t")
+		v, err := strconv.ParseFloat(text, 64)
+		require.NoError(t, err, r)
+		_, shown, _ := strings.Cut(tiles[unit], " ")
+		require.Equal(t, fmt.Sprintf("%.1f", v), shown, unit)
+		require.Contains(t, bars, " "+shown, unit)
 	}
-	seen := map[string]int{}
-	for _, d := range drawn {
-		key := d.Indicator + " " + d.Unit
-		w, ok := want[key]
-		if !ok {
-			continue
-		}
-		v, err := strconv.ParseFloat(d.Value, 64)
-		require.NoError(t, err, key)
-		if math.Abs(v-w) > 1e-9*math.Max(1, w) {
-			t.Errorf("%s: the page draws %v, the database has %v", key, v, w)
-		}
-		seen[key]++
-	}
-	for key := range want {
-		require.Positive(t, seen[key], "%s is not drawn", key)
-	}
-	tiles := 0
-	for _, d := range drawn {
-		if d.Indicator == "I-10" && d.Unit == "540000" {
-			require.Equal(t, "none", d.State)
-			require.Empty(t, d.Value, "no value yet must not look like zero")
-		}
-		if d.Indicator == "I-10" && d.Unit == "430000" {
-			require.Equal(t, "late", d.State)
-		}
-		if d.Indicator == "I-10" {
-			tiles++
-		}
-	}
-	require.Equal(t, 64, tiles, "32 tiles and 32 bars")
+}
+
+// From the nation to a province and back, by keyboard and by the page's choices:
+// the profile is of that province, its figures are those of the database.
+func profile(t *testing.T, tab *browsertest.Tab, home string, db *chartstest.DB) {
+	tab.Open(home+"/d/D01?lang=zh", 1366, 900, ready)
+	browsertest.Eval[bool](tab, `(() => { document.querySelector('.mosaic [data-unit="430000"] a').focus(); return true; })()`)
+	tab.Do(chromedp.KeyEvent("\r"), chromedp.WaitVisible(chromedp.CSS(`body[data-ready="D11"]`)))
+	require.Contains(t, browsertest.Eval[string](tab, `location.search`), "var-province=430000")
+	require.Contains(t, tab.Text("main"), "湖南在各省中排在哪里？")
+	drawn := figures(t, tab)
+	require.InEpsilon(t, one(t, db, "SELECT w FROM "+stock+" WHERE u = '430000'"), drawn["I-01 430000"], 1e-9)
+	load := one(t, db, "SELECT n / w FROM "+stock+" AS s JOIN "+users+" AS c ON s.u = c.u WHERE s.u = '430000'")
+	require.InEpsilon(t, load, drawn["I-03 430000"], 1e-9)
+	require.Equal(t, "late", browsertest.Eval[string](tab, `document.querySelector('[data-indicator="I-03"]').dataset.state`))
+
+	// Another indicator: the grid is of that one, the province stays.
+	browsertest.Eval[bool](tab, `(() => { const s = document.querySelector('select[aria-label="指标"]'); s.value = "I-03"; s.dispatchEvent(new Event("change")); return true; })()`)
+	tab.Do(chromedp.WaitVisible(chromedp.CSS(`.stats.n4 [data-indicator="I-03"]`)))
+	tab.Settle()
+	require.Contains(t, browsertest.Eval[string](tab, `location.search`), "var-province=430000&var-indicator=I-03")
+	require.Equal(t, fmt.Sprintf("湘 %.1f", load), tilesOf(tab)["430000"])
+	tab.ShootAll("D11-hunan")
+	// What is no province is not asked for.
+	tab.Open(home+"/d/D11?lang=zh&var-province=810000", 1366, 900, ready)
+	require.Contains(t, tab.Text("main"), "北京在各省中排在哪里？")
 }
 
 // By keyboard alone: the headline is reachable, explains itself, opens and closes.
 func source(t *testing.T, tab *browsertest.Tab, home string) {
-	tab.Open(home+"/d/D01?lang=zh", 1366, 768, ready)
+	tab.Open(home+"/d/D01?lang=zh", 1366, 900, ready)
 	require.Contains(t, browsertest.Eval[string](tab, `document.querySelector('[data-indicator="I-01"][role=button]').focus(); document.getElementById("tip").textContent`), "I-01 第 1 版")
 	tab.Do(chromedp.KeyEvent("\r"), chromedp.WaitVisible(chromedp.CSS(`dialog.source`)))
 	text := tab.Text(`dialog.source`)

@@ -62,7 +62,7 @@ func TestPagesAndAssets(t *testing.T) {
 	}
 	f("/", 200, "page", "no-cache")
 	f("/d/D01?lang=en", 200, "page", "no-cache")
-	f("/d/D11?unit=310000", 200, "page", "no-cache")
+	f("/d/D11?var-province=310000", 200, "page", "no-cache")
 	f("/d/D99", 404, "", "")
 	f("/assets/app-1.js", 200, "1", "public, max-age=31536000, immutable")
 	f("/assets/../index.html", 404, "", "")
@@ -104,34 +104,7 @@ func TestQueryAnswersInGrafanasForm(t *testing.T) {
 	var units []map[string]any
 	require.NoError(t, json.Unmarshal([]byte(text), &units))
 	require.Len(t, units, 35) // 34 and the Corps
-	code, text, _ = get(t, s.URL+"/api/ds/resources/quality?unit=810000")
+	code, text, _ = get(t, s.URL+"/api/ds/resources/options?values=moon")
 	require.Equal(t, 404, code)
-	require.Contains(t, text, "没有这个报送单位")
-}
-
-// BenchmarkNationalOverview asks what one load of D01 asks, of 46,000 spells.
-func BenchmarkNationalOverview(b *testing.B) {
-	db := chartstest.New(b, "charts_bench")
-	chartstest.Nation(b, db)
-	ds, err := plugin.Open(plugin.Config{URL: db.DSN(), Today: today, Scope: scope.Everything()})
-	require.NoError(b, err)
-	defer ds.Dispose()
-	h := viewer.Handler(ds, fstest.MapFS{}, viewer.Options{})
-	var queries []string
-	add := func(more string, ids ...string) {
-		for _, id := range ids {
-			queries = append(queries, `{"refId":"`+string(rune('A'+len(queries)))+`","indicator":"`+id+`"`+more+`}`)
-		}
-	}
-	add(`,"compare":["previous_month","last_year"]`, "I-01", "I-03", "I-06", "I-09", "I-10", "I-14", "I-16", "I-20")
-	add(`,"groupBy":["month"]`, "I-01", "I-03", "I-14", "I-16", "I-20")
-	add(`,"groupBy":["province"]`, "I-06", "I-10", "I-40")
-	add(`,"groupBy":["province","purchase_mode"]`, "I-24")
-	for b.Loop() {
-		w := httptest.NewRecorder()
-		h.ServeHTTP(w, httptest.NewRequest(http.MethodPost, "/api/ds/query", strings.NewReader(`{"queries":[`+strings.Join(queries, ",")+`]}`)))
-		if w.Code != 200 || strings.Contains(w.Body.String(), `"error"`) {
-			b.Fatal(w.Body.String())
-		}
-	}
+	require.Contains(t, text, "没有这个维度")
 }

@@ -60,7 +60,7 @@ func servers(ctx context.Context, args []string, stderr io.Writer) error {
 	stopping, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Hour)
 	defer cancel()
 	db, err := engine.Start(ctx, engine.Options{
-		Lib: lib, Dir: filepath.Join(*dir, "clickhouse"), Listen: "0.0.0.0", HTTPPort: httpPort, MaxMemory: *memory,
+		Lib: lib, Dir: filepath.Join(*dir, "clickhouse"), Listen: everywhere(), HTTPPort: httpPort, MaxMemory: *memory,
 		Passwords: map[string]string{engine.Admin: password}, Log: stderr,
 	})
 	if err != nil {
@@ -83,6 +83,17 @@ func servers(ctx context.Context, args []string, stderr io.Writer) error {
 	case <-b.Done():
 		return errors.New("the broker ended")
 	}
+}
+
+// everywhere is every address that clients may come to, of both families where the
+// machine has both: a cluster may have IPv6 alone.
+func everywhere() string {
+	l, err := net.Listen("tcp6", "[::]:0")
+	if err != nil {
+		return "0.0.0.0"
+	}
+	_ = l.Close() // it was only to see
+	return "::"
 }
 
 // topics makes each unit's topic and the one of its receipts, where they are

@@ -24,7 +24,7 @@ const shownFindings = 200
 // runCheck checks a file of records, a folder of feed files, the feed files
 // inside the binary, or runs tests of feeds and mappings.
 func runCheck(ctx context.Context, env *environment, args []string) error {
-	const use = "[DIR] | FILE --feed FEED --unit UNIT [flags] | TEST.txtar... [--update]"
+	const use = "[DIR] [--mappings DIR] | FILE --feed FEED --unit UNIT [flags] | TEST.txtar... [--update]"
 	flags := env.flags("check", use)
 	name := flags.String("feed", "", "feed that the file is of, such as worker")
 	unit := flags.String("unit", "", "reporting unit, such as 310000")
@@ -33,6 +33,7 @@ func runCheck(ctx context.Context, env *environment, args []string) error {
 	mapped := flags.String("mapping", "", "mapping.yaml that says which column is which field")
 	asJSON := flags.Bool("json", false, "print the findings as JSON")
 	annotate := flags.String("annotate", "", "write a copy as XLSX with the findings marked in their cells")
+	mappings := flags.String("mappings", "", "folder of mappings, <unit>.<feed>.yaml each, to check beside the feed files (duiwu gateway --mappings)")
 	dir := flags.String("feeds", "", "folder of feed files; empty means those inside the binary")
 	update := flags.Bool("update", false, "write what came out into the tests that do not hold")
 	rest, err := env.parseMixed(flags, args, 0, len(args))
@@ -51,7 +52,7 @@ func runCheck(ctx context.Context, env *environment, args []string) error {
 			flags.Usage()
 			return errUsage
 		}
-		return checkFeeds(env, append(rest, *dir)[0])
+		return checkFeeds(env, append(rest, *dir)[0], *mappings)
 	}
 	if *name == "" || *unit == "" {
 		fmt.Fprintln(env.stderr, "请用 --feed 和 --unit 说明数据类别和报送单位。 Say what the file holds and whose it is: --feed and --unit.")
@@ -102,13 +103,22 @@ func isDir(path string) bool {
 	return err == nil && info.IsDir()
 }
 
-// checkFeeds checks a folder of feed files, or those inside the binary.
-func checkFeeds(env *environment, dir string) error {
+// checkFeeds checks a folder of feed files, or those inside the binary, and the
+// mappings to them.
+func checkFeeds(env *environment, dir, mappings string) error {
 	cat, err := catalogue(dir)
 	if err != nil {
 		return err
 	}
-	_, err = fmt.Fprintf(env.stdout, "%d feeds, %d code lists, %d division codes: no problem found\n", len(cat.Feeds), len(cat.Lists), cat.Divisions.Codes())
+	mapped, err := loadMappings(mappings, cat)
+	if err != nil {
+		return err
+	}
+	also := ""
+	if mappings != "" {
+		also = fmt.Sprintf(", %d mappings", len(mapped))
+	}
+	_, err = fmt.Fprintf(env.stdout, "%d feeds, %d code lists, %d division codes%s: no problem found\n", len(cat.Feeds), len(cat.Lists), cat.Divisions.Codes(), also)
 	return err
 }
 
@@ -174,6 +184,45 @@ func loadMapping(path string, cat *feed.Catalogue) (*mapping.Mapping, error) {
 		return nil, fmt.Errorf("%w: 映射文件有误 the mapping has faults:\n%w", errSheetOption, err)
 	}
 	return m, nil
+}
+
+// loadMappings reads a folder of mappings, each of a unit and a feed and named
+// after both; all faults of all files at once. No folder means no mapping.
+func loadMappings(dir string, cat *feed.Catalogue) (map[string]*mapping.Mapping, error) {
+	if dir == "" {
+		return nil, nil
+	}
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return nil, fmt.Errorf("cannot read --mappings: %w", err)
+	}
+	out := map[string]*mapping.Mapping{}
+	var faults []error
+	for _, e := range entries {
+		name := e.Name()
+		if strings.HasPrefix(name, ".") || isDir(filepath.Join(dir, name)) {
+			continue // what Kubernetes puts beside the files of a ConfigMap
+		}
+		stem, yaml := strings.CutSuffix(name, ".yaml")
+		unit, feedName, _ := strings.Cut(stem, ".")
+		if !yaml || cat.Unit(unit) == nil || cat.Feed(feedName) == nil {
+			faults = append(faults, fmt.Errorf("%s: a mapping is named UNIT.FEED.yaml, such as 310000.worker.yaml, after a unit that reports and a feed", name))
+			continue
+		}
+		raw, err := os.ReadFile(filepath.Join(dir, name))
+		if err != nil {
+			return nil, fmt.Errorf("cannot read --mappings: %w", err)
+		}
+		m, err := mapping.Load(name, raw, cat)
+		if err == nil && m.Feed != feedName {
+			err = fmt.Errorf("%s: it maps to the feed %s and is named after %s", name, m.Feed, feedName)
+		}
+		faults, out[stem] = append(faults, err), m
+	}
+	if err := errors.Join(faults...); err != nil {
+		return nil, err
+	}
+	return out, nil
 }
 
 // runTemplate writes the workbook that a clerk fills in.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"maps"
 	"slices"
 	"strconv"
@@ -25,22 +26,34 @@ type health struct {
 	// stuck is how long the group's loop may take to come round: far longer than
 	// every timeout in it.
 	stuck time.Duration
+	log   *slog.Logger
 
 	mu       sync.Mutex
 	database error
+	ahead    time.Duration // our clock, of the database's
 }
+
+// mostSkew is how far clocks may differ without a word, as for duiwu doctor.
+const mostSkew = time.Minute
+
+// errClock is what a wrong clock means and how to mend it.
+var errClock = errors.New("records are stamped by this machine's clock, and refused when they seem to come from its future: " +
+	"set the wrong one by NTP, then look for reported_at_future in duiwu quarantine list")
 
 // watch asks the database for a sign of life until ctx ends.
 func (h *health) watch(ctx context.Context, every time.Duration) {
 	t := time.NewTicker(every)
 	defer t.Stop()
 	for {
-		err := h.sink.Ping(ctx)
+		ahead, err := h.sink.Ping(ctx)
 		if ctx.Err() != nil {
 			return
 		}
 		h.mu.Lock()
 		h.database = err
+		if err == nil {
+			h.compare(ahead)
+		}
 		h.mu.Unlock()
 		select {
 		case <-ctx.Done():
@@ -48,6 +61,19 @@ func (h *health) watch(ctx context.Context, every time.Duration) {
 		case <-t.C:
 		}
 	}
+}
+
+// compare says when the clocks begin to differ, and when they agree again; h.mu is
+// held. Nothing stops by it: which of the two is wrong is not for us to say.
+func (h *health) compare(ahead time.Duration) {
+	wrong, was := ahead.Abs() > mostSkew, h.ahead.Abs() > mostSkew
+	switch {
+	case wrong && (!was || (ahead-h.ahead).Abs() > mostSkew):
+		h.log.Warn("this machine's clock and the database's differ", "ahead", ahead.Round(time.Second), "error", errClock)
+	case was && !wrong:
+		h.log.Info("this machine's clock and the database's agree again")
+	}
+	h.ahead = ahead
 }
 
 // troubles are the servers that do not do what is asked of them.
@@ -84,14 +110,24 @@ func (h *health) ready(w io.Writer) {
 	}
 }
 
+var aheadDesc = prometheus.NewDesc("duiwu_clock_ahead_seconds",
+	"How far this machine's clock is ahead of the database's when it last answered; less than 0 when it is behind.", nil, nil)
+
 var troubleDesc = prometheus.NewDesc("duiwu_server_trouble",
 	"1 while a server (kafka, clickhouse) is away or refuses the login or a right.", []string{"server", "kind"}, nil)
 
 // Describe implements prometheus.Collector.
-func (h *health) Describe(c chan<- *prometheus.Desc) { c <- troubleDesc }
+func (h *health) Describe(c chan<- *prometheus.Desc) {
+	c <- aheadDesc
+	c <- troubleDesc
+}
 
 // Collect implements prometheus.Collector.
 func (h *health) Collect(c chan<- prometheus.Metric) {
+	h.mu.Lock()
+	ahead := h.ahead
+	h.mu.Unlock()
+	c <- prometheus.MustNewConstMetric(aheadDesc, prometheus.GaugeValue, ahead.Seconds())
 	for server, err := range h.troubles() {
 		refused := err != nil && (errors.Is(err, ingest.ErrLogin) || flow.IsPermanent(err))
 		for kind, on := range map[string]bool{"refused": refused, "away": err != nil && !refused} {

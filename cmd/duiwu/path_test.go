@@ -175,7 +175,7 @@ func (p *path) wait() {
 	p.t.Helper()
 	require.Eventually(p.t, func() bool {
 		var next int64
-		err := p.conn.QueryRow(p.t.Context(), "SELECT max(last_offset) + 1 FROM ledger_effective WHERE topic = {topic:String}",
+		err := p.conn.QueryRow(p.t.Context(), "SELECT if(count() = 0, 0, max(last_offset) + 1) FROM ledger_effective WHERE topic = {topic:String}",
 			clickhouse.Named("topic", p.topic)).Scan(&next)
 		return err == nil && next >= p.sent
 	}, 60*time.Second, 50*time.Millisecond, "%s", p.log)

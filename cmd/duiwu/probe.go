@@ -16,7 +16,8 @@ const probePause = 500 * time.Millisecond
 
 // runProbe sends one record down the whole path and reads back what became of
 // it. The record lacks all that a record needs, so every worker refuses it: it
-// proves the topic, the workers and the database, and enters no figure.
+// proves the topic, the workers and the database, and enters no figure of people.
+// Then the dashboards' own statement has to count it among the records received.
 func runProbe(ctx context.Context, env *environment, args []string) error {
 	var d database
 	var broker brokerConfig
@@ -33,7 +34,7 @@ func runProbe(ctx context.Context, env *environment, args []string) error {
 	if broker.brokers == "" {
 		return errors.New("no broker: give --kafka or DUIWU_KAFKA")
 	}
-	b, err := broker.open()
+	b, err := broker.open(env.warn)
 	if err != nil {
 		return err
 	}
@@ -44,6 +45,15 @@ func runProbe(ctx context.Context, env *environment, args []string) error {
 	defer s.Close()
 	ctx, cancel := context.WithTimeout(ctx, *timeout)
 	defer cancel()
+	press, err := pressOf(&d)
+	if err != nil {
+		return err
+	}
+	defer press.Close()
+	before, err := press.Received(ctx, *unit, *feedName)
+	if err != nil {
+		return err
+	}
 	begun := time.Now()
 	batch := "probe-" + begun.UTC().Format("20060102-150405.000000")
 	if err := sendProbe(ctx, b, ingest.Topic(*prefix, *unit), *unit, *feedName, batch); err != nil {
@@ -56,7 +66,15 @@ func runProbe(ctx context.Context, env *environment, args []string) error {
 			if r.Received != 1 || r.By[flow.Rejected] != 1 {
 				return fmt.Errorf("the receipt of batch %s does not add up: %d received, %d refused; want 1 and 1", batch, r.Received, r.By[flow.Rejected])
 			}
-			fmt.Fprintf(env.stdout, "ok: batch %s of unit %s went through Kafka, a worker and the database in %s; refused, as it should be\n", batch, *unit, time.Since(begun).Round(time.Millisecond))
+			took := time.Since(begun).Round(time.Millisecond)
+			after, err := press.Received(ctx, *unit, *feedName)
+			if err != nil {
+				return err
+			}
+			if after <= before {
+				return fmt.Errorf("batch %s has its receipt, and the dashboards count %.0f records received of %s from unit %s, as before it: look at receipt_parts_effective with `duiwu doctor`", batch, after, *feedName, *unit)
+			}
+			fmt.Fprintf(env.stdout, "ok: batch %s of unit %s went through Kafka, a worker and the database in %s; refused, as it should be; the dashboards count %.0f records received, %.0f before\n", batch, *unit, took, after, before)
 			return nil
 		case err != nil && ctx.Err() == nil && !errors.Is(err, flow.ErrNoReceipt):
 			return fmt.Errorf("cannot read the receipt of batch %s: %w", batch, err)

@@ -16,6 +16,7 @@ func TestProbeGoesThroughAndCountsNowhere(t *testing.T) {
 	out, err := p.output("probe", "--unit", p.unit, "--timeout", "60s")
 	require.NoError(t, err, out)
 	require.Contains(t, out, "ok: batch probe-")
+	require.Contains(t, out, "the dashboards count 1 records received, 0 before")
 	require.Equal(t, []string{"1"}, p.lines("SELECT toString(count()) FROM quarantine"))
 	require.Equal(t, []string{"0"}, p.lines("SELECT toString(count()) FROM worker_history"))
 }

@@ -18,6 +18,7 @@ import (
 	measures "github.com/duiwu/duiwu/charts/pkg/catalogue"
 	"github.com/duiwu/duiwu/charts/pkg/edition"
 	"github.com/duiwu/duiwu/charts/pkg/figures"
+	"github.com/duiwu/duiwu/internal/peer"
 )
 
 // runPublish keeps a month's figures as they are now, for good.
@@ -56,22 +57,14 @@ func (p *pressFlags) flags(fs *flag.FlagSet) {
 
 // open makes the press.
 func (p *pressFlags) open() (*edition.Press, error) {
-	if p.dsn == "" {
-		return nil, errors.New("no database: give --clickhouse or DUIWU_CLICKHOUSE")
+	if !p.said() {
+		return nil, errNoDatabase
 	}
 	clock, err := movedClock(p.clockAt)
 	if err != nil {
 		return nil, err
 	}
-	contract, err := catalogue(p.feeds)
-	if err != nil {
-		return nil, err
-	}
-	cat, err := measures.Load(indicators.FS, contract)
-	if err != nil {
-		return nil, fmt.Errorf("the indicators have problems:\n%w", err)
-	}
-	press, err := edition.Open(p.dsn, cat)
+	press, err := pressOf(&p.database)
 	if err != nil {
 		return nil, err
 	}
@@ -80,6 +73,23 @@ func (p *pressFlags) open() (*edition.Press, error) {
 		press.SuppressBelow = p.below
 	}
 	return press, nil
+}
+
+// pressOf computes figures over a database, as the dashboards do.
+func pressOf(d *database) (*edition.Press, error) {
+	contract, err := catalogue(d.feeds)
+	if err != nil {
+		return nil, err
+	}
+	cat, err := measures.Load(indicators.FS, contract)
+	if err != nil {
+		return nil, fmt.Errorf("the indicators have problems:\n%w", err)
+	}
+	db, err := peer.NewDatabase(d.dsn, d.file, d.tls)
+	if err != nil {
+		return nil, err
+	}
+	return edition.Open(db, cat)
 }
 
 func monthOf(text string) (time.Time, error) {

@@ -12,13 +12,14 @@ import (
 	"runtime/debug"
 	"time"
 
+	oteltrace "go.opentelemetry.io/otel/trace"
 	"golang.org/x/sync/errgroup"
 
 	"github.com/duiwu/duiwu/ingest"
 	"github.com/duiwu/duiwu/ingest/receipt"
-	"github.com/duiwu/duiwu/ingest/seal"
 	"github.com/duiwu/duiwu/internal/feed"
 	"github.com/duiwu/duiwu/internal/flow"
+	"github.com/duiwu/duiwu/internal/trace"
 	"github.com/duiwu/duiwu/sink"
 	"github.com/duiwu/duiwu/transform"
 )
@@ -33,10 +34,11 @@ type worker struct {
 	cat     *feed.Catalogue
 	sink    *sink.Sink
 	keys    transform.TokenKeys
-	seals   *seal.Ring
 	clock   func() time.Time
 	check   *transform.Check
+	mem     *flow.Recycler // of the columns of all partitions
 	metrics *metrics
+	tracer  oteltrace.Tracer // nil where no collector is named
 	log     *slog.Logger
 }
 
@@ -58,7 +60,7 @@ func runWorker(ctx context.Context, env *environment, args []string) error {
 	if n := limitMemory(); n > 0 {
 		log.Info("memory limit set", "bytes", n)
 	}
-	w := &worker{config: config, log: log, metrics: newMetrics()}
+	w := &worker{config: config, log: log, mem: new(flow.Recycler), metrics: newMetrics()}
 	if w.cat, err = catalogue(config.feeds); err != nil {
 		return err
 	}
@@ -78,17 +80,26 @@ func runWorker(ctx context.Context, env *environment, args []string) error {
 		return err
 	}
 	w.check = transform.NewCheck(transform.CheckOptions{
-		Catalogue: w.cat, HashKey: hashKey, AllowTestAreas: config.testAreas, Clock: w.clock,
+		Catalogue: w.cat, HashKey: hashKey, AllowTestAreas: config.testAreas, Clock: w.clock, Mem: w.mem,
 	})
-	if w.seals, err = readSealKeys(config.sealKeys); err != nil {
+	if _, err := readSealKeys(config.sealKeys); err != nil {
 		return err
 	}
-	broker, err := config.broker.open()
+	var stop func()
+	if w.tracer, stop, err = trace.Start(ctx, "duiwu-worker", config.name, log); err != nil {
+		return err
+	}
+	defer stop()
+	traces := 0
+	if w.tracer != nil {
+		traces = trace.Links
+	}
+	broker, err := config.broker.open(log.Warn)
 	if err != nil {
 		return err
 	}
 	w.sink, err = sink.Open(ctx, sink.Options{
-		DSN: config.clickhouse, Catalogue: w.cat, Worker: config.name, Revision: revision, Log: log,
+		DSN: config.clickhouse.dsn, File: config.clickhouse.file, TLS: config.clickhouse.tls, Catalogue: w.cat, Worker: config.name, Revision: revision, Log: log,
 		Timeout: config.databaseTimeout, Keys: tokens.Name(),
 	})
 	if err != nil {
@@ -101,10 +112,10 @@ func runWorker(ctx context.Context, env *environment, args []string) error {
 			Session: config.session, Rebalance: config.rebalance, Watch: config.watch,
 		},
 		ingest.Options{
-			Catalogue: w.cat, Log: log, Clock: w.clock,
+			Catalogue: w.cat, Log: log, Clock: w.clock, Mem: w.mem,
 			Limits: ingest.Limits{Rows: config.cutRows, Bytes: config.cutBytes, Linger: config.linger},
 			Gate:   ingest.NewGate(config.slots),
-			Seals:  w.seals,
+			Traces: traces,
 		}, w.assigned)
 	if err != nil {
 		return err
@@ -114,7 +125,7 @@ func runWorker(ctx context.Context, env *environment, args []string) error {
 	if every <= 0 {
 		every = 10 * time.Second
 	}
-	health := &health{group: group, sink: w.sink, stuck: 15 * time.Minute}
+	health := &health{group: group, sink: w.sink, stuck: 15 * time.Minute, log: log}
 	w.metrics.registry.MustRegister(health)
 	g, ctx := errgroup.WithContext(ctx)
 	if config.listen != "" {
@@ -148,9 +159,16 @@ func (w *worker) assigned(ctx context.Context, a *ingest.Assignment) error {
 	if err != nil {
 		return err
 	}
+	held.Partitions = a.Partitions
+	// Read anew by each assignment: a partition that stopped for want of a key
+	// tries again by itself, and finds the one that was added meanwhile.
+	seals, err := readSealKeys(w.config.sealKeys)
+	if err != nil {
+		return err
+	}
 	source, err := a.Open(ctx, ingest.Resume{
 		Known: held.Next > 0, Last: held.Next - 1, LastSum: held.LastSum, Incarnation: held.Incarnation,
-	})
+	}, seals)
 	if err != nil {
 		return err
 	}
@@ -159,25 +177,58 @@ func (w *worker) assigned(ctx context.Context, a *ingest.Assignment) error {
 	if err != nil {
 		return err
 	}
-	pseudonymize, err := transform.NewPseudonymize(w.keys, w.cat, nil)
+	pseudonymize, err := transform.NewPseudonymize(w.keys, w.cat, w.mem)
 	if err != nil {
 		return flow.Permanent(err)
 	}
 	begun := time.Now()
-	dedupe, err := transform.NewDedupe(ctx, transform.DedupeOptions{
-		Feeds: w.cat.Feeds, History: held, Revision: revision,
-		Mine: a.Routes,
-	})
-	if err != nil {
+	dedupe := recall(a, held)
+	kept := dedupe != nil
+	if !kept {
+		dedupe = transform.NewDedupe(transform.DedupeOptions{
+			Feeds: w.cat.Feeds, History: held, Revision: revision, Next: held.Next, Mem: w.mem,
+			Mine: a.Routes,
+		})
+	}
+	a.Kept = memory{dedupe, held, a.Partitions}
+	if err := dedupe.Learn(ctx); err != nil {
 		return err
 	}
 	w.log.Info("partition assigned", "topic", a.Topic, "partition", a.Partition, "epoch", held.Epoch,
-		"resume", held.Next, "known", dedupe.State().Len(), "took", time.Since(begun).Round(time.Millisecond))
+		"resume", held.Next, "known", dedupe.State().Len(), "kept", kept, "took", time.Since(begun).Round(time.Millisecond))
 	w.metrics.assigned(a.Topic, a.Partition, held.Next, dedupe.State())
 	defer w.metrics.ended(a.Topic, a.Partition)
-	return flow.Run(ctx, source, []flow.Step{w.check, transform.NewForget(erased, nil), pseudonymize, dedupe}, held, flow.Options{
+	var src flow.Source = source
+	var sink flow.Sink = held
+	steps := []flow.Step{w.check, transform.NewForget(erased, w.mem), pseudonymize, dedupe}
+	if w.tracer != nil {
+		var done func()
+		src, steps, sink, done = trace.Path(w.tracer, src, steps, sink)
+		defer done()
+	}
+	return flow.Run(ctx, src, steps, sink, flow.Options{
 		Log: w.log, Observe: w.metrics, RetryMin: 200 * time.Millisecond, RetryMax: 30 * time.Second,
 	})
+}
+
+// memory is what an assignment leaves to the next one of its partition.
+type memory struct {
+	dedupe     *transform.Dedupe
+	held       *sink.Assignment
+	partitions int
+}
+
+// recall is what the last assignment knew, when the partition came back to this
+// worker and nobody had it in between: the epochs of two claims follow each
+// other. Whoever comes and goes then costs the others a claim, and not that they
+// read everything that is stored again.
+func recall(a *ingest.Assignment, held *sink.Assignment) *transform.Dedupe {
+	m, ok := a.Kept.(memory)
+	a.Kept = nil // what is not taken now is garbage, before another is built
+	if !ok || held.Epoch != m.held.Epoch+1 || held.Incarnation != m.held.Incarnation || a.Partitions != m.partitions || !m.dedupe.Resume(held, held.Next) {
+		return nil
+	}
+	return m.dedupe
 }
 
 // reporting lists the units that push records: those that report, and the

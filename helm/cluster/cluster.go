@@ -48,6 +48,9 @@ func Reason() string {
 			return tool + " is not on PATH (Debian: iproute2, util-linux, apt)"
 		}
 	}
+	if _, err := net.InterfaceByName(hostLink); err == nil {
+		return "a cluster is up on this machine, and there can be one (make cluster-down)"
+	}
 	if len(hierarchies()) == 0 {
 		return "no cgroups are mounted below /sys/fs/cgroup"
 	}
@@ -86,23 +89,20 @@ type state struct {
 // Up brings the cluster up in dir, which must not exist, with the module tools in
 // the folder tools, and returns when its node is ready.
 func Up(ctx context.Context, tools, dir string, say func(format string, args ...any)) (err error) {
-	if reason := Reason(); reason != "" {
-		return errors.New("no cluster here: " + reason)
-	}
 	if dir, err = filepath.Abs(dir); err != nil {
 		return err
 	}
 	if _, err := os.Stat(dir); err == nil {
 		return fmt.Errorf("cannot bring a cluster up in %s: there is one, or what one left (make cluster-down)", dir)
 	}
-	programs, missing, err := Cached(tools, Programs()...)
+	if err := Prepare(ctx, tools, time.Hour, say); err != nil {
+		return fmt.Errorf("no cluster here: %w", err)
+	}
+	programs, _, err := Cached(tools)
 	if err != nil {
 		return err
 	}
-	if err := Build(ctx, tools, programs, missing, say); err != nil {
-		return err
-	}
-	runtime, err := runtimeTools(ctx, say)
+	runtime, err := runtimeTools(ctx, say) // it is there
 	if err != nil {
 		return err
 	}
@@ -477,6 +477,21 @@ func Load(ctx context.Context, dir, tar string) error {
 	}
 	if tar, err = filepath.Abs(tar); err != nil {
 		return err
+	}
+	return s.load(ctx, tar)
+}
+
+// LoadLayout gives the node the image of this machine's platform in an OCI layout
+// of released images, under a name.
+func LoadLayout(ctx context.Context, dir, layout, ref string) error {
+	s, err := find(dir)
+	if err != nil {
+		return err
+	}
+	tar := filepath.Join(s.Dir, "image.tar")
+	defer os.Remove(tar)
+	if raw, err := exec.CommandContext(ctx, filepath.Join(s.Dir, "image"), "archive", "-o", tar, ref, layout).CombinedOutput(); err != nil {
+		return fmt.Errorf("cannot make an archive of %s: %w\n%s", layout, err, raw)
 	}
 	return s.load(ctx, tar)
 }

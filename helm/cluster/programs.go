@@ -10,10 +10,12 @@ import (
 	"maps"
 	"os"
 	"os/exec"
+	"path"
 	"path/filepath"
 	"slices"
 	"strings"
 	"syscall"
+	"time"
 
 	"github.com/duiwu/duiwu/internal/fetch"
 )
@@ -34,8 +36,64 @@ var packages = map[string]string{
 	"kubelet":                 "k8s.io/kubernetes/cmd/kubelet",
 }
 
-// Programs are the names of all that Build can build.
+// Programs are the names of all that a cluster needs.
 func Programs() []string { return slices.Sorted(maps.Keys(packages)) }
+
+// Server are those of an API server alone and of who speaks to it; they need no root.
+func Server() []string { return []string{"etcd", "helm", "kube-apiserver"} }
+
+// NotHere is why there is no cluster on this machine, or not now.
+type NotHere struct{ error }
+
+// Prepare builds and fetches what Up needs, or, where there can be no cluster, what
+// an API server alone needs; the error is then a NotHere. What is there already
+// costs nothing. Past the budget it stops, and the next run goes on from there.
+func Prepare(ctx context.Context, tools string, budget time.Duration, say func(format string, args ...any)) error {
+	names, reason := Programs(), Reason()
+	if reason != "" {
+		names = Server()
+	}
+	dir, missing, err := Cached(tools, names...)
+	if err != nil {
+		return err
+	}
+	if len(missing) > 0 {
+		if memory() < 6<<30 {
+			return NotHere{errors.New("linking Kubernetes takes 5 GB of memory, and this machine has less than 6 free")}
+		}
+		limited, cancel := context.WithTimeout(ctx, budget)
+		defer cancel()
+		err := Build(limited, tools, dir, missing, say)
+		if limited.Err() != nil && ctx.Err() == nil {
+			return NotHere{fmt.Errorf("Kubernetes was not built within %s; the next run goes on where this one stopped", budget)}
+		}
+		if err != nil {
+			return err
+		}
+	}
+	if reason != "" {
+		return NotHere{errors.New(reason)}
+	}
+	if _, err := runtimeTools(ctx, say); err != nil {
+		return NotHere{err}
+	}
+	return nil
+}
+
+// memory is what the machine has to give, in bytes; plenty where it does not say.
+func memory() int64 {
+	raw, err := os.ReadFile("/proc/meminfo")
+	if err != nil {
+		return 1 << 62
+	}
+	for line := range strings.Lines(string(raw)) {
+		var kb int64
+		if n, _ := fmt.Sscanf(line, "MemAvailable: %d kB", &kb); n == 1 {
+			return kb << 10
+		}
+	}
+	return 1 << 62
+}
 
 // Cached gives the folder of the programs, and which of those asked for are not
 // in it yet. The module tools lies in the folder tools.
@@ -61,30 +119,48 @@ func Cached(tools string, names ...string) (dir string, missing []string, err er
 	return dir, missing, nil
 }
 
-// Build builds programs into the folder that Cached gave. Small ones should come
-// first: what they compile, the others need too.
+// Build builds programs into the folder that Cached gave: with one command, so that
+// one is linked while others compile.
 func Build(ctx context.Context, tools, dir string, names []string, say func(format string, args ...any)) error {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return fmt.Errorf("cannot make the cache: %w", err)
 	}
+	part, err := os.MkdirTemp(dir, "part-")
+	if err != nil {
+		return fmt.Errorf("cannot make a folder in the cache: %w", err)
+	}
+	defer os.RemoveAll(part)
+	say("building %s", strings.Join(names, ", "))
+	var from []string
 	for _, name := range names {
-		say("building %s", name)
-		part := filepath.Join(dir, name+".part")
-		if raw, err := Compile(ctx, tools, part, packages[name]).CombinedOutput(); err != nil {
-			return fmt.Errorf("cannot build %s: %w\n%s", name, err, raw)
-		}
-		if err := os.Rename(part, filepath.Join(dir, name)); err != nil {
+		from = append(from, packages[name])
+	}
+	if raw, err := Compile(ctx, tools, part+"/", from...).CombinedOutput(); err != nil {
+		return fmt.Errorf("cannot build the programs of the cluster: %w\n%s", err, raw)
+	}
+	for _, name := range names {
+		if err := os.Rename(filepath.Join(part, executable(packages[name])), filepath.Join(dir, name)); err != nil {
 			return fmt.Errorf("cannot finish %s: %w", name, err)
 		}
 	}
 	return nil
 }
 
-// Compile is the command that builds a package of the module tools. All are built
-// alike, so that they share what was compiled.
-func Compile(ctx context.Context, tools, out, pkg string) *exec.Cmd {
+// executable is the name that go gives to the program of a package.
+func executable(pkg string) string {
+	if version, err := path.Match("v[0-9]", path.Base(pkg)); version && err == nil {
+		pkg = path.Dir(pkg)
+	}
+	return path.Base(pkg)
+}
+
+// Compile is the command that builds packages of the module tools into out. All are
+// built alike, so that they share what was compiled.
+func Compile(ctx context.Context, tools, out string, pkgs ...string) *exec.Cmd {
 	version := "-X k8s.io/component-base/version.gitVersion=" + Kubernetes + " -X k8s.io/component-base/version.gitMajor=1 -X k8s.io/component-base/version.gitMinor=" + strings.Split(Kubernetes, ".")[1]
-	cmd := exec.CommandContext(ctx, "go", "build", "-trimpath", "-ldflags=-s -w "+version, "-o", out, pkg)
+	// Inlining and what debuggers want are a third of a compiler's work, and these
+	// programs live for minutes. The standard library is in the cache as others use it.
+	cmd := exec.CommandContext(ctx, "go", append([]string{"build", "-trimpath", "-gcflags=all=-dwarf=false -l", "-gcflags=std=", "-ldflags=-s -w " + version, "-o", out}, pkgs...)...)
 	cmd.Dir = tools
 	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
 	// The compilers are children of go, and have to end with it.

@@ -9,6 +9,7 @@ import (
 	"strconv"
 	"time"
 
+	"github.com/duiwu/duiwu/ingest/mapping"
 	"github.com/duiwu/duiwu/ingest/sheet"
 	"github.com/duiwu/duiwu/ingest/template"
 	"github.com/duiwu/duiwu/internal/feed"
@@ -147,7 +148,7 @@ func (c *call) check() error {
 	defer release()
 	report, err := sheet.Check(c.r.Context(), file, sheet.Options{
 		Catalogue: c.g.opt.Catalogue, Feed: c.feed, Unit: c.unit, AsOf: asOf, Step: &counted{step, c.g.opt.Limits.Rows},
-		Clock: c.g.opt.Clock, MaxFindings: maxFindings,
+		Clock: c.g.opt.Clock, MaxFindings: maxFindings, Mapping: c.mapping(),
 	})
 	if errors.Is(err, errTooManyRows) {
 		return c.g.tooManyRows()
@@ -197,6 +198,14 @@ func (c *call) annotated(file *sheet.File, report *sheet.Report, path string) er
 	c.attachment(xlsx, c.feed.Feed+"-marked.xlsx")
 	_, err = f.WriteTo(c.w)
 	return err
+}
+
+// mapping is the one that the unit's files of the feed are read by, if any.
+func (c *call) mapping() *mapping.Mapping {
+	if c.g.opt.Mapping == nil {
+		return nil
+	}
+	return c.g.opt.Mapping(c.unit, c.feed.Feed)
 }
 
 func (c *call) attachment(media, name string) {

@@ -31,10 +31,12 @@ import (
 	"sync"
 	"time"
 
+	"go.opentelemetry.io/otel/trace"
 	"golang.org/x/sync/semaphore"
 	"golang.org/x/time/rate"
 
 	"github.com/duiwu/duiwu/ingest"
+	"github.com/duiwu/duiwu/ingest/mapping"
 	"github.com/duiwu/duiwu/ingest/seal"
 	"github.com/duiwu/duiwu/internal/feed"
 	"github.com/duiwu/duiwu/internal/flow"
@@ -101,6 +103,8 @@ type Options struct {
 	Check func() (step flow.Step, release func())
 	// Database tells what was stored; an error is answered as 503.
 	Database Database
+	// Tracer begins the span of an upload; nil where no collector is named.
+	Tracer trace.Tracer
 	// Broker and Producer reach Kafka; topics are <Prefix>.<unit>.
 	Broker   ingest.Broker
 	Producer *ingest.Producer
@@ -110,6 +114,9 @@ type Options struct {
 	Seal *seal.PublicKey
 	// RecordKey is the unit's key for record ids of rows that have none.
 	RecordKey func(unit string) ([]byte, error)
+	// Mapping says how a unit's own files of a feed are read, by their headings and
+	// codes; nil, of it or from it, where they are as the template has them.
+	Mapping func(unit, feed string) *mapping.Mapping
 
 	Tokens       *Tokens
 	Certificates *CertificateRule

@@ -32,6 +32,7 @@ import (
 	"github.com/duiwu/duiwu/ingest"
 	"github.com/duiwu/duiwu/ingest/feeds"
 	"github.com/duiwu/duiwu/ingest/gateway"
+	"github.com/duiwu/duiwu/ingest/mapping"
 	"github.com/duiwu/duiwu/internal/feed"
 	"github.com/duiwu/duiwu/internal/flow"
 	"github.com/duiwu/duiwu/internal/testenv"
@@ -436,4 +437,34 @@ func TestASpoolHasOneGateway(t *testing.T) {
 	b := newBench(t, nil)
 	_, err := gateway.New(b.opt)
 	require.ErrorContains(t, err, "another gateway works in it")
+}
+
+// A unit's own headings are read by the mapping that is there for it, in a check
+// and in an upload alike; another unit's file is read as the template has it.
+func TestAUnitsOwnHeadings(t *testing.T) {
+	own := []byte("编号,名称,等级,状态,区划\nS-1,示范点,国家级,在册,浦东新区\n")
+	b := newBench(t, func(o *gateway.Options) {
+		m, err := mapping.Load("310000.demo_site.yaml", []byte(`feed: demo_site
+columns:
+  - {column: 编号, field: site_id}
+  - {column: 名称, field: site_name}
+  - {column: 等级, field: level, codes: {国家级: 1}}
+  - {column: 状态, field: status, codes: {在册: 2}}
+  - {column: 区划, field: county_code, codes: {浦东新区: 310115}}
+`), o.Catalogue)
+		require.NoError(t, err)
+		o.Mapping = func(unit, feedName string) *mapping.Mapping {
+			if unit == "310000" && feedName == "demo_site" {
+				return m
+			}
+			return nil
+		}
+	})
+	require.EqualValues(t, 1, b.post(sites+"/check", b.token("310000"), own).field("accepted"))
+	other := strings.Replace(sites, "310000", "320000", 1)
+	b.post(other+"/check", b.token("320000"), own).refusedAs(t, http.StatusUnprocessableEntity, "file-unusable")
+	taken := b.post(batches, b.token("310000"), own, "Idempotency-Key", "own")
+	require.Equal(t, http.StatusAccepted, taken.status, "%s", taken.body)
+	require.EqualValues(t, 1, taken.field("rows"))
+	b.post(other+"/batches", b.token("320000"), own).refusedAs(t, http.StatusUnprocessableEntity, "file-unusable")
 }

@@ -12,7 +12,6 @@ import (
 	"time"
 
 	"github.com/apache/arrow/go/v15/arrow/array"
-	"github.com/apache/arrow/go/v15/arrow/memory"
 	"github.com/stretchr/testify/require"
 
 	"github.com/duiwu/duiwu/ingest"
@@ -22,6 +21,7 @@ import (
 	"github.com/duiwu/duiwu/ingest/sheet"
 	"github.com/duiwu/duiwu/internal/feed"
 	"github.com/duiwu/duiwu/internal/flow"
+	"github.com/duiwu/duiwu/internal/flow/flowtest"
 	"github.com/duiwu/duiwu/internal/testenv"
 	"github.com/duiwu/duiwu/internal/value"
 	"github.com/duiwu/duiwu/transform"
@@ -44,7 +44,7 @@ func catalogue(t testing.TB) *feed.Catalogue {
 func options(t testing.TB, file string, now time.Time, partitions int) push.Options {
 	t.Helper()
 	cat := catalogue(t)
-	mem := memory.NewCheckedAllocator(memory.DefaultAllocator)
+	mem := flowtest.Memory()
 	t.Cleanup(func() { mem.AssertSize(t, 0) })
 	clock := func() time.Time { return now }
 	step := transform.NewCheck(transform.CheckOptions{Catalogue: cat, AllowTestAreas: true, Clock: clock, Mem: mem})
@@ -111,7 +111,7 @@ func (p *topic) Send(_ context.Context, m ...ingest.Outgoing) error {
 // decode reads messages as a worker does and returns the rows by record id.
 func decode(t testing.TB, ring *seal.Ring, messages []ingest.Outgoing) (map[string]map[string]string, []flow.Reject, flow.Tally) {
 	t.Helper()
-	mem := memory.NewCheckedAllocator(memory.DefaultAllocator)
+	mem := flowtest.Memory()
 	defer mem.AssertSize(t, 0)
 	d := ingest.NewDecoder(catalogue(t), mem, unit, 0)
 	d.Seals(ring)

@@ -5,8 +5,9 @@ import (
 	"path/filepath"
 	"testing"
 
-	"github.com/apache/arrow/go/v15/arrow/memory"
 	"github.com/stretchr/testify/require"
+
+	"github.com/duiwu/duiwu/internal/flow/flowtest"
 )
 
 // Lines gives back the header and the rows with findings, and no others, in
@@ -20,7 +21,7 @@ func TestLines(t *testing.T) {
 		file, err := Open(path)
 		require.NoError(t, err)
 		defer func() { require.NoError(t, file.Close()) }()
-		mem := memory.NewCheckedAllocator(memory.DefaultAllocator)
+		mem := flowtest.Memory()
 		defer mem.AssertSize(t, 0)
 		r, err := Check(t.Context(), file, Options{Catalogue: cat, Feed: cat.Feed("training"), Unit: "310000", Step: pass{}, Mem: mem})
 		require.NoError(t, err)

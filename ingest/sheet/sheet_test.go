@@ -12,13 +12,13 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/apache/arrow/go/v15/arrow/memory"
 	"github.com/stretchr/testify/require"
 
 	"github.com/duiwu/duiwu/ingest/feeds"
 	"github.com/duiwu/duiwu/ingest/mapping"
 	"github.com/duiwu/duiwu/internal/feed"
 	"github.com/duiwu/duiwu/internal/flow"
+	"github.com/duiwu/duiwu/internal/flow/flowtest"
 	"github.com/duiwu/duiwu/internal/value"
 )
 
@@ -47,7 +47,7 @@ func judge(t testing.TB, cat *feed.Catalogue, raw []byte, feedName string) (*Rep
 		return nil, err
 	}
 	defer func() { require.NoError(t, f.Close()) }()
-	mem := memory.NewCheckedAllocator(memory.DefaultAllocator)
+	mem := flowtest.Memory()
 	defer mem.AssertSize(t, 0)
 	return Check(t.Context(), f, Options{Catalogue: cat, Feed: cat.Feed(feedName), Unit: "310000", Step: pass{}, Mem: mem})
 }

@@ -44,7 +44,7 @@ type Options struct {
 	Passwords         map[string]string // by user; default: kept from an earlier start, else random
 	MaxMemory         int64             // bytes for the whole server; default 3 GiB
 	BackgroundPool    int               // threads that merge; default 2
-	SystemLogs        bool              // keep system.query_log and part_log (3 days); default off
+	SystemLogs        bool              // keep system.query_log, part_log and opentelemetry_span_log (3 days); default off
 	LogLevel          string            // of Dir/engine.log; default warning
 	ConfigXML         string            // further XML of config.xml, such as <remote_servers> and <zookeeper>
 	Profile           string            // further settings of the default profile, as XML of users.xml

@@ -115,6 +115,8 @@ var kinds = []Kind{
 		"Free or add space now; nothing is lost while Kafka holds the messages."},
 	{"clock_skew", Warning, "The clocks of this machine, the database or a worker differ; arrival times and «reported in the future» are judged by them.",
 		"Set the clock by NTP on the machine named."},
+	{"not_encrypted", Warning, "Records and passwords cross the network in clear: whoever is on the way can read and change them.",
+		"Kafka: name a port that speaks TLS, remove `--kafka-tls=false`, and give `--kafka-ca` where the authority is a private one. ClickHouse: `https://HOST:8443/…` in the DSN, with `--clickhouse-ca`. [security.md](security.md) says how a network that encrypts by itself is told apart."},
 	// Ledger.
 	{"ledger_gap", Error, "Offsets between two cuts are in no row of the ledger: nobody knows what became of those messages.",
 		"Keep the workers' logs of that time. Ask the unit to push the batches again; look at what stood there with a Kafka console consumer while Kafka holds it."},

@@ -1,16 +1,20 @@
 // Command image makes container images without a daemon and without a registry.
 //
-//	image release -version 0.1.0 -revision COMMIT -date 2026-11-24T00:00:00Z -o DIR
+//	image release -version 0.2.0 -revision COMMIT -date 2026-11-24T00:00:00Z -o DIR
+//	image release -zip PLUGIN.zip ... -o DIR
 //	image pack -o image.tar REFERENCE SOURCE:TARGET...
+//	image archive -o image.tar REFERENCE LAYOUT
 //
 // release builds the program for each platform and writes an OCI layout, an SBOM
-// (SPDX) for each platform, and a statement of provenance (in-toto, SLSA). The same
-// source, Go and flags give the same bytes. Nothing is signed here: who releases
-// signs.
+// (SPDX) for each platform, and a statement of provenance (in-toto, SLSA). With the
+// zip that charts/pack has made, it is the image of the Grafana plugin: its folder,
+// and a program that copies it. The same source, Go and flags give the same bytes.
+// Nothing is signed here: who releases signs.
 package main
 
 import (
 	"archive/tar"
+	"archive/zip"
 	"bytes"
 	"compress/gzip"
 	"debug/buildinfo"
@@ -57,8 +61,10 @@ func run(args []string, stdout io.Writer) error {
 		return release(args[1:], stdout)
 	case len(args) > 0 && args[0] == "pack":
 		return pack(args[1:])
+	case len(args) > 0 && args[0] == "archive":
+		return archive(args[1:])
 	}
-	return errors.New("want release or pack")
+	return errors.New("want release, pack or archive")
 }
 
 // file is one that goes into an image.
@@ -155,6 +161,42 @@ func pack(args []string) error {
 	return tarball.WriteToFile(*out, ref, img)
 }
 
+// archive writes this machine's image of a layout, as release makes one, as an
+// archive that ctr and docker load.
+func archive(args []string) error {
+	fs := flag.NewFlagSet("archive", flag.ContinueOnError)
+	out := fs.String("o", "image.tar", "archive to write")
+	if err := fs.Parse(args); err != nil {
+		return err
+	}
+	if fs.NArg() != 2 {
+		return errors.New("want a reference and the folder of a layout")
+	}
+	ref, err := name.ParseReference(fs.Arg(0), name.WithDefaultRegistry("localhost"))
+	if err != nil {
+		return fmt.Errorf("cannot read the reference: %w", err)
+	}
+	index, err := layout.ImageIndexFromPath(fs.Arg(1))
+	if err != nil {
+		return fmt.Errorf("cannot read the layout: %w", err)
+	}
+	manifest, err := index.IndexManifest()
+	if err != nil {
+		return fmt.Errorf("cannot read the layout: %w", err)
+	}
+	for _, m := range manifest.Manifests {
+		if m.Platform == nil || m.Platform.Architecture != runtime.GOARCH {
+			continue
+		}
+		img, err := index.Image(m.Digest)
+		if err != nil {
+			return fmt.Errorf("cannot read the layout: %w", err)
+		}
+		return tarball.WriteToFile(*out, ref, img)
+	}
+	return fmt.Errorf("%s holds no image for %s", fs.Arg(1), runtime.GOARCH)
+}
+
 // assemble lays a layer with a program on a base.
 func assemble(base v1.Image, l v1.Layer, p v1.Platform, entrypoint string, labels map[string]string) (v1.Image, error) {
 	img, err := mutate.Append(base, mutate.Addendum{Layer: l, History: v1.History{CreatedBy: "image", Created: v1.Time{Time: time.Unix(0, 0)}}})
@@ -178,6 +220,15 @@ func assemble(base v1.Image, l v1.Layer, p v1.Platform, entrypoint string, label
 	return mutate.ConfigMediaType(mutate.MediaType(img, types.OCIManifestSchema1), types.OCIConfigJSON), nil
 }
 
+// product is an image that is released.
+type product struct {
+	name string
+	// pkg is the program, and entrypoint where it lies.
+	pkg, entrypoint string
+	// zip is the plugin; empty for none.
+	zip string
+}
+
 func release(args []string, stdout io.Writer) error {
 	fs := flag.NewFlagSet("release", flag.ContinueOnError)
 	out := fs.String("o", "bin/image", "folder to write; what it held is removed")
@@ -188,6 +239,7 @@ func release(args []string, stdout io.Writer) error {
 	base := fs.String("base", "scratch", "image below the program, pinned by digest; scratch for none")
 	builder := fs.String("builder", source+"/tools/image", "who builds, as a URI, for the provenance")
 	arches := fs.String("arch", "amd64,arm64", "architectures")
+	plugin := fs.String("zip", "", "the Grafana plugin, as charts/pack writes it; its image is made and not the program's")
 	if err := fs.Parse(args); err != nil {
 		return err
 	}
@@ -201,8 +253,12 @@ func release(args []string, stdout io.Writer) error {
 	if err := os.MkdirAll(*out, 0o755); err != nil {
 		return err
 	}
+	what := product{name: "duiwu", pkg: "./cmd/duiwu", entrypoint: "/ko-app/duiwu"}
+	if *plugin != "" {
+		what = product{name: "duiwu-plugin", pkg: "./charts/pack/install", entrypoint: "/install", zip: *plugin}
+	}
 	labels := map[string]string{
-		"org.opencontainers.image.title": "duiwu", "org.opencontainers.image.source": source,
+		"org.opencontainers.image.title": what.name, "org.opencontainers.image.source": source,
 		"org.opencontainers.image.version": *version, "org.opencontainers.image.revision": *revision,
 		"org.opencontainers.image.licenses": "Apache-2.0",
 	}
@@ -212,11 +268,11 @@ func release(args []string, stdout io.Writer) error {
 	fmt.Fprintln(table, "PLATFORM\tBINARY\tIMAGE\tDIGEST")
 	for _, arch := range strings.Split(*arches, ",") {
 		p := v1.Platform{OS: "linux", Architecture: arch}
-		binary := filepath.Join(*out, "duiwu-"+arch)
-		if err := build(*root, binary, arch, *version, *revision); err != nil {
+		files, binary, err := what.files(*root, *out, arch, *version, *revision)
+		if err != nil {
 			return err
 		}
-		l, err := layer([]file{{binary, "/ko-app/duiwu"}}, gzip.DefaultCompression)
+		l, err := layer(files, gzip.DefaultCompression)
 		if err != nil {
 			return err
 		}
@@ -229,7 +285,7 @@ func release(args []string, stdout io.Writer) error {
 				return fmt.Errorf("cannot pull the base: %w", err)
 			}
 		}
-		img, err := assemble(below, l, p, "/ko-app/duiwu", labels)
+		img, err := assemble(below, l, p, what.entrypoint, labels)
 		if err != nil {
 			return err
 		}
@@ -238,7 +294,7 @@ func release(args []string, stdout io.Writer) error {
 		if err != nil {
 			return err
 		}
-		if err := writeSBOM(filepath.Join(*out, "sbom-"+arch+".spdx.json"), binary, digest, when); err != nil {
+		if err := writeSBOM(filepath.Join(*out, "sbom-"+arch+".spdx.json"), what.name, binary, digest, when); err != nil {
 			return err
 		}
 		sizes, err := sizes(binary, img)
@@ -246,7 +302,7 @@ func release(args []string, stdout io.Writer) error {
 			return err
 		}
 		fmt.Fprintf(table, "linux/%s\t%.1f MB\t%.1f MB\t%s\n", arch, sizes[0], sizes[1], digest)
-		subjects = append(subjects, subject{"duiwu (linux/" + arch + ")", map[string]string{digest.Algorithm: digest.Hex}})
+		subjects = append(subjects, subject{what.name + " (linux/" + arch + ")", map[string]string{digest.Algorithm: digest.Hex}})
 	}
 	if _, err := layout.Write(filepath.Join(*out, "oci"), index); err != nil {
 		return fmt.Errorf("cannot write the layout: %w", err)
@@ -259,17 +315,71 @@ func release(args []string, stdout io.Writer) error {
 	if err := table.Flush(); err != nil {
 		return err
 	}
-	subjects = append([]subject{{"duiwu", map[string]string{digest.Algorithm: digest.Hex}}}, subjects...)
+	subjects = append([]subject{{what.name, map[string]string{digest.Algorithm: digest.Hex}}}, subjects...)
 	return writeJSON(filepath.Join(*out, "provenance.json"), statement(subjects, *version, *revision, *base, *builder))
 }
 
+// files are those of the image for an architecture; binary is the one of them that
+// is more than it seems, and that the SBOM speaks of.
+func (p product) files(root, out, arch, version, revision string) (files []file, binary string, err error) {
+	binary = filepath.Join(out, path.Base(p.entrypoint)+"-"+arch)
+	if err := build(root, binary, p.pkg, arch, version, revision); err != nil {
+		return nil, "", err
+	}
+	files = []file{{binary, p.entrypoint}}
+	if p.zip == "" {
+		return files, binary, nil
+	}
+	z, err := zip.OpenReader(p.zip)
+	if err != nil {
+		return nil, "", fmt.Errorf("cannot open the plugin: %w", err)
+	}
+	defer z.Close()
+	unpacked := filepath.Join(out, "plugin-"+arch)
+	for _, f := range z.File {
+		backend := strings.HasPrefix(path.Base(f.Name), "gpx_")
+		if backend && !strings.HasSuffix(f.Name, "_linux_"+arch) {
+			continue // another platform's
+		}
+		to := filepath.Join(unpacked, filepath.FromSlash(f.Name))
+		if err := extract(f, to); err != nil {
+			return nil, "", fmt.Errorf("cannot unpack the plugin: %w", err)
+		}
+		files = append(files, file{to, path.Join("/plugin", f.Name)})
+		if backend {
+			binary = to
+		}
+	}
+	if binary == files[0].source {
+		return nil, "", fmt.Errorf("%s holds no backend for linux/%s", p.zip, arch)
+	}
+	return files, binary, nil
+}
+
+func extract(f *zip.File, to string) error {
+	if err := os.MkdirAll(filepath.Dir(to), 0o755); err != nil {
+		return err
+	}
+	in, err := f.Open()
+	if err != nil {
+		return err
+	}
+	defer in.Close()
+	w, err := os.OpenFile(to, os.O_CREATE|os.O_WRONLY|os.O_TRUNC, f.Mode().Perm())
+	if err != nil {
+		return err
+	}
+	_, err = io.Copy(w, in)
+	return errors.Join(err, w.Close())
+}
+
 // build builds as ko and the Containerfile do.
-func build(root, out, arch, version, revision string) error {
+func build(root, out, pkg, arch, version, revision string) error {
 	out, err := filepath.Abs(out)
 	if err != nil {
 		return err
 	}
-	cmd := exec.Command("go", "build", "-trimpath", "-buildvcs=false", "-ldflags", "-s -w -X main.buildVersion="+version+" -X main.buildRevision="+revision, "-o", out, "./cmd/duiwu")
+	cmd := exec.Command("go", "build", "-trimpath", "-buildvcs=false", "-ldflags", "-s -w -X main.buildVersion="+version+" -X main.buildRevision="+revision, "-o", out, pkg)
 	cmd.Dir = root
 	cmd.Env = append(os.Environ(), "CGO_ENABLED=0", "GOOS=linux", "GOARCH="+arch, "GOFLAGS=")
 	if raw, err := cmd.CombinedOutput(); err != nil {
@@ -298,13 +408,13 @@ func sizes(binary string, img v1.Image) ([2]float64, error) {
 type m = map[string]any
 
 // writeSBOM lists the modules that the binary itself says it is made of.
-func writeSBOM(out, binary string, digest v1.Hash, when time.Time) error {
+func writeSBOM(out, name, binary string, digest v1.Hash, when time.Time) error {
 	info, err := buildinfo.ReadFile(binary)
 	if err != nil {
 		return fmt.Errorf("cannot read what the binary is made of: %w", err)
 	}
 	packages := []m{{
-		"SPDXID": "SPDXRef-image", "name": "duiwu", "versionInfo": digest.String(), "downloadLocation": "NOASSERTION", "filesAnalyzed": false,
+		"SPDXID": "SPDXRef-image", "name": name, "versionInfo": digest.String(), "downloadLocation": "NOASSERTION", "filesAnalyzed": false,
 		"primaryPackagePurpose": "CONTAINER", "checksums": []m{{"algorithm": "SHA256", "checksumValue": digest.Hex}},
 	}}
 	relations := []m{{"spdxElementId": "SPDXRef-DOCUMENT", "relationshipType": "DESCRIBES", "relatedSpdxElement": "SPDXRef-image"}}
@@ -330,7 +440,7 @@ func writeSBOM(out, binary string, digest v1.Hash, when time.Time) error {
 		add(d.Path, d.Version, "pkg:golang/"+d.Path+"@"+d.Version)
 	}
 	return writeJSON(out, m{
-		"spdxVersion": "SPDX-2.3", "dataLicense": "CC0-1.0", "SPDXID": "SPDXRef-DOCUMENT", "name": "duiwu",
+		"spdxVersion": "SPDX-2.3", "dataLicense": "CC0-1.0", "SPDXID": "SPDXRef-DOCUMENT", "name": name,
 		"documentNamespace": source + "/sbom/" + digest.Hex,
 		"creationInfo":      m{"created": when.UTC().Format(time.RFC3339), "creators": []string{"Tool: duiwu-tools-image"}},
 		"packages":          packages, "relationships": relations,

@@ -453,6 +453,7 @@ func (c *Catalogue) check(in *Indicator, f *file) {
 			f.at(fmt.Sprintf("targets.%d", i), "target %q is not in targets.csv", t)
 		}
 	}
+	c.checkCounty(in, f)
 	c.checkMeasure(&in.Measure, in, f)
 }
 
@@ -761,6 +762,12 @@ func (l *Leaf) Counts() bool {
 		return slices.ContainsFunc(l.Sources, func(s Source) bool { return s.Feed == "employment" })
 	}
 	return false
+}
+
+// OfMonth says that a month's figure counts what happened within the month, so
+// that it grows until the month is over and begins at zero with the next.
+func (in *Indicator) OfMonth() bool {
+	return in.Measure.Top != nil && in.Measure.Top.Kind == "stock_change"
 }
 
 // Now says whether a figure is known for now only: receipts and freshness have

@@ -49,7 +49,10 @@ type Statement struct {
 // Compile turns a query into its statement.
 func (c *Catalogue) Compile(q Query) (Statement, error) {
 	in := q.Indicator
-	if q.Split != "" && (q.Split == Region || !slices.Contains(in.Dimensions, q.Split)) {
+	if q.Split == County && (!in.ByCounty() || len(q.Codes) == 0) {
+		return Statement{}, fmt.Errorf("cannot split %s by county: it is not of that grain, or no county is named", in.ID)
+	}
+	if q.Split != "" && q.Split != County && (q.Split == Region || !slices.Contains(in.Dimensions, q.Split)) {
 		return Statement{}, fmt.Errorf("cannot split %s by %s: its dimensions are %v", in.ID, q.Split, in.Dimensions)
 	}
 	if len(q.Dates) == 0 || len(q.Units) == 0 {

@@ -60,6 +60,9 @@ func (c *Catalogue) readCubes(fsys fs.FS, ps *feed.Problems) {
 // Declared says whether who may not see the nation may ask for an indicator
 // split by a dimension, or by none.
 func (c *Catalogue) Declared(in *Indicator, split string) bool {
+	if split == County { // of his own unit, whose people it is
+		return in.ByCounty()
+	}
 	return slices.ContainsFunc(c.cubes, func(x Cube) bool {
 		return x.Indicator == in.ID && (split == "" || slices.Contains(x.By, split))
 	})

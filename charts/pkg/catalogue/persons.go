@@ -264,6 +264,8 @@ func (k *compiler) count(leaves []*Leaf) (string, error) {
 	case "", "feed":
 	case "worker_category":
 		cat = "p.category"
+	case County:
+		cat = "if(has({codes:Array(String)}, p.county), p.county, '" + OtherCounty + "')"
 	case OtherUnit:
 		cats = "p.others"
 	default:

@@ -48,12 +48,14 @@ const (
 type Question struct {
 	Catalogue *catalogue.Catalogue
 	Indicator *catalogue.Indicator
-	// Split is a dimension or empty; Only are the codes that will be shown of it,
-	// though more may be computed.
-	Split string
-	Only  []string
-	Units []*feed.UnitInfo
-	Days  []time.Time
+	// Split is a dimension, County, or empty; Only are the codes that will be shown
+	// of it, though more may be computed. Of counties they are all those of Within,
+	// the unit that is asked about.
+	Split  string
+	Only   []string
+	Within string
+	Units  []*feed.UnitInfo
+	Days   []time.Time
 	// AsOf is the day on which a late unit is marked, Base the day of last year
 	// that another is compared with, zero when there is none.
 	AsOf, Base time.Time
@@ -96,7 +98,7 @@ func (q *Question) Codes() []string {
 
 // only is Only, unless what is hidden depends on the other codes.
 func (q *Question) only() []string {
-	if q.hides() {
+	if q.hides() && q.Split != catalogue.County {
 		return nil
 	}
 	return q.Only

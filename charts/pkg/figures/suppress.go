@@ -270,6 +270,9 @@ func (q *Question) hideCells(all map[Place]Figure, totals map[Place]bool, day in
 	for _, u := range q.Units {
 		rows = append(rows, u.Code)
 	}
+	if q.Split == catalogue.County {
+		rows = []string{q.Within} // a county stands in no other sum than its unit's
+	}
 	var open []int // rows whose total is hidden
 	for _, u := range rows {
 		hide, least := totals[Place{day, u, ""}], 0.0
@@ -285,7 +288,11 @@ func (q *Question) hideCells(all map[Place]Figure, totals map[Place]bool, day in
 			}
 			hidden := q.few(f) || hide && price(f) < priceEmpty
 			any = any || hidden
-			t.add(k, "row "+u, "code "+c, price(f)+least, hidden)
+			column := "code " + c
+			if q.Split == catalogue.County {
+				column = "ground"
+			}
+			t.add(k, "row "+u, column, price(f)+least, hidden)
 		}
 		if hide && any {
 			open = append(open, t.sum("row "+u))

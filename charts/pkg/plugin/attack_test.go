@@ -196,6 +196,10 @@ var attacks = []struct {
 		return in.less(`{"indicator":"I-01","groupBy":["worker_category"],"filter":{"codes":["01"]}}`, `{"indicator":"I-01","groupBy":["worker_category"],"filter":{"codes":["01"],"units":["310000"]}}`)
 	}, secret: regexp.MustCompile(`computed \d`)},
 	{name: "a dimension of another unit", run: q(`{"indicator":"I-01","groupBy":["province","worker_category"],"filter":{"units":["440000"]}}`)},
+	{name: "the counties of another unit", run: q(`{"indicator":"I-01","groupBy":["county"],"filter":{"units":["440000"]}}`)},
+	{name: "the counties of another unit as numbers", run: q(`{"indicator":"I-01","groupBy":["county"],"format":"numeric","filter":{"units":["440000"]},"refId":"310000"}`)},
+	{name: "the counties of another unit by month", run: q(`{"indicator":"I-01","groupBy":["month","county"],"filter":{"units":["440000"]}}`)},
+	{name: "the counties of another unit, its key twice", run: q(`{"indicator":"I-01","groupBy":["county"],"filter":{"units":["310000"]},"Filter":{"units":["440000"]}}`)},
 	{name: "a pivot", run: q(`{"indicator":"I-01","groupBy":["province","worker_category"],"format":"pivot"}`)},
 	{name: "a pivot of months", run: q(`{"indicator":"I-01","groupBy":["province","month"],"format":"pivot"}`)},
 	{name: "a sorted table", run: q(`{"indicator":"I-01","groupBy":["province"],"format":"table","sort":"desc","compare":["rank"]}`)},
@@ -281,7 +285,7 @@ var attacks = []struct {
 	{name: "the units of a variable", run: get("options?values=province")},
 	{name: "the units of the editor", secret: regexp.MustCompile(`"code":"440000"`), run: get("editor")},
 	{name: "the status of the database", secret: regexp.MustCompile(`"rows":251`), run: get("status")},
-	{name: "the quality of another unit", run: get("quality?unit=440000")},
+	{name: "the balance of another unit", run: q(`{"queryType":"list","list":"balance","filter":{"units":["440000"]}}`)},
 	{name: "a variable that holds two units", run: q(`{"indicator":"I-01","groupBy":["province"],"filter":{"units":["310000","440000","330000"]},"refId":"$province"}`)},
 
 	// Who one is.
@@ -299,9 +303,9 @@ var attacks = []struct {
 	{name: "headers that name another", as: func(in *intruder) {
 		in.headers = map[string]string{"X-Grafana-User": "national", "X-WEBAUTH-USER": "national", "X-Grafana-Org-Id": "1", "http_X-Grafana-User": "national"}
 	}, run: q(`{"indicator":"I-01","groupBy":["province"]}`)},
-	{name: "headers of a resource call", as: func(in *intruder) {
+	{name: "headers of a resource call", secret: regexp.MustCompile(`"rows":251`), as: func(in *intruder) {
 		in.headers = map[string]string{"X-Grafana-User": "national", fromAlert: "true"}
-	}, run: get("quality?unit=440000")},
+	}, run: get("status")},
 	{name: "a login in capitals", as: func(in *intruder) { in.user = person("NATIONAL") }, run: q(`{"indicator":"I-01","groupBy":["province"]}`)},
 	{name: "a login with a space", as: func(in *intruder) { in.user = person("national ") }, run: q(`{"indicator":"I-01","groupBy":["province"]}`)},
 	{name: "a login that looks the same", as: func(in *intruder) { in.user = person("nаtional") }, run: q(`{"indicator":"I-01","groupBy":["province"]}`)},

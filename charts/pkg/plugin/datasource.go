@@ -138,7 +138,7 @@ func Open(c Config) (*Datasource, error) {
 	mux := http.NewServeMux()
 	for path, serve := range map[string]func(http.ResponseWriter, *http.Request, scope.Scope){
 		"catalogue": d.serveCatalogue, "dimensions": d.serveDimensions, "values": d.serveValues, "editor": d.serveEditor, "options": d.serveOptions,
-		"definition": d.serveDefinition, "status": d.serveStatus, "quality": d.serveQuality,
+		"definition": d.serveDefinition, "status": d.serveStatus,
 	} {
 		mux.Handle("GET /"+path, d.gate(path, serve))
 	}

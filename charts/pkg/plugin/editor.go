@@ -21,7 +21,8 @@ var dimensionNames = map[string]catalogue.Text{
 	"size_class": {Zh: "规模", En: "size"}, "score_band": {Zh: "得分段", En: "band of scores"}, "training_kind": {Zh: "培训类别", En: "kind of training"},
 	"training_tier": {Zh: "培训层级", En: "training tier"}, "evaluation_grade": {Zh: "评估等次", En: "grade"}, "evaluation_subject": {Zh: "评估对象", En: "what is evaluated"},
 	"evaluator_type": {Zh: "评估主体", En: "who evaluates"}, "fund_source": {Zh: "资金来源", En: "source of funds"}, "employment_form": {Zh: "用工形式", En: "form of employment"},
-	"feed": {Zh: "数据类别", En: "feed"}, "other_unit": {Zh: "另一报送单位", En: "other unit"}, "demo_level": {Zh: "示范层级", En: "level of the site"},
+	catalogue.County: {Zh: "县区", En: "county"},
+	"feed":           {Zh: "数据类别", En: "feed"}, "other_unit": {Zh: "另一报送单位", En: "other unit"}, "demo_level": {Zh: "示范层级", En: "level of the site"},
 }
 
 func dimensionName(name string) catalogue.Text {
@@ -77,6 +78,9 @@ func (d *Datasource) serveEditor(w http.ResponseWriter, _ *http.Request, sc scop
 				g.Codes = append(g.Codes, code{c, d.label(name, c)})
 			}
 			v.Groups = append(v.Groups, g)
+		}
+		if in.ByCounty() {
+			v.Groups = append(v.Groups, dimensionView{code{catalogue.County, dimensionName(catalogue.County)}, []code{}})
 		}
 		for _, id := range in.Targets {
 			if t := d.catalogue.Target(id); t != nil {

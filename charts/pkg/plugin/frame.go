@@ -114,7 +114,11 @@ func (d *Datasource) frames(p *plan, r *result) data.Frames {
 				} else {
 					unitNames = append(unitNames, "")
 				}
-				catNames = append(catNames, pick(p.Lang, d.label(p.split, c)))
+				name := d.label(p.split, c)
+				if p.split == catalogue.County {
+					name = d.catalogue.CountyLabel(c, day)
+				}
+				catNames = append(catNames, pick(p.Lang, name))
 				value.values = append(value.values, f.Value)
 				numerator.values = append(numerator.values, f.N)
 				if denominator != nil {
@@ -166,7 +170,9 @@ func (d *Datasource) frames(p *plan, r *result) data.Frames {
 		frame.Fields = append(frame.Fields, f, n)
 	}
 	if p.split != "" {
-		frame.Fields = append(frame.Fields, data.NewField("code", nil, cats), data.NewField("code_name", nil, catNames))
+		n := data.NewField("code_name", nil, catNames)
+		n.Config = &data.FieldConfig{DisplayNameFromDS: pick(p.Lang, dimensionName(p.split))}
+		frame.Fields = append(frame.Fields, data.NewField("code", nil, cats), n)
 	}
 	for _, c := range columns {
 		f := data.NewField(c.name, nil, c.values)

@@ -323,3 +323,13 @@ func (p *plan) publishedNotice() (n data.Notice, ok bool) {
 	n.Text = strings.Join(parts, pick(p.Lang, catalogue.Text{Zh: "；", En: "; "}))
 	return n, len(parts) > 0
 }
+
+// unseen is what the national office gets of a province's counties where the
+// policy does not say more: no figure, and why. It is no error, as the profile of
+// a province has such a panel for everybody.
+func unseen(p *plan) data.Frames {
+	f := data.NewFrame(p.in.ID)
+	f.Meta = &data.FrameMeta{Type: data.FrameTypeTable, TypeVersion: data.FrameTypeVersion{0, 1}, Notices: []data.Notice{{Severity: data.NoticeSeverityInfo,
+		Text: pick(p.Lang, catalogue.Text{Zh: "省以下的数只有本省的账号可以看", En: "below the province only its own accounts see figures"})}}}
+	return data.Frames{f}
+}

@@ -96,7 +96,7 @@ var lists = []List{
 	{
 		ID: "late", Text: catalogue.Text{Zh: "应报未到", En: "due and not there"},
 		About:   catalogue.Text{Zh: "最近一个到期月份尚未到达的单位与数据类别。", En: "Units and feeds whose last month due has not arrived."},
-		columns: with(listColumn{name: "feed", zh: "数据类别", en: "feed", list: "feed"}, listColumn{name: "expected", zh: "应有月份", en: "month due"}, listColumn{name: "last", zh: "最近月份", en: "last month"}),
+		columns: with(listColumn{name: "feed", zh: "数据类别", en: "feed", list: "feed"}, listColumn{name: "expected", zh: "应有月份", en: "month due"}, listColumn{name: "last", zh: "最近月份", en: "last month", text: orNever}),
 		made:    (*Datasource).lateRows,
 	},
 	{
@@ -365,6 +365,14 @@ func ruleName(id, lang string) string {
 	return id
 }
 
+// orNever names the month of what never came.
+func orNever(month string) catalogue.Text {
+	if month == "" {
+		return catalogue.Text{Zh: "从未", En: "never"}
+	}
+	return catalogue.Text{Zh: month, En: month}
+}
+
 func (d *Datasource) lateRows(a *arrivals) [][]any {
 	var owed []string
 	for _, s := range d.catalogue.Contract.Feeds {
@@ -387,8 +395,8 @@ func (d *Datasource) arrivalRows(a *arrivals) [][]any {
 		}
 	}
 	sort.Slice(out, func(i, j int) bool {
-		if out[i][4] != out[j][4] {
-			return out[i][4].(string) < out[j][4].(string)
+		if out[i][3] != out[j][3] { // reported: what is loaded at once has one time of arrival
+			return out[i][3].(string) < out[j][3].(string)
 		}
 		return out[i][0].(string)+out[i][1].(string) < out[j][0].(string)+out[j][1].(string)
 	})

@@ -191,13 +191,21 @@ func (d *Datasource) plan(q backend.DataQuery) (*plan, error) {
 			p.months = true
 		case g == byProvince:
 			p.provinces = true
-		case slices.Contains(p.in.Dimensions, g):
+		case slices.Contains(p.in.Dimensions, g) || g == catalogue.County && p.in.ByCounty():
 			if p.split != "" {
 				return nil, badQuery("cannot group %s by both %s and %s: one dimension at a time", p.in.ID, p.split, g)
 			}
 			p.split = g
 		default:
 			return nil, badQuery("cannot group %s by %q; use month, province%s", p.in.ID, g, strings.Join(append([]string{""}, p.in.Dimensions...), ", "))
+		}
+	}
+	if p.split == catalogue.County {
+		switch {
+		case p.provinces || len(p.Filter.Units) != 1:
+			return nil, badQuery("counties are those of one unit: name one in filter.units and leave province out of groupBy")
+		case len(p.Filter.Codes) > 0 || len(p.Compare) > 0 || p.asksEdition():
+			return nil, badQuery("counties can be asked for as they stand only, without codes, comparisons and editions")
 		}
 	}
 	if len(p.Filter.Codes) > 0 {
@@ -300,6 +308,10 @@ func (p *plan) series(q backend.DataQuery) error {
 	if len(p.shown) == 0 {
 		return badQuery("the months asked for lie after %s", p.asOf.Format(time.DateOnly))
 	}
+	if last := len(p.shown) - 1; last > 0 && p.in.OfMonth() && p.shown[last].Before(monthEnd(p.shown[last])) {
+		// Beside whole months, one that has just begun looks like a collapse.
+		p.shown = p.shown[:last]
+	}
 	if len(p.shown) > maxMonths {
 		// A dashboard of ten years still wants its newest months.
 		p.shown = p.shown[len(p.shown)-maxMonths:]
@@ -357,6 +369,9 @@ func (d *Datasource) run(ctx context.Context, s scope.Scope, p *plan) (*result, 
 	r := &result{units: d.units(p.asOf), included: map[string]bool{}, arrivals: a, computed: d.clock()}
 	q := figures.Question{Catalogue: d.catalogue, Indicator: p.in, Split: p.split, Only: p.Filter.Codes, Units: r.units, Days: days, AsOf: p.asOf, Base: p.yr,
 		Now: d.now(), Known: p.known, SuppressBelow: d.config.SuppressBelow, Begun: a.begun, People: a.people}
+	if p.split == catalogue.County {
+		q.Within, q.Only = p.Filter.Units[0], d.codes(p)
+	}
 	r.question = &q
 	asked := time.Now()
 	sql, parts, err := d.parts(ctx, s, &q)
@@ -393,6 +408,8 @@ func (d *Datasource) codes(p *plan) []string {
 	switch {
 	case p.split == "":
 		return []string{""}
+	case p.split == catalogue.County:
+		return d.catalogue.Counties(p.Filter.Units[0], feed.Day(p.asOf))
 	case len(p.Filter.Codes) > 0:
 		return p.Filter.Codes
 	}

@@ -4,7 +4,6 @@ import (
 	"encoding/json"
 	"errors"
 	"net/http"
-	"sort"
 	"time"
 
 	"github.com/duiwu/duiwu/charts/pkg/catalogue"
@@ -127,75 +126,5 @@ func (d *Datasource) serveStatus(w http.ResponseWriter, r *http.Request, sc scop
 	if t, _ := a.asOf(names); !t.IsZero() {
 		out.DataAsOf = &t
 	}
-	reply(w, out)
-}
-
-// serveQuality tells a unit's balance: what it sent, and what became of it. The
-// views belong to the pipeline; without them the answer says present false.
-func (d *Datasource) serveQuality(w http.ResponseWriter, r *http.Request, sc scope.Scope) {
-	unit := r.URL.Query().Get("unit")
-	if u := d.catalogue.Contract.Unit(unit); u == nil || !u.Reports {
-		fail(w, http.StatusNotFound, "没有这个报送单位。", "There is no such reporting unit.")
-		return
-	}
-	type rule struct {
-		ID   string `json:"id"`
-		Zh   string `json:"zh"`
-		En   string `json:"en"`
-		Rows int64  `json:"rows"`
-	}
-	out := struct {
-		Present   bool   `json:"present"`
-		Received  int64  `json:"received"`
-		Stored    int64  `json:"stored"`
-		Duplicate int64  `json:"duplicate"`
-		Rejected  int64  `json:"rejected"`
-		Rules     []rule `json:"rules"`
-	}{Rules: []rule{}}
-	rows, err := d.db.Rows(r.Context(), sc, []string{unit}, "SELECT toInt64(sum(received)), toInt64(sum(duplicate)), toInt64(sum(rejected)) FROM balance WHERE unit IN {units:Array(String)}", nil)
-	if err == nil {
-		for rows.Next() {
-			if err = rows.Scan(&out.Received, &out.Duplicate, &out.Rejected); err != nil {
-				break
-			}
-		}
-		if err == nil {
-			err = rows.Err()
-		}
-		_ = rows.Close()
-	}
-	switch {
-	case err != nil && codeOf(err) == codeUnknownTable:
-		reply(w, out)
-		return
-	case err != nil:
-		d.failWith(w, err)
-		return
-	}
-	out.Present = true
-	out.Stored = out.Received - out.Duplicate - out.Rejected
-	sums := map[string]int64{}
-	rows, err = d.db.Rows(r.Context(), sc, []string{unit}, "SELECT rule, toInt64(n) FROM (SELECT arrayJoin(rules) AS kv, toString(tupleElement(kv, 1)) AS rule, tupleElement(kv, 2) AS n FROM receipts WHERE unit IN {units:Array(String)})", nil)
-	if err == nil {
-		for rows.Next() {
-			var id string
-			var n int64
-			if err = rows.Scan(&id, &n); err != nil {
-				break
-			}
-			sums[id] += n
-		}
-		_ = rows.Close()
-	}
-	if err != nil && codeOf(err) != codeUnknownTable {
-		d.failWith(w, err)
-		return
-	}
-	for _, x := range feed.Rules() {
-		if n := sums[x.String()]; n > 0 {
-			out.Rules = append(out.Rules, rule{x.String(), x.Info().Zh, x.Info().En, n})
-		}
-	}
-	sort.SliceStable(out.Rules, func(i, j int) bool { return out.Rules[i].Rows > out.Rules[j].Rows })
 	reply(w, out)
 }

@@ -501,6 +501,9 @@ func (d *Datasource) ask(ctx context.Context, s scope.Scope, q backend.DataQuery
 	if err := d.restrict(ctx, s, p); err != nil {
 		return p.what(), nil, err
 	}
+	if p.split == catalogue.County && !s.SeesBelow(p.Filter.Units[0]) {
+		return p.what(), unseen(p), nil
+	}
 	r, err := d.run(ctx, s, p)
 	if err == nil {
 		err = d.firsts(ctx, s, p, r)

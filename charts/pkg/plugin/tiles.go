@@ -15,12 +15,14 @@ import (
 // formatTiles gives the picture of the nation without a boundary: a table of
 // seven columns and nine rows with a tile for each of the 34 units, and one for
 // the Corps. A cell is the unit's one-character name and its figure; the field's
-// mappings give each its colour, so that Grafana's own table can draw it.
+// mappings give each its colour, so that Grafana's own table can draw it. Beside
+// the seven columns c1 to c7 stand the units' codes in u1 to u7, for links.
 const formatTiles = "tiles"
 
-// tileColours go from the least to the most. They are told apart by lightness
-// alone, and stand on a dark wall as on a light page.
-var tileColours = []string{"#1f4468", "#2b679d", "#4a90cc", "#86bbe6", "#cfe5f8"}
+// tileColours go from the least to the most, from pale to strong, as on a printed
+// map: that is read the same way on a dark wall and on a light page. They are told
+// apart by lightness alone.
+var tileColours = []string{"#d5dde6", "#a9c6e3", "#6ea6d9", "#2a72b5", "#0d4f96"}
 
 const (
 	tileOutside = "#5b6472" // does not report
@@ -44,8 +46,10 @@ func (d *Datasource) tiles(name, lang string, of map[string]tile) *data.Frame {
 		}
 	}
 	sort.Float64s(values)
-	cells := map[[2]int]string{}
-	mappings := data.ValueMapper{}
+	cells, codes := map[[2]int]string{}, map[[2]int]string{}
+	// A cell without a unit says and is nothing: left to itself, Grafana would
+	// write its word for a missing value on the colour of the lowest threshold.
+	mappings := data.ValueMapper{"": {Text: " ", Color: "transparent"}}
 	rows, columns := 0, 0
 	for i := range d.catalogue.Contract.Units {
 		u := &d.catalogue.Contract.Units[i]
@@ -72,19 +76,27 @@ func (d *Datasource) tiles(name, lang string, of map[string]tile) *data.Frame {
 			if t.late {
 				text += lateMark
 			}
+			codes[[2]int{u.TileRow, u.TileCol}] = u.Code
 		}
 		cells[[2]int{u.TileRow, u.TileCol}] = text
 		mappings[text] = data.ValueMappingResult{Color: colour, Index: len(mappings)}
 	}
 	f := data.NewFrame(name)
-	for c := 1; c <= columns; c++ {
-		column := make([]string, rows)
-		for r := range column {
-			column[r] = cells[[2]int{r + 1, c}]
+	column := func(c int, of map[[2]int]string) []string {
+		out := make([]string, rows)
+		for r := range out {
+			out[r] = of[[2]int{r + 1, c}]
 		}
-		x := data.NewField(fmt.Sprint("c", c), nil, column)
-		x.Config = &data.FieldConfig{DisplayNameFromDS: " ", Mappings: data.ValueMappings{mappings}}
+		return out
+	}
+	for c := 1; c <= columns; c++ {
+		// No title from here: Grafana would look for its overrides under that.
+		x := data.NewField(fmt.Sprint("c", c), nil, column(c, cells))
+		x.Config = &data.FieldConfig{Mappings: data.ValueMappings{mappings}}
 		f.Fields = append(f.Fields, x)
+	}
+	for c := 1; c <= columns; c++ {
+		f.Fields = append(f.Fields, data.NewField(fmt.Sprint("u", c), nil, column(c, codes)))
 	}
 	f.Meta = &data.FrameMeta{Type: data.FrameTypeTable, TypeVersion: data.FrameTypeVersion{0, 1}}
 	return f

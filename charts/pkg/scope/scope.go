@@ -98,6 +98,9 @@ type Policy struct {
 	Alerts  Reach `json:"alerts"`
 	Public  Reach `json:"public"`
 	Default Reach `json:"default"`
+	// Counties says whether who sees the nation sees below the province as well;
+	// who sees some units always sees below his own.
+	Counties bool `json:"counties,omitempty"`
 }
 
 // Team is a list of people with one reach.
@@ -108,7 +111,7 @@ type Team struct {
 
 // Everything is the policy of a machine that has one user: a laptop, a test.
 func Everything() *Policy {
-	return &Policy{Alerts: Nation(), Public: Nation(), Default: Nation()}
+	return &Policy{Alerts: Nation(), Public: Nation(), Default: Nation(), Counties: true}
 }
 
 // UnmarshalJSON refuses keys that it does not know: a misspelt one would
@@ -172,6 +175,7 @@ type Scope struct {
 	who   string
 	org   int64
 	reach Reach
+	below bool // the nation's provinces
 }
 
 // Process is the scope of a program that no request reaches, such as a job that
@@ -191,6 +195,7 @@ func (p *Policy) Of(a Asker) Scope {
 	if p == nil {
 		return s
 	}
+	s.below = p.Counties
 	org, declared := p.Orgs[strconv.FormatInt(a.Org, 10)]
 	cut := func(r Reach) Reach {
 		if declared {
@@ -239,6 +244,11 @@ func (s Scope) None() bool   { return !s.reach.nation && len(s.reach.units) == 0
 // Sees says whether a unit's own figures and records may be seen.
 func (s Scope) Sees(unit string) bool {
 	return s.reach.nation || unit != "" && slices.Contains(s.reach.units, unit)
+}
+
+// SeesBelow says whether a unit's own parts may be seen.
+func (s Scope) SeesBelow(unit string) bool {
+	return s.Sees(unit) && (s.below || !s.reach.nation)
 }
 
 // Of keeps the units that may be seen.

@@ -123,14 +123,15 @@ func TestTheServerRestrictsRecords(t *testing.T) {
 func TestAskersWaitForTheirTurn(t *testing.T) {
 	o, err := clickhouse.ParseDSN(testenv.ClickHouse(t).DSN())
 	require.NoError(t, err)
-	o.MaxOpenConns, o.DialTimeout = 2, 50*time.Millisecond
+	// The last ones wait four seconds, and a connection may take its time to come about.
+	o.MaxOpenConns, o.DialTimeout = 2, 3*time.Second
 	db, err := Open(o, nil)
 	require.NoError(t, err)
 	t.Cleanup(func() { _ = db.Close() })
 	var all errgroup.Group
-	for range 8 {
+	for range 10 {
 		all.Go(func() error {
-			got, err := db.Whole(t.Context(), Process("test"), "SELECT sleep(0.1)", nil)
+			got, err := db.Whole(t.Context(), Process("test"), "SELECT sleep(1)", nil)
 			if err != nil {
 				return err
 			}

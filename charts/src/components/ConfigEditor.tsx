@@ -51,7 +51,7 @@ export function ConfigEditor({ options, onOptionsChange }: Props) {
         </Field>
       </FieldSet>
       <FieldSet label={t("config.access", "Who may see what")}>
-        <Field label={t("config.scope.label", "Scope")} required htmlFor={ids.scope} description={t("config.scope.help", "Who may see which units, as JSON: users, teams, orgs, alerts, public, default. Who is not declared sees nothing.")}
+        <Field label={t("config.scope.label", "Scope")} required htmlFor={ids.scope} description={t("config.scope.help", "Who may see which units, as JSON: users, teams, orgs, alerts, public, default, counties. Who is not declared sees nothing.")}
           invalid={!!misread || scope.trim() === ""} error={misread ? t("config.scope.error", "Cannot read {{where}}: write nation, none, or unit codes. What was saved before stays.", { where: misread }) : t("config.scope.none", "Nothing is declared, so nobody sees any unit.")}>
           <TextArea id={ids.scope} cols={60} rows={8} spellCheck={false} value={scope} placeholder='{"orgs": {"1": "nation"}, "alerts": "nation"}' onChange={typed} />
         </Field>

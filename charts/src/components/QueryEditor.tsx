@@ -59,10 +59,12 @@ function ListPart({ query, editor, change }: PartProps) {
   );
 }
 
-function Units({ query, editor, change }: PartProps) {
+function Units({ query, editor, change, one }: PartProps & { one?: boolean }) {
   const id = useId();
+  const missing = one && query.filter?.units?.length !== 1;
   return (
-    <Field noMargin label={t("query.units.label", "Only these provinces")} description={t("query.units.help", "Empty means all. Ranks and national figures still count all of them.")} htmlFor={id}>
+    <Field noMargin label={t("query.units.label", "Only these provinces")} htmlFor={id} invalid={missing} error={missing ? t("query.units.one", "Counties are those of one province: choose it here.") : undefined}
+      description={one ? undefined : t("query.units.help", "Empty means all. Ranks and national figures still count all of them.")}>
       <MultiCombobox id={id} width={60} value={query.filter?.units ?? []} options={[...choices(editor?.units), ...variables()]}
         onChange={(v) => change({ filter: { ...query.filter, units: v.map((o) => o.value) } })} />
     </Field>
@@ -107,14 +109,14 @@ function IndicatorPart({ query, editor, change, datasource }: PartProps & { data
             <Combobox id={ids.dim} width={24} value={dim} disabled={!!i && i.groups.length === 0} options={[none, ...choices(i?.groups)]}
               onChange={(o) => change({ groupBy: [...(query.groupBy ?? []).filter((g) => g !== dim), ...(o.value ? [o.value] : [])], filter: { ...query.filter, codes: [] } })} />
           </Field>
-          {dim && (
+          {dim && dim !== "county" && (
             <Field noMargin label={t("query.codes.label", "Only these groups")} htmlFor={ids.codes}>
               <MultiCombobox id={ids.codes} width={36} value={query.filter?.codes ?? []} options={[...choices(i?.groups.find((g) => g.code === dim)?.codes), ...variables()]}
                 onChange={(v) => change({ filter: { ...query.filter, codes: v.map((o) => o.value) } })} />
             </Field>
           )}
         </Stack>
-        {!i?.nationOnly && <Units query={query} editor={editor} change={change} />}
+        {!i?.nationOnly && <Units query={query} editor={editor} change={change} one={dim === "county"} />}
         <Field noMargin label={t("query.compare.label", "Compare with")} htmlFor={ids.compare}>
           <MultiCombobox id={ids.compare} width={60} value={query.compare ?? []} options={choices(editor?.compare.filter((c) => possible.includes(c.code as Compare)))}
             onChange={(v) => change({ compare: v.map((o) => o.value as Compare) })} />

@@ -115,11 +115,9 @@ securityContext:
 
 {{/* The database, for every command that asks it. */}}
 {{- define "duiwu.database.env" -}}
-- name: DUIWU_CLICKHOUSE
-  valueFrom:
-    secretKeyRef:
-      name: {{ .Values.clickhouse.existingSecret }}
-      key: {{ .Values.clickhouse.dsnKey }}
+# A file is read again when the secret changes; a variable is not.
+- name: DUIWU_CLICKHOUSE_FILE
+  value: /etc/duiwu/clickhouse/dsn
 {{- if include "duiwu.feeds.own" . }}
 # Not an argument: a command run inside the pod reads the same feeds.
 - name: DUIWU_FEEDS
@@ -132,7 +130,10 @@ securityContext:
 {{- end }}
 {{- end }}
 
-{{- define "duiwu.database.mounts" -}}
+{{- define "duiwu.database.mounts" }}
+- name: clickhouse
+  mountPath: /etc/duiwu/clickhouse
+  readOnly: true
 {{- if .Values.clickhouse.ca.existingSecret }}
 - name: clickhouse-ca
   mountPath: /etc/duiwu/clickhouse-ca
@@ -140,7 +141,8 @@ securityContext:
 {{- end }}
 {{- end }}
 
-{{- define "duiwu.database.volumes" -}}
+{{- define "duiwu.database.volumes" }}
+{{ include "duiwu.secret" (list "clickhouse" .Values.clickhouse.existingSecret (dict "dsn" .Values.clickhouse.dsnKey)) }}
 {{- if .Values.clickhouse.ca.existingSecret }}
 {{ include "duiwu.secret" (list "clickhouse-ca" .Values.clickhouse.ca.existingSecret (dict "ca.crt" .Values.clickhouse.ca.key)) }}
 {{- end }}
@@ -185,18 +187,51 @@ securityContext:
 {{- end }}
 {{- end }}
 
-{{/* What comes before a pod's own work; takes (list root component). */}}
+{{- define "duiwu.mappings.mounts" -}}
+{{- if .Values.feeds.mappings }}
+- name: mappings
+  mountPath: /etc/duiwu/mappings
+  readOnly: true
+{{- end }}
+{{- end }}
+
+{{/* Takes (list root name-of-the-configmap). */}}
+{{- define "duiwu.mappings.volumes" -}}
+{{- if (first .).Values.feeds.mappings }}
+- name: mappings
+  configMap:
+    name: {{ last . }}
+    defaultMode: 0444
+{{- end }}
+{{- end }}
+
+{{/*
+What comes before a pod's own work; takes (list root component). Mappings are the
+gateway's business, and the migration's, so that a bad one fails an upgrade.
+*/}}
 {{- define "duiwu.init" -}}
 {{- $root := first . -}}
 {{- $migrate := and $root.Values.migrate.enabled (eq $root.Values.migrate.when "pod") (eq (last .) "worker") -}}
-{{- if or $migrate (include "duiwu.feeds.own" $root) }}
+{{- $feeds := include "duiwu.feeds.own" $root -}}
+{{- $mappings := and $root.Values.feeds.mappings (has (last .) (list "gateway" "migrate")) -}}
+{{- if or $migrate $feeds $mappings }}
 initContainers:
-  {{- if include "duiwu.feeds.own" $root }}
+  {{- if or $feeds $mappings }}
   - name: check-feeds
     {{- include "duiwu.container" $root | nindent 4 }}
-    args: [check, /etc/duiwu/feeds]
+    args:
+      - check
+      {{- if $feeds }}
+      - /etc/duiwu/feeds
+      {{- end }}
+      {{- if $mappings }}
+      - --mappings=/etc/duiwu/mappings
+      {{- end }}
     volumeMounts:
       {{- include "duiwu.feeds.mounts" $root | trim | nindent 6 }}
+      {{- if $mappings }}
+      {{- include "duiwu.mappings.mounts" $root | trim | nindent 6 }}
+      {{- end }}
     resources:
       {{- toYaml $root.Values.migrate.resources | nindent 6 }}
   {{- end }}
@@ -262,6 +297,8 @@ client: {{ $client | toJson }}
 - --kafka={{ join "," $root.Values.kafka.brokers }}
 {{- if or (include "duiwu.kafka.tls" $root) $as.client }}
 - --kafka-tls
+{{- else }}
+- --kafka-tls=false
 {{- end }}
 {{- if $ca }}
 - --kafka-ca=/etc/duiwu/kafka-ca/ca.crt

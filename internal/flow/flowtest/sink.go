@@ -26,7 +26,7 @@ type SinkHarness struct {
 // Sink checks what flow.Sink promises.
 func Sink(t *testing.T, h SinkHarness) {
 	write := func(t *testing.T, s flow.Sink, partition int32, first, last int64) error {
-		mem := memory.NewCheckedAllocator(memory.DefaultAllocator)
+		mem := Memory()
 		cut := h.Cut(mem, partition, first, last)
 		err := s.Write(context.Background(), cut)
 		cut.Release()

@@ -1,16 +1,13 @@
 // Draws a dashboard from the JSON that Grafana is given, as far as subset.json
 // says. It asks the queries of the panels as they stand there; nothing about an
 // indicator is said here.
-import type { Provenance, Unit } from "./api";
-import { resource } from "./api";
-import { bars, curve, series } from "./boardcharts";
+import { resource, type Provenance } from "./api";
+import { bars, curve, series } from "./charts";
 import { h } from "./dom";
 import { fileURL, png, save } from "./export";
 import { date, integer, moment } from "./format";
 import { href, L, lang, param, theme } from "./i18n";
-import type { Context } from "./main";
 import { bind, open, unitName } from "./panel";
-import { footer, printer } from "./parts";
 
 export interface Field {
   name: string; labels: Record<string, string>; values: unknown[];
@@ -21,7 +18,7 @@ export interface Field {
 export interface Frame { fields: Field[]; meta: Provenance | null; sql: string; notices: string[] }
 
 export interface Query { refId: string; indicator?: string; queryType?: string; filter?: { units?: string[]; codes?: string[] }; [key: string]: unknown }
-interface Override { matcher: { options: string }; properties: { id: string; value?: unknown }[] }
+interface Override { matcher: { id: string; options: string }; properties: { id: string; value?: unknown }[] }
 export interface Panel {
   id: number; type: string; title: string; description?: string; targets?: Query[];
   gridPos: { x: number; y: number; w: number; h: number }; links?: { title: string; url: string }[];
@@ -34,7 +31,7 @@ interface Variable {
 }
 interface Dashboard { uid: string; title: string; description: string; panels: Panel[]; templating: { list: Variable[] } }
 
-export const names: [string, string, string][] = [
+const names: [string, string, string][] = [
   ["D01", "全国总览", "National overview"], ["D02", "规模与配备", "Size and staffing"], ["D03", "省际均衡", "Balance between provinces"],
   ["D04", "社会组织培育", "Social organisations"], ["D05", "政府购买服务", "Government purchase"], ["D06", "教育培训", "Training"],
   ["D07", "资格与学历", "Qualification and education"], ["D08", "职业保障与流动", "Pay, protection, turnover"], ["D09", "考核评估", "Evaluation"],
@@ -42,7 +39,7 @@ export const names: [string, string, string][] = [
 ];
 
 /** A menu of all dashboards. */
-export function menu(page: string): HTMLElement {
+function menu(page: string): HTMLElement {
   const s = h("select", { class: "menu", "aria-label": L("看板", "dashboard"), onchange: (e: Event) => { location.href = href((e.target as HTMLSelectElement).value); } },
     names.map(([id, zh, en]) => h("option", { value: id, selected: id === page }, `${id} ${L(zh, en)}`)));
   return s;
@@ -70,10 +67,13 @@ function scaleOf(f: Field): Scale | null {
   return of.find((s) => Math.max(0, ...sizes) >= s[0] * (s[1] === L("天", "days") ? 3 : 2)) ?? of[of.length - 1];
 }
 
+/** A number in the unit that is written beside it. */
+export const scaled = (v: number, f: Field) => v / (scaleOf(f)?.[0] ?? 1);
+
 /** A number as its field says, without the unit. */
 export function number(v: number, f: Field): string {
   const s = scaleOf(f);
-  const x = s ? v / s[0] : v;
+  const x = scaled(v, f);
   const places = s ? s[2] : f.decimals;
   const most = places ?? (Number.isInteger(x) || Math.abs(x) >= 100 ? 0 : 2);
   return new Intl.NumberFormat(lang === "zh" ? "zh-CN" : "en-GB", { minimumFractionDigits: s?.[0] === 1 ? 0 : Math.min(places ?? 0, most), maximumFractionDigits: most }).format(x);
@@ -114,22 +114,36 @@ async function ask(queries: Query[]): Promise<Map<string, Frame | string>> {
 }
 
 /** The state of a cell: why it holds no ordinary figure. */
-export function state(m: Provenance | null, at: number | undefined, unit: string, code: string): string {
+function state(m: Provenance | null, at: number | undefined, unit: string, code: string): string {
   return m?.states[`${at === undefined ? m.asOf : day(at)}|${unit}|${code}`] ?? "";
 }
 
 /** What a table's cell says when it holds no number. */
-export const hole = (s: string, m: Provenance | null) => (s === "suppressed" && m?.format.kind === "integer" ? `<${m.suppressBelow}` : "—");
+const hole = (s: string, m: Provenance | null) => (s === "suppressed" && m?.format.kind === "integer" ? `<${m.suppressBelow}` : "—");
 
 const numeric = (f: Field) => f.name !== "time" && f.values.some((v) => typeof v === "number");
 const find = (f: Frame, name: string) => f.fields.find((x) => x.name === name);
 
-const provinceLink = (unit: string) => href("D11", { unit });
+/** The override of a field, found as Grafana finds it: by name, or by a pattern over the title. */
+function override(p: Panel, x: Field, id: string): unknown {
+  const fits = (m: Override["matcher"]) => (m.id === "byName" ? m.options === x.title || m.options === x.name : new RegExp(m.options.replace(/^\/|\/$/g, "")).test(x.title));
+  for (const o of p.fieldConfig?.overrides ?? []) if (fits(o.matcher)) for (const q of o.properties) if (q.id === id) return q.value;
+  return undefined;
+}
+
+/** Where the data link of a cell leads; nothing where its province has no code. */
+function follow(p: Panel, f: Frame, x: Field, row: number): string | null {
+  const url = (override(p, x, "links") as { url: string }[] | undefined)?.[0].url;
+  const to = url && /^\/d\/duiwu-(\w+)(?:-en)?\?var-(\w+)=\$\{__(?:data\.fields|field\.labels)\.(\w+)\}/.exec(url);
+  if (!to) return null;
+  const value = url.includes("__field.labels") ? x.labels[to[3]] : (find(f, to[3])?.values[row] as string | undefined);
+  return value ? href(to[1].toUpperCase(), { ["var-" + to[2]]: value }) : null;
+}
 
 function stat(p: Panel, f: Frame, empty: string): HTMLElement {
   const times = find(f, "time")?.values as number[] | undefined;
   const shown = f.fields.filter((x) => x.name !== "time");
-  const out = h("div", { class: "stats n" + Math.min(3, shown.length) });
+  const out = h("div", { class: "stats n" + Math.min(4, shown.length) });
   for (const x of shown) {
     const at = x.values.findLastIndex((v) => v !== null && v !== undefined);
     const last = at < 0 ? null : (x.values[at] as number);
@@ -139,10 +153,10 @@ function stat(p: Panel, f: Frame, empty: string): HTMLElement {
     const late = x.target !== undefined && last !== null && p.options?.colorMode === "value" && f.meta ? (f.meta.direction === "down" ? last > x.target : last < x.target) : false;
     const box = h("div", { class: "stat" + (late ? " worse" : ""), role: "group" },
       shown.length > 1 ? h("p", { class: "label" }, x.labels.compare ? x.title.split(" · ").pop()! : x.title) : null,
-      h("p", { class: "big" }, h("span", { class: "digits" }, last === null ? (s ? hole(s, f.meta) : empty) : number(last, x)), h("span", { class: "unit" }, last === null ? "" : unitOf(x))),
+      h("p", { class: "big" }, h("span", { class: "digits" }, last === null ? (s ? hole(s, f.meta) : empty) : number(last, x)), h("span", { class: "unit" }, last === null || shown.length > 1 && unitOf(x) !== "%" ? "" : unitOf(x))),
       p.options?.showPercentChange && last !== null && first && times && times.length > 1
         ? h("p", { class: "delta" }, L("较期初 ", "since the start "), h("b", {}, `${last >= first ? "+" : "−"}${number(Math.abs((100 * (last - first)) / first), { ...x, unit: "percent", decimals: 1 })}%`)) : null);
-    if (f.meta && !x.labels.compare) bind(box, { rows: [], meta: f.meta, sql: f.sql }, { unit, code, codeName: x.labels.code_name ?? "", value: last, numerator: null, denominator: null, state: (last === null ? s || "none" : s === "late" ? s : "") as "" });
+    if (f.meta && !x.labels.compare) bind(box, { meta: f.meta, sql: f.sql, unit, code, codeName: x.labels.code_name ?? "", value: last, state: (last === null ? s || "none" : s === "late" ? s : "") as "" });
     out.append(box);
     if (p.options?.graphMode === "area" && times && shown.length === 1) {
       const g = h("div", { class: "mini", "aria-hidden": "true" });
@@ -154,11 +168,9 @@ function stat(p: Panel, f: Frame, empty: string): HTMLElement {
 }
 
 function table(p: Panel, f: Frame, empty: string): HTMLElement {
-  const hiddenTitles = new Set(p.fieldConfig?.overrides.filter((o) => o.properties.some((x) => x.id === "custom.hidden")).map((o) => o.matcher.options));
-  const linked = new Set(p.fieldConfig?.overrides.filter((o) => o.properties.some((x) => x.id === "links")).map((o) => o.matcher.options));
   const n = f.fields[0]?.values.length ?? 0;
   if (n === 0) return h("p", { class: "none-yet" }, empty);
-  const shown = f.fields.filter((x) => !hiddenTitles.has(x.title));
+  const shown = f.fields.filter((x) => !override(p, x, "custom.hidden"));
   const units = find(f, "unit")?.values as string[] | undefined;
   const figures = shown.filter(numeric);
   const most = new Map(figures.map((x) => [x, Math.max(...(x.values as (number | null)[]).map((v) => Math.abs(v ?? 0)))]));
@@ -171,7 +183,10 @@ function table(p: Panel, f: Frame, empty: string): HTMLElement {
       const v = x.values[i];
       const unit = units?.[i] ?? "";
       if (x.name === "time") return h("td", {}, f.meta ? date(day(v as number)) : moment(new Date(v as number).toISOString()));
-      if (!numeric(x) && typeof v === "string") return h(cross ? "th" : "td", { title: v.length > 40 ? v : null, scope: cross ? "row" : null }, linked.has(x.title) && unit ? h("a", { class: "drill", href: provinceLink(unit) }, v) : v || "—");
+      if (!numeric(x) && typeof v === "string") {
+        const to = follow(p, f, x, i);
+        return h(cross ? "th" : "td", { class: x.name === "unit_name" ? "name" : null, title: v.length > 40 ? v : null, scope: cross ? "row" : null }, to ? h("a", { class: "drill", href: to }, v) : v || "—");
+      }
       const s = f.meta ? state(f.meta, undefined, unit, ["value", "numerator", "denominator"].includes(x.name) ? "" : x.name) : "";
       if (v === null || v === undefined || typeof v !== "number") return h("td", { class: "num soft" }, f.meta && x.name !== "rank" ? hole(s, f.meta) : "—");
       const td = h("td", { class: "num" + (s === "late" ? " lately" : "") }, number(v, x));
@@ -181,25 +196,29 @@ function table(p: Panel, f: Frame, empty: string): HTMLElement {
     }))))));
 }
 
-/** The nation as tiles: a name of one character above a figure. */
+/** The nation as tiles: a name of one character above a figure, coloured by the frame. */
 function tileGrid(p: Panel, f: Frame): HTMLElement {
+  const columns = f.fields.filter((x) => /^c\d$/.test(x.name));
   const rows = f.fields[0].values.length;
-  const grid = h("div", { class: "mosaic", role: "list", "aria-label": p.title, style: { "--columns": String(f.fields.length), "--rows": String(rows) } });
-  for (let i = 0; i < rows; i++) f.fields.forEach((x, k) => {
+  const grid = h("div", { class: "mosaic", role: "list", "aria-label": p.title, style: { "--columns": String(columns.length), "--rows": String(rows) } });
+  for (let i = 0; i < rows; i++) columns.forEach((x, k) => {
     const text = x.values[i] as string;
     if (!text) return;
     const color = x.colors.get(text) ?? "";
     const [mark, figure = ""] = text.replace("◷", "").split(" ");
-    const late = text.endsWith("◷");
-    grid.append(h("div", { role: "listitem", class: !figure ? "outside" : late ? "late" : "", title: late ? L("本期未到，显示最近一次的数值", "the last month has not arrived; its last value") : null, style: { "grid-row": String(i + 1), "grid-column": String(k + 1), background: color, color: dark(color) ? "#fff" : "#081424" } },
-      h("b", {}, mark), h("span", {}, figure || L("不报送", "n/a"))));
+    const late = text.endsWith("◷"), to = follow(p, f, x, i), unit = find(f, "u" + (k + 1))?.values[i] as string;
+    const inside = [h("b", {}, mark), h("span", {}, figure || L("不报送", "n/a")), late ? h("i", { "aria-hidden": "true" }, "◷") : null];
+    const says = `${unit ? unitName(unit) : mark} ${figure || L("不在报送范围", "does not report")}${late ? L("，本期未到，显示最近一次的数值", ", the last month has not arrived; its last value") : ""}`;
+    grid.append(h("div", { role: "listitem", class: !figure ? "outside" : late ? "late" : "", "data-unit": unit || null, style: { "grid-row": String(i + 1), "grid-column": String(k + 1), background: color, color: dark(color) ? "#fff" : "#081424" } },
+      to && !document.body.dataset.wall ? h("a", { href: to, title: says, "aria-label": says }, inside) : inside));
   });
   return grid;
 }
 
+/** Whether white reads better on a colour than ink does. */
 function dark(color: string): boolean {
-  const [r, g, b] = [1, 3, 5].map((i) => parseInt(color.slice(i, i + 2), 16));
-  return 0.299 * r + 0.587 * g + 0.114 * b < 140;
+  const [r, g, b] = [1, 3, 5].map((i) => parseInt(color.slice(i, i + 2), 16) / 255).map((v) => (v <= 0.03928 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4));
+  return 0.2126 * r + 0.7152 * g + 0.0722 * b < 0.19;
 }
 
 /** Units by months, shaded from the least to the most. */
@@ -211,7 +230,7 @@ function heat(p: Panel, f: Frame): HTMLElement {
   return h("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": p.title }, h("table", { class: "heat" },
     h("thead", {}, h("tr", {}, h("th", {}, ""), times.map((t) => h("th", { scope: "col" }, day(t).slice(0, 7))))),
     h("tbody", {}, rows.map((x) => h("tr", {},
-      h("th", { scope: "row" }, x.labels.unit ? h("a", { class: "drill", href: provinceLink(x.labels.unit) }, x.labels.unit_name ?? unitName(x.labels.unit)) : x.title),
+      h("th", { scope: "row" }, follow(p, f, x, 0) ? h("a", { class: "drill", href: follow(p, f, x, 0) }, x.title) : x.title),
       times.map((t, i) => {
         const v = x.values[i] as number | null;
         return v === null ? h("td", { class: "gap" }, hole(state(f.meta, t, x.labels.unit ?? "", x.labels.code ?? ""), f.meta)) : h("td", { class: "c" + cuts.filter((c) => v > c).length }, number(v, x));
@@ -234,7 +253,7 @@ const isTiles = (p: Panel) => p.targets?.[0].format === "tiles";
 const isLive = (p: Panel) => liveLists.includes((p.targets?.[0].list as string) ?? "");
 // What Grafana hears on a channel is asked again here, at the channel's beat.
 const liveLists = ["rate", "rate_nation", "age", "age_nation"];
-export const liveEvery = 10_000;
+const liveEvery = 10_000;
 
 function body(p: Panel, f: Frame | string): HTMLElement {
   if (typeof f === "string") return h("p", { class: "none-yet" }, f);
@@ -256,7 +275,7 @@ function body(p: Panel, f: Frame | string): HTMLElement {
       requestAnimationFrame(() => series(el, find(f, "time")!.values as number[], f.fields.filter((x) => x.name !== "time"), { legend }));
       return el;
     case "barchart":
-      requestAnimationFrame(() => bars(el, f, { horizontal: p.options?.orientation === "horizontal", stacked: p.options?.stacking === "normal", legend, link: provinceLink }));
+      requestAnimationFrame(() => bars(el, f, { horizontal: p.options?.orientation === "horizontal", stacked: p.options?.stacking === "normal", legend, link: (row) => follow(p, f, f.fields.find(numeric)!, row), hidden: (x) => !!(override(p, x, "custom.hideFrom") as { viz?: boolean } | undefined)?.viz }));
       return el;
     case "xychart":
       requestAnimationFrame(() => curve(el, f));
@@ -291,10 +310,11 @@ function cardOf(p: Panel, query: Query | undefined, f: Frame | string, style: Re
   const source = meta && typeof f !== "string"
     ? h("button", { class: "plain info", "aria-label": L(`${p.title}：这些数字从哪里来`, `${p.title}: where these figures come from`), title: [...f.notices].join("\n"), onclick: () => {
       const x = f.fields.find((y) => numeric(y));
-      open({ rows: [], meta, sql: f.sql }, { unit: x?.labels.unit ?? "", code: "", codeName: "", value: p.type === "stat" ? ((x?.values.findLast((v) => v !== null) as number) ?? null) : null, numerator: null, denominator: null, state: "" });
+      open({ meta, sql: f.sql, unit: x?.labels.unit ?? "", code: "", codeName: "", value: p.type === "stat" ? ((x?.values.findLast((v) => v !== null) as number) ?? null) : null, state: "" });
     } }, "ⓘ") : null;
-  // An axis has no room for its unit.
-  const drawn = typeof f !== "string" && ["timeseries", "barchart"].includes(p.type) ? f.fields.find(numeric) : undefined;
+  // An axis has no room for its unit, and figures side by side need it once.
+  const figures = typeof f === "string" ? [] : f.fields.filter(numeric);
+  const drawn = ["timeseries", "barchart"].includes(p.type) || p.type === "stat" && figures.length > 1 && unitOf(figures[0]) !== "%" ? figures[0] : undefined;
   const card = h("section", { class: `card board-card ${isTiles(p) ? "tiles-card" : p.type}`, style, "data-panel": String(p.id) },
     h("header", {}, h("h3", {}, p.title), h("p", { class: "sub" }, [meta ? (lang === "zh" ? meta.zh : meta.en) : "", drawn ? unitOf(drawn) : ""].filter(Boolean).join(" · ")), source), h("div", { class: "body" }, body(p, f)));
   if (query && typeof f !== "string") card.querySelector("header")!.append(tools(p, query, card, f));
@@ -318,28 +338,61 @@ function listen(panels: Panel[], queries: Query[]) {
   }, liveEvery);
 }
 
-export async function board(ctx: Context, id: string): Promise<HTMLElement> {
+/** The line that says how far the figures can be trusted. */
+function footer(metas: Provenance[], drawn: string): HTMLElement {
+  const newest = metas.map((m) => m.dataAsOf ?? "").sort().at(-1);
+  const late = [...new Set(metas.flatMap((m) => m.unitsMissing.map((x) => x.unit)))].sort();
+  const m = metas[0];
+  return h("footer", { class: "page-foot" },
+    h("p", {}, h("b", {}, L("数据截至 ", "Data as of ")), newest ? moment(newest) : "—", h("span", { class: "sep" }),
+      h("b", {}, L("统计日 ", "Day ")), date(m.asOf), h("span", { class: "sep" }),
+      L(`${m.units} 个报送单位，${m.units - late.length} 个各期已齐`, `${m.units - late.length} of ${m.units} units complete`), h("span", { class: "sep" }),
+      h("span", { class: late.length ? "missing" : "", "data-missing": late.join(",") },
+        late.length ? L("未到齐：", "Late: ") + late.slice(0, 8).map(unitName).join(L("、", ", ")) + (late.length > 8 ? L(` 等 ${late.length} 个`, ` and ${late.length - 8} more`) : "") : L("无缺报", "nobody is late"))),
+    h("p", { class: "soft" }, drawn, h("span", { class: "sep" }), L("指标为暂行定义，点击数字看来源", "Definitions are provisional; click a figure for its source")));
+}
+
+/** Prints the page or saves it as PDF, on a lying or a standing sheet. */
+function printer(): HTMLElement {
+  return h("select", { class: "print", "aria-label": L("打印或存为 PDF", "print or save as PDF"), onchange: (e: Event) => {
+    const s = e.target as HTMLSelectElement;
+    document.documentElement.dataset.paper = s.value;
+    s.value = "";
+    print();
+  } }, h("option", { value: "", selected: true }, L("打印", "Print")), h("option", { value: "landscape" }, L("A4 横向", "A4 landscape")), h("option", { value: "portrait" }, L("A4 纵向", "A4 portrait")));
+}
+
+export async function board(today: string, id: string): Promise<HTMLElement> {
   const res = await fetch(`/api/dashboards/${lang}/${id}`);
   if (!res.ok) throw new TypeError(res.statusText);
   const d = (await res.json()) as Dashboard;
-  const values: Record<string, string> = {};
+  const values: Record<string, string> = {}, texts: Record<string, string> = {};
+  const keep = () => Object.fromEntries(Object.entries(values).map(([k, v]) => ["var-" + k, v]));
   const controls: HTMLElement[] = [];
   for (const v of d.templating.list) {
     if (v.type === "datasource") continue;
     const options = v.type === "query"
       ? (await resource<{ code: string; zh: string; en: string }[]>(`options?values=${(v.query as { values: string }).values}`)).map((o) => ({ text: lang === "zh" ? o.zh : o.en, value: o.code }))
       : (v.options ?? []);
-    values[v.name] = param("var-" + v.name) ?? v.current?.value ?? options[0]?.value ?? "";
-    controls.push(h("select", { "aria-label": v.label, onchange: (e: Event) => { location.href = href(id, { ["var-" + v.name]: (e.target as HTMLSelectElement).value }); } },
+    const asked = param("var-" + v.name) ?? v.current?.value;
+    const chosen = options.find((o) => o.value === asked) ?? options[0];
+    values[v.name] = chosen?.value ?? "";
+    texts[v.name] = chosen?.text ?? "";
+    controls.push(h("select", { "aria-label": v.label, onchange: (e: Event) => { location.href = href(id, { ...keep(), ["var-" + v.name]: (e.target as HTMLSelectElement).value }); } },
       options.map((o) => h("option", { value: o.value, selected: o.value === values[v.name] }, o.text))));
   }
-  const fill = (s: string) => s.replace(/\$\{(\w+)\}/g, (all, name: string) => values[name] ?? all);
+  const fill = (s: string) => s.replace(/\$\{(\w+)(:text)?\}/g, (all, name: string, text?: string) => (text ? texts : values)[name] ?? all);
   const queries = d.panels.flatMap((p) => (p.targets ?? []).map((q) => ({ ...(JSON.parse(fill(JSON.stringify(q))) as Query), refId: "p" + p.id })));
   const answers = await ask(queries);
+  // The letters come in pieces, as characters ask for them, and charts measure
+  // what they write once: all have to be here first.
+  const letters = JSON.stringify(d) + [...answers.values()].map((f) => (typeof f === "string" ? "" : JSON.stringify(f.fields))).join("");
+  await document.fonts.load('1em "Noto Sans SC Variable"', [...new Set(letters)].join("")).catch(() => []);
   if (id === "WALL") document.body.dataset.wall = "1";
   const cards: HTMLElement[] = [];
   const metas: Provenance[] = [];
   for (const p of d.panels) {
+    p.title = fill(p.title);
     const at = { "grid-column": `${p.gridPos.x + 1} / span ${p.gridPos.w}`, "grid-row": `${p.gridPos.y + 1} / span ${p.gridPos.h}` };
     if (p.type === "row") { cards.push(h("h2", { class: "row-title", style: at }, p.title)); continue; }
     const f = answers.get("p" + p.id) ?? "no answer";
@@ -349,17 +402,14 @@ export async function board(ctx: Context, id: string): Promise<HTMLElement> {
   listen(d.panels, queries);
   document.title = `${d.title} · ${L("禁毒社会工作者队伍", "Anti-drug social workers")}`;
   const other = lang === "zh" ? "en" : "zh", dark = theme === "dark" ? "light" : "dark";
-  const keep = Object.fromEntries(Object.entries(values).map(([k, v]) => ["var-" + k, v]));
   const wall = id === "WALL";
   return h("div", { class: "board" + (wall ? " wall" : "") },
     h("header", { class: "page-head" }, h("div", { class: "titles" }, h("p", { class: "kicker" }, d.title), h("h1", {}, d.description)),
       h("nav", {}, ...controls, menu(id),
-        h("a", { href: href(id, { ...keep, lang: other }), lang: other === "zh" ? "zh-Hans" : "en" }, other === "zh" ? "中文" : "English"),
+        h("a", { href: href(id, { ...keep(), lang: other }), lang: other === "zh" ? "zh-Hans" : "en" }, other === "zh" ? "中文" : "English"),
         wall ? null : printer(),
-        wall ? null : h("a", { href: href(id, { ...keep, theme: dark }) }, dark === "dark" ? L("深色", "Dark") : L("浅色", "Light")),
-        h("time", { datetime: ctx.today }, date(ctx.today)))),
+        wall ? null : h("a", { href: href(id, { ...keep(), theme: dark }) }, dark === "dark" ? L("深色", "Dark") : L("浅色", "Light")),
+        h("time", { datetime: today }, date(today)))),
     h("main", {}, cards),
     metas.length ? footer(metas, wall ? "" : L(`本页由演示查看器按 Grafana 看板文件绘制（${integer(cards.length)} 个面板），不是 Grafana 本身的渲染`, "Drawn by the viewer from Grafana's dashboard file; not Grafana's own rendering")) : "");
 }
-
-export type { Unit };

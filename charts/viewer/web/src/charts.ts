@@ -1,18 +1,18 @@
-import { LineChart } from "echarts/charts";
-import { AriaComponent, GridComponent, MarkLineComponent, TooltipComponent } from "echarts/components";
+// Lines, bars and curves of a dashboard's frames.
+import { BarChart, LineChart } from "echarts/charts";
+import { AriaComponent, GridComponent, LegendComponent, MarkLineComponent, TooltipComponent } from "echarts/components";
 import * as echarts from "echarts/core";
 import { SVGRenderer } from "echarts/renderers";
-import type { Answer, Row } from "./api";
-import { figure, month } from "./format";
-import { L, pick } from "./i18n";
+import { full, number, scaled, type Field, type Frame } from "./board";
+import { month } from "./format";
 
-echarts.use([LineChart, GridComponent, TooltipComponent, MarkLineComponent, AriaComponent, SVGRenderer]);
+echarts.use([BarChart, LineChart, GridComponent, LegendComponent, TooltipComponent, MarkLineComponent, AriaComponent, SVGRenderer]);
 
 // The charts of the page, and how each is painted again.
 const live = new Map<echarts.ECharts, () => void>();
 new ResizeObserver(() => { for (const c of live.keys()) c.resize(); }).observe(document.documentElement);
 
-export const printing = () => document.documentElement.classList.contains("printing");
+const printing = () => document.documentElement.classList.contains("printing");
 
 // Paper has another width, no dark, and often no colour. The browser asks for
 // the page at once, so that the charts are painted before the event returns.
@@ -34,15 +34,9 @@ function repaint() { for (const [c, paint] of live) { c.resize(); paint(); c.get
 
 export function dropCharts() { for (const c of live.keys()) c.dispose(); live.clear(); }
 
-const css = (name: string) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
-const rem = () => parseFloat(getComputedStyle(document.documentElement).fontSize);
-
-export interface Line { name: string; answer: Answer; rows: Row[]; color: string; dashed?: boolean }
-
 /** Draws a chart into an element, and again when the element changes its size. */
-export function keepChart(el: HTMLElement, paint: (c: echarts.ECharts) => void) {
+function keep(el: HTMLElement, paint: (c: echarts.ECharts) => void) {
   if (!el.isConnected || !el.clientHeight) return;
-  el.classList.add("chart");
   const c = echarts.getInstanceByDom(el) ?? echarts.init(el, undefined, { renderer: "svg" });
   live.set(c, () => paint(c));
   paint(c);
@@ -55,55 +49,111 @@ export function keepChart(el: HTMLElement, paint: (c: echarts.ECharts) => void) 
   }).observe(el);
 }
 
-/** Draws months as lines; the newest month, which is not over, is drawn hollow. */
-export function lines(el: HTMLElement, series: Line[], opts: { axis?: boolean; target?: { value: number; name: string } | null } = {}) {
-  const m = series[0].answer.meta;
-  const iso = (t: number) => new Date(t).toISOString().slice(0, 10);
-  const x = series[0].rows.map((r) => iso(r.time!));
-  el.dataset.indicator = m.id;
-  el.dataset.points = JSON.stringify(series[0].rows.map((r) => r.value));
-  el.classList.add("chart");
-  const draw = () => {
-    const u = rem();
-    const all = series.flatMap((s) => s.rows.map((r) => r.value)).filter((v): v is number => v !== null);
-    const lo = Math.min(...all), hi = Math.max(...all), pad = (hi - lo) * 0.25 || Math.abs(hi) * 0.05 || 1;
-    const label = { color: css("--soft"), fontSize: 0.82 * u, fontFamily: css("--font") };
-    const c = echarts.getInstanceByDom(el) ?? echarts.init(el, undefined, { renderer: "svg" });
-    live.set(c, draw);
+const css = (name: string) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
+// Told apart by lightness as well as by hue, and not red against green.
+const palette = () => [document.documentElement.dataset.theme === "dark" ? "#5b9fdd" : "#2b6cb0", "#e0a458", "#5aa6a0", "#8a5cb8", "#b3590b", "#7a8aa0", "#c06a8f", "#4c8f4a"];
+const iso = (t: number) => new Date(t).toISOString().slice(0, 10);
+// Times are Beijing's wherever the reader sits.
+const clock = (t: number) => new Date(t + 8 * 3600e3).toISOString().slice(11, 16);
+const size = () => parseFloat(getComputedStyle(document.body).fontSize);
+
+function frame(legend: boolean) {
+  const u = size();
+  const label = { color: css("--soft"), fontSize: 0.85 * u, fontFamily: css("--font") };
+  return {
+    u, label,
+    base: {
+      animation: false, color: palette(), textStyle: { fontFamily: css("--font") },
+      grid: { left: 0.4 * u, right: 1.4 * u, top: 1 * u, bottom: legend ? 2.4 * u : 0.4 * u, containLabel: true },
+      legend: legend ? { bottom: 0, type: "scroll" as const, textStyle: label, itemWidth: 1.2 * u, itemHeight: 0.7 * u, pageTextStyle: label } : undefined,
+    },
+    tip: { confine: true, backgroundColor: css("--card"), borderColor: css("--line"), borderWidth: 1, textStyle: { color: css("--ink"), fontSize: 0.9 * u, fontFamily: css("--font") } },
+    axis: { axisLine: { lineStyle: { color: css("--line") } }, axisTick: { show: false }, axisLabel: label },
+    value: { splitLine: { lineStyle: { color: css("--line") } }, axisLabel: label },
+  };
+}
+
+// In grey, lines are told apart by their strokes and marks.
+const strokes = ["solid", "dashed", "dotted", [10, 4, 2, 4], [4, 2], [12, 3], [2, 6], [6, 2, 2, 2]] as const;
+const marks = ["circle", "rect", "triangle", "diamond", "roundRect", "arrow", "pin", "emptyCircle"];
+
+const describe = (fields: Field[], at: (i: number) => string) =>
+  fields.slice(0, 6).map((x) => `${x.title}: ${x.values.map((v, i) => `${at(i)} ${v === null ? "—" : number(v as number, x)}`).join(", ")}`).join("; ");
+
+/** Months as lines; small is the mark below a big number. */
+export function series(el: HTMLElement, times: number[], fields: Field[], opts: { legend?: boolean; small?: boolean } = {}) {
+  keep(el, (c) => {
+    const { u, base, tip, axis, value } = frame(!!opts.legend && !opts.small);
+    // Minutes of a day, or months.
+    const minutes = times.length > 1 && times[times.length - 1] - times[0] < 2 * 86400e3;
+    const x = times.map(minutes ? clock : iso);
+    const target = fields.length === 1 ? fields[0].target : undefined;
+    const all = fields.flatMap((f) => f.values).filter((v): v is number => typeof v === "number");
+    const lo = Math.min(...all), hi = Math.max(...all, lo === 0 ? 1 : -Infinity), pad = (hi - lo) * 0.2 || Math.abs(hi) * 0.05 || 1;
+    // As many places as tell one line of the grid from the next.
+    const places = Math.max(0, Math.min(4, Math.ceil(-Math.log10((hi - lo + 2 * pad) / 4))));
     c.setOption({
-      animation: false,
-      textStyle: { fontFamily: css("--font") },
-      aria: { enabled: true, label: { description: `${pick(m)}: ${series[0].rows.map((r) => `${iso(r.time!).slice(0, 7)} ${figure(r.value, m).text}`).join(", ")}` } },
-      grid: { left: opts.axis ? 0.3 * u : 0.5 * u, right: opts.axis ? 1.2 * u : 0.6 * u, top: 0.7 * u, bottom: opts.axis ? 0.3 * u : 0.5 * u, containLabel: !!opts.axis },
-      tooltip: {
-        trigger: "axis", confine: true, backgroundColor: css("--card"), borderColor: css("--line"), borderWidth: 1, padding: [0.5 * u, 0.8 * u],
-        textStyle: { color: css("--ink"), fontSize: 0.95 * u, fontFamily: css("--font") },
-        valueFormatter: (v: unknown) => (v === null || v === undefined ? L("无", "none") : `${figure(v as number, m).text} ${figure(v as number, m).unit}`),
-      },
-      xAxis: {
-        type: "category", data: x.map((d) => month(d)), boundaryGap: false, show: !!opts.axis,
-        axisLine: { lineStyle: { color: css("--line") } }, axisTick: { show: false },
-        axisLabel: { ...label, hideOverlap: true, alignMinLabel: "left", alignMaxLabel: "right", interval: (i: number) => i === 0 || i === x.length - 1 || i === 5 },
-      },
-      yAxis: {
-        type: "value", show: !!opts.axis, min: Math.max(0, lo - pad), max: hi + pad, splitNumber: 3, scale: true,
-        splitLine: { lineStyle: { color: css("--line") } },
-        axisLabel: { ...label, showMinLabel: false, showMaxLabel: false, formatter: (v: number) => figure(v, m).text },
-      },
-      series: series.map((s, i) => ({
-        name: s.name, type: "line", symbolSize: 0.5 * u, showSymbol: true, connectNulls: false, smooth: 0.15,
-        lineStyle: { color: css(s.color), width: (s.dashed ? 0.12 : 0.2) * u, type: s.dashed ? "dashed" : "solid" },
-        data: s.rows.map((r, k) => ({
-          value: r.value, symbol: k === s.rows.length - 1 && i === 0 ? "circle" : "none",
-          itemStyle: { color: css("--card"), borderColor: css(s.color), borderWidth: 0.18 * u },
-        })),
-        markLine: i === 0 && opts.target && opts.target.value >= lo - pad && opts.target.value <= hi + pad ? {
-          silent: true, symbol: "none", lineStyle: { color: css("--warm"), type: "dashed" }, label: { ...label, formatter: opts.target.name, position: "insideEndTop" }, data: [{ yAxis: opts.target.value }],
-        } : undefined,
+      ...base, ...(opts.small ? { grid: { left: 2, right: 2, top: 4, bottom: 2 } } : {}),
+      aria: { enabled: true, label: { description: describe(fields, (i) => x[i].slice(0, 7)) } },
+      tooltip: opts.small ? undefined : { ...tip, trigger: "axis", valueFormatter: (v: unknown) => (typeof v === "number" ? full(v, fields[0]) : "—") },
+      xAxis: { ...axis, type: "category", data: minutes ? x : x.map(month), boundaryGap: false, show: !opts.small, axisLabel: { ...axis.axisLabel, formatter: (v: string, i: number) => (minutes || i === 0 || x[i].slice(5, 7) === "01" ? v : v.replace(/^\d+年| \d+$/, "")), hideOverlap: true, alignMinLabel: "left", alignMaxLabel: "right" } },
+      yAxis: { ...value, type: "value", show: !opts.small, min: lo >= 0 ? Math.max(0, lo - pad) : lo - pad, max: hi + pad, splitNumber: 4, axisLabel: { ...value.axisLabel, showMinLabel: false, showMaxLabel: false, formatter: (v: number) => number(v, { ...fields[0], decimals: places }) } },
+      series: fields.map((f, i) => ({
+        name: f.title, type: "line", data: f.values as number[], showSymbol: printing() && fields.length > 1, symbol: marks[i % marks.length], symbolSize: 0.5 * u, connectNulls: false,
+        lineStyle: { width: opts.small ? 2 : 2.4, type: f.labels.compare ? "dashed" : printing() ? (strokes[i % strokes.length] as "solid") : "solid" }, areaStyle: opts.small ? { opacity: 0.12 } : undefined,
+        markLine: i === 0 && target !== undefined && !opts.small && target >= lo - pad && target <= hi + pad ? { silent: true, symbol: "none", lineStyle: { color: css("--warm"), type: "dashed" }, label: { show: false }, data: [{ yAxis: target }] } : undefined,
       })),
     }, true);
-  };
-  draw();
-  // The scale of the page follows the viewport, and so must the strokes.
-  new ResizeObserver(() => { if (el.isConnected) { draw(); echarts.getInstanceByDom(el)?.resize(); } }).observe(el);
+  });
+}
+
+/** Bars by the first text of a frame; a click on a province leads to it. */
+export function bars(el: HTMLElement, f: Frame, opts: { horizontal: boolean; stacked: boolean; legend: boolean; link: (row: number) => string | null; hidden: (x: Field) => boolean }) {
+  const text = (n: string) => f.fields.find((x) => x.name === n)?.values as string[] | undefined;
+  const labels = text("unit_name") ?? (f.fields.find((x) => typeof x.values[0] === "string")?.values as string[]) ?? [];
+  const rotated = !opts.horizontal && labels.length > 14;
+  const fields = f.fields.filter((x) => x.name !== "time" && !opts.hidden(x) && x.values.some((v) => typeof v === "number"));
+  keep(el, (c) => {
+    const { u, base, tip, axis, value, label } = frame(opts.legend);
+    const names = { ...axis, type: "category" as const, data: labels, inverse: opts.horizontal, axisLabel: { ...axis.axisLabel, interval: 0, rotate: rotated ? 50 : 0, ...(opts.horizontal ? { width: 0.36 * el.clientWidth, overflow: "break" as const } : rotated ? { width: 8 * u, overflow: "truncate" as const } : { width: Math.max(4 * u, el.clientWidth / (labels.length + 1)), overflow: "break" as const }) } };
+    const whole = fields[0]?.unit === "percent" && Math.max(...fields[0].values.map((v) => (v as number) ?? 0)) > 80 && !opts.stacked;
+    // All bars have one scale, and the axis its round numbers.
+    const all = { ...fields[0], values: fields.flatMap((x) => x.values) };
+    const amounts = { ...value, type: "value" as const, splitNumber: whole ? 5 : 4, ...(whole ? { max: 100 } : {}), axisLabel: { ...value.axisLabel, hideOverlap: true } };
+    const valued = !opts.stacked && fields.length === 1 && (labels.length <= 14 || el.clientWidth / labels.length > 2.8 * u);
+    c.setOption({
+      ...base, aria: { enabled: true, decal: { show: printing() && fields.length > 1 }, label: { description: describe(fields, (i) => labels[i]) } },
+      tooltip: { ...tip, trigger: "axis", axisPointer: { type: "shadow" }, valueFormatter: (v: unknown) => (typeof v === "number" ? full(v / scaled(1, all), all) : "—") },
+      xAxis: opts.horizontal ? amounts : names, yAxis: opts.horizontal ? names : amounts,
+      series: fields.map((x) => ({
+        name: x.title, type: "bar", data: x.values.map((v) => (typeof v === "number" ? scaled(v, all) : null)), stack: opts.stacked ? "all" : undefined, barMaxWidth: 3 * u, itemStyle: { borderRadius: opts.stacked ? 0 : 2 },
+        label: { show: valued, position: opts.horizontal ? "right" : "top", ...label, color: css("--ink"), fontSize: (labels.length > 14 ? 0.75 : 0.85) * u, formatter: (v: { dataIndex: number }) => { const n = x.values[v.dataIndex]; return typeof n === "number" ? number(n, all) : "—"; } },
+      })),
+      ...(opts.horizontal ? { grid: { ...base.grid, right: 5 * u } } : {}),
+    }, true);
+    c.off("click");
+    c.on("click", (e: { dataIndex: number }) => { const to = opts.link(e.dataIndex); if (to) location.href = to; });
+  });
+}
+
+/** The Lorenz curve and the diagonal of perfect evenness. */
+export function curve(el: HTMLElement, f: Frame) {
+  const [x, y, even] = f.fields;
+  const who = (f.fields.find((v) => v.name === "unit_name")?.values ?? []) as string[];
+  keep(el, (c) => {
+    const { base, tip, axis, value, label } = frame(true);
+    const scale = { min: 0, max: 100, interval: 20, type: "value" as const, nameTextStyle: label, nameLocation: "middle" as const };
+    const percent = { ...label, formatter: (v: number) => `${v}%` };
+    const { u } = frame(true);
+    c.setOption({
+      ...base, grid: { ...base.grid, left: 2 * u, bottom: 4.4 * u },
+      aria: { enabled: true, label: { description: describe([y], (i) => `${who[i]} ${number(x.values[i] as number, x)}%`) } },
+      tooltip: { ...tip, trigger: "axis", formatter: (all: { dataIndex: number; seriesIndex: number; data: number[] }[]) => { const p = all.find((v) => v.seriesIndex === 0) ?? all[0]; return `${who[p.dataIndex] ?? ""}<br>${x.title} ${number(p.data[0], x)}%<br>${y.title} ${number(y.values[p.dataIndex] as number, y)}%`; } },
+      xAxis: { ...axis, ...scale, name: x.title, nameGap: 1.8 * u, splitLine: { show: false }, axisLabel: percent }, yAxis: { ...value, ...scale, axisLabel: percent },
+      series: [
+        { name: y.title, type: "line", data: x.values.map((v, i) => [v, y.values[i]]), symbolSize: 5, areaStyle: { opacity: 0.12 } },
+        { name: even.title, type: "line", data: x.values.map((v, i) => [v, even.values[i]]), showSymbol: false, lineStyle: { type: "dashed", width: 1.5 } },
+      ],
+    }, true);
+  });
 }

@@ -4,7 +4,7 @@ import { L, lang, pick } from "./i18n";
 const locale = lang === "zh" ? "zh-CN" : "en-GB";
 
 export const integer = (v: number) => new Intl.NumberFormat(locale, { maximumFractionDigits: 0 }).format(v);
-export const fixed = (v: number, n: number) => new Intl.NumberFormat(locale, { minimumFractionDigits: n, maximumFractionDigits: n }).format(v);
+const fixed = (v: number, n: number) => new Intl.NumberFormat(locale, { minimumFractionDigits: n, maximumFractionDigits: n }).format(v);
 
 /** A figure of an indicator and, apart, its unit. */
 export function figure(v: number | null | undefined, m: Provenance): { text: string; unit: string } {
@@ -16,16 +16,6 @@ export function figure(v: number | null | undefined, m: Provenance): { text: str
   }
   return { text: integer(v), unit: pick(m.unit) };
 }
-
-export const short = (v: number | null | undefined, m: Provenance) => figure(v, m).text + (m.format.kind === "percent" && v !== null ? "%" : "");
-
-/** An amount in yuan: 万元 and 亿元, or millions and billions. */
-export function yuan(v: number): { text: string; unit: string } {
-  if (lang === "zh") return v >= 1e8 ? { text: fixed(v / 1e8, 2), unit: "亿元" } : { text: integer(v / 1e4), unit: "万元" };
-  return v >= 1e9 ? { text: fixed(v / 1e9, 2), unit: "bn yuan" } : { text: fixed(v / 1e6, 1), unit: "m yuan" };
-}
-
-export const money = (v: number) => { const y = yuan(v); return lang === "zh" ? `${y.text} ${y.unit}` : `${y.text} ${y.unit}`; };
 
 const cst = (iso: string) => new Date(new Date(iso).getTime() + 8 * 3600e3);
 const two = (n: number) => String(n).padStart(2, "0");
@@ -47,10 +37,4 @@ export function date(d: string): string {
 export function month(d: string): string {
   const [y, m] = d.split("-").map(Number);
   return lang === "zh" ? `${y}年${m}月` : `${months[m - 1]} ${y}`;
-}
-
-export function signed(v: number, m: Provenance): string {
-  const s = figure(Math.abs(v), m).text;
-  const zero = Number(s.replace(/[^\d.]/g, "")) === 0;
-  return zero ? L("持平", "no change") : (v > 0 ? "+" : "−") + s;
 }

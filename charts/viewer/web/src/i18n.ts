@@ -14,7 +14,6 @@ export const pick = (o: { zh: string; en: string }) => (lang === "zh" ? o.zh : o
 export function href(page: string, change: Record<string, string> = {}): string {
   const p = new URLSearchParams();
   for (const k of ["lang", "theme"]) if (params.get(k)) p.set(k, params.get(k)!);
-  if (page === "D11") for (const k of ["unit", "indicator"]) if (params.get(k)) p.set(k, params.get(k)!);
   for (const [k, v] of Object.entries(change)) p.set(k, v);
   const s = p.toString();
   return `/d/${page}${s ? "?" + s : ""}`;

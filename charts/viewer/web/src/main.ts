@@ -4,13 +4,9 @@ import "./app.css";
 import { health, QueryError, resource, type Unit } from "./api";
 import { board } from "./board";
 import { dropCharts } from "./charts";
-import { national } from "./d01";
-import { province } from "./d11";
 import { h } from "./dom";
 import { L, lang, param, theme } from "./i18n";
 import { setFeeds, setUnits, setupTips } from "./panel";
-
-export interface Context { units: Unit[]; today: string }
 
 const refreshEvery = 60_000;
 
@@ -19,11 +15,7 @@ document.documentElement.lang = lang === "zh" ? "zh-Hans" : "en";
 document.documentElement.dataset.theme = location.pathname.endsWith("/WALL") && param("theme") !== "light" ? "dark" : theme;
 
 const app = document.getElementById("app")!;
-const page = location.pathname.split("/").pop();
-
-// The first page and the profile are drawn by hand, for a wall; the others as the
-// dashboard's file says.
-const draws = (c: Context) => (page === "D01" ? national(c) : page === "D11" ? province(c) : board(c, page!));
+const page = location.pathname.split("/").pop()!;
 
 /** What a reader can do when there is nothing to draw. */
 function trouble(title: string, text: string, hint: string) {
@@ -44,7 +36,7 @@ async function draw() {
         L("请确认 duiwu worker 正在运行，并用 duiwu balance 查看收到了什么。", "Make sure that duiwu worker runs, and see with duiwu balance what has been received."));
       return;
     }
-    const body = await draws({ units, today: status.today });
+    const body = await board(status.today, page);
     dropCharts();
     app.replaceChildren(body);
     document.body.dataset.ready = page;

@@ -1,4 +1,4 @@
-import type { Answer, Provenance, Row, Unit } from "./api";
+import type { Provenance, Unit } from "./api";
 import { h } from "./dom";
 import { date, figure, integer, moment, month } from "./format";
 import { L, lang, pick } from "./i18n";
@@ -10,11 +10,19 @@ export const unitName = (code: string) => {
   return !u ? L("全国", "Nation") : lang === "zh" ? u.shortZh : u.en.replace("Xinjiang Production and Construction Corps", "the Corps").replace(" (Tibet)", "");
 };
 
-/** What a cell without an ordinary value says. */
-export function cellText(r: Row, m: Provenance): string {
-  if (r.state === "suppressed") return m.format.kind === "integer" ? `<${m.suppressBelow}` : "—";
-  return figure(r.value, m).text;
+/** One figure as a page shows it, with where it comes from. */
+export interface Shown {
+  meta: Provenance; sql: string; unit: string; code: string; codeName: string;
+  value: number | null; state: "" | "late" | "none" | "suppressed";
 }
+
+/** What a figure says: its digits, or why it has none. */
+function said(x: Shown): { text: string; unit: string } {
+  if (x.state === "suppressed") return { text: x.meta.format.kind === "integer" ? `<${x.meta.suppressBelow}` : "—", unit: "" };
+  return figure(x.value, x.meta);
+}
+
+const whose = (x: Shown) => `${unitName(x.unit)}${x.codeName ? " · " + x.codeName : ""} · ${pick(x.meta)}`;
 
 const stateText: Record<string, [string, string]> = {
   late: ["本期未到，显示最近一次的数值", "this period has not arrived; last value shown"],
@@ -54,61 +62,51 @@ export function setupTips() {
  * Makes an element into a figure: its raw value stands in data attributes, its
  * definition shows on hover and focus, and a click tells where it comes from.
  */
-export function bind(e: HTMLElement, a: Answer, r: Row, opts: { code?: boolean; part?: "numerator" | "denominator"; quiet?: boolean } = {}): HTMLElement {
-  const m = a.meta;
-  const v = opts.part ? r[opts.part] : r.value;
+export function bind(e: HTMLElement, x: Shown): HTMLElement {
+  const m = x.meta;
   e.dataset.indicator = m.id;
-  e.dataset.unit = r.unit || "000000";
-  e.dataset.value = v === null ? "" : String(v);
-  if (r.state) e.dataset.state = r.state;
-  if (opts.part) e.dataset.part = opts.part;
-  if (r.code) e.dataset.code = r.code;
-  if (r.time !== undefined) e.dataset.time = String(r.time);
-  const f = figure(r.value, m);
-  const name = `${unitName(r.unit)} ${pick(m)} ${r.state === "suppressed" ? cellText(r, m) : f.text + " " + f.unit}`;
-  if (!e.getAttribute("aria-label")) e.setAttribute("aria-label", name + (r.state ? `（${L(...stateText[r.state])}）` : ""));
+  e.dataset.unit = x.unit || "000000";
+  e.dataset.value = x.value === null ? "" : String(x.value);
+  if (x.state) e.dataset.state = x.state;
+  if (x.code) e.dataset.code = x.code;
+  const f = said(x);
+  e.setAttribute("aria-label", `${whose(x)} ${f.text} ${f.unit}` + (x.state ? `（${L(...stateText[x.state])}）` : ""));
   (e as HTMLElement & { tip?: () => Node[] }).tip = () => [
-    h("b", {}, `${unitName(r.unit)}${r.codeName ? " · " + r.codeName : ""} · ${pick(m)}`),
-    h("span", { class: "tip-value" }, r.state === "suppressed" ? cellText(r, m) : `${f.text} ${f.unit}`,
-      r.rank != null ? L(`　第 ${r.rank} 位`, ` · rank ${r.rank}`) : ""),
-    r.state ? h("span", { class: "tip-state" }, L(...stateText[r.state])) : "",
+    h("b", {}, whose(x)),
+    h("span", { class: "tip-value" }, `${f.text} ${f.unit}`),
+    x.state ? h("span", { class: "tip-state" }, L(...stateText[x.state])) : "",
     h("span", {}, pick(m.definition)),
     h("span", { class: "tip-foot" }, L(`${m.id} 第 ${m.version} 版 · ${m.provisional ? "暂行" : "已批准"}`, `${m.id} version ${m.version} · ${m.provisional ? "provisional" : "approved"}`)),
-  ].filter((x) => x !== "") as Node[];
-  if (!opts.quiet) {
-    e.tabIndex = 0;
-    if (e.tagName !== "BUTTON") e.setAttribute("role", "button");
-    e.addEventListener("click", () => open(a, r));
-    if (e.tagName !== "BUTTON") e.addEventListener("keydown", (k) => {
-      if (k.key === "Enter" || k.key === " ") { k.preventDefault(); open(a, r); }
-    });
-  }
+  ].filter((n) => n !== "") as Node[];
+  e.tabIndex = 0;
+  e.setAttribute("role", "button");
+  e.addEventListener("click", () => open(x));
+  e.addEventListener("keydown", (k) => {
+    if (k.key === "Enter" || k.key === " ") { k.preventDefault(); open(x); }
+  });
   return e;
 }
 
 const feedNames = new Map<string, string>();
-export const feedName = (feed: string) => feedNames.get(feed) ?? feed;
+const feedName = (feed: string) => feedNames.get(feed) ?? feed;
 export function setFeeds(list: { feed: string; zh: string; en: string }[]) { for (const f of list) feedNames.set(f.feed, pick(f)); }
 
 /** The panel «这个数字从哪里来». */
-export function open(a: Answer, r: Row) {
+export function open(x: Shown) {
   tip.hidden = true;
-  const m = a.meta;
-  const f = figure(r.value, m);
+  const m = x.meta;
+  const f = said(x);
   const line = (zh: string, en: string, ...v: (Node | string | null)[]) => [h("dt", {}, L(zh, en)), h("dd", {}, ...v)];
-  const late = [...new Set(m.unitsMissing.map((x) => x.unit))];
-  const part = (v: number | null) => (v === null ? "—" : m.format.parts === "money" ? integer(v) + L(" 元", " yuan") : integer(v));
+  const late = m.unitsMissing;
   const d = h("dialog", { class: "source", "aria-labelledby": "source-title" },
     h("header", {},
       h("h2", { id: "source-title", tabindex: "-1", autofocus: true }, L("这个数字从哪里来", "Where this figure comes from")),
       h("button", { class: "plain", "aria-label": L("关闭", "close"), onclick: () => (d as HTMLDialogElement).close() }, "✕")),
-    h("p", { class: "source-figure" }, h("span", {}, `${unitName(r.unit)}${r.codeName ? " · " + r.codeName : ""} · ${pick(m)}`),
-      h("strong", {}, r.state === "suppressed" ? cellText(r, m) : f.text), h("small", {}, f.unit)),
-    r.state ? h("p", { class: "note" }, L(...stateText[r.state])) : null,
+    h("p", { class: "source-figure" }, h("span", {}, whose(x)), h("strong", {}, f.text), h("small", {}, f.unit)),
+    x.state ? h("p", { class: "note" }, L(...stateText[x.state])) : null,
     h("dl", {},
       line("定义", "Definition", pick(m.definition)),
       line("公式", "Formula", m.denominator.zh ? `${pick(m.numerator)} ÷ ${pick(m.denominator)}` : pick(m.numerator)),
-      r.numerator !== null && m.denominator.zh ? line("代入", "With", `${part(r.numerator)} ÷ ${part(r.denominator)}`) : [],
       line("定义版本", "Definition", L(`${m.id} 第 ${m.version} 版，自 ${date(m.validFrom)} 起用；${m.provisional ? "暂行，待主管部门确认" : "已批准"}`,
         `${m.id} version ${m.version}, valid from ${date(m.validFrom)}; ${m.provisional ? "provisional, to be confirmed by the office" : "approved"}`)),
       m.categories.length ? line("计入类别", "Categories", m.categories.map((c, i) => `${c} ${(lang === "zh" ? m.categoryZh : m.categoryEn)?.[i] ?? ""}`).join(lang === "zh" ? "；" : "; ")) : [],
@@ -116,14 +114,14 @@ export function open(a: Answer, r: Row) {
       line("数据截至", "Data as of", m.dataAsOf ? moment(m.dataAsOf) + L("（最近一条记录的报送时间）", " (reporting time of the newest record)") : "—"),
       line("流水位置", "Ledger", m.ledger ? L(`${m.ledger.topics} 个通道，累计 ${integer(m.ledger.offset)} 条消息，写入于 ${moment(m.ledger.arrivedAt)}`,
         `${m.ledger.topics} topics, ${integer(m.ledger.offset)} messages, stored ${moment(m.ledger.arrivedAt)}`) : L("没有流水记录", "no ledger")),
-      line("来源记录", "Source rows", L(`${integer(m.sourceRows)} 行，取自 ${m.feeds.map((x) => feedName(x)).join("、")}`, `${integer(m.sourceRows)} rows of ${m.feeds.map((x) => feedName(x)).join(", ")}`)),
+      line("来源记录", "Source rows", L(`${integer(m.sourceRows)} 行，取自 ${m.feeds.map(feedName).join("、")}`, `${integer(m.sourceRows)} rows of ${m.feeds.map(feedName).join(", ")}`)),
       line("计入单位", "Units included", L(`${m.units} 个报送单位中的 ${m.unitsIncluded.length} 个`, `${m.unitsIncluded.length} of ${m.units} reporting units`)),
-      line("未到单位", "Units missing", late.length ? m.unitsMissing.map((x) => L(`${unitName(x.unit)}（${feedName(x.feed)}，应有 ${month(x.expected)}，最近 ${x.last ? month(x.last) : "从未"}）`,
-        `${unitName(x.unit)} (${feedName(x.feed)}: ${month(x.expected)} due, last ${x.last ? month(x.last) : "never"})`)).join(lang === "zh" ? "；" : "; ") : L("无", "none")),
+      line("未到单位", "Units missing", late.length ? m.unitsMissing.map((v) => L(`${unitName(v.unit)}（${feedName(v.feed)}，应有 ${month(v.expected)}，最近 ${v.last ? month(v.last) : "从未"}）`,
+        `${unitName(v.unit)} (${feedName(v.feed)}: ${month(v.expected)} due, last ${v.last ? month(v.last) : "never"})`)).join(lang === "zh" ? "；" : "; ") : L("无", "none")),
       line("隐去单元", "Hidden cells", m.suppressed ? integer(m.suppressed) : L("无", "none")),
       m.targets.length ? line("目标", "Target", m.targets.map((t) => `${t.id}: ${integer(t.value)}, ${t.source} (${t.status})`).join("; ")) : [],
       line("计算", "Computed", `${moment(m.computedAt)} · ${Math.round(m.tookMs)} ms`)),
-    h("details", {}, h("summary", {}, L("执行的查询", "The query that ran")), h("pre", { tabindex: "0" }, a.sql)));
+    h("details", {}, h("summary", {}, L("执行的查询", "The query that ran")), h("pre", { tabindex: "0" }, x.sql)));
   d.addEventListener("close", () => d.remove());
   d.addEventListener("click", (e) => { if (e.target === d) (d as HTMLDialogElement).close(); });
   document.body.append(d);
