@@ -16,7 +16,7 @@ help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 14
 
 fetch: ## get all that tests and the demo need into .cache (once)
-	@go run ./internal/fetch/cmd libchdb kafka chromium >&2
+	@go run ./internal/fetch/cmd libchdb kafka zookeeper chromium >&2
 	@if [ -e charts/viewer/web/package-lock.json ]; then go run ./internal/fetch/cmd viewer >&2; fi
 	@go run ./internal/fetch/cmd plugin >&2
 

@@ -49,8 +49,12 @@ type Options struct {
 	// Keys names the chain of keys that makes the tokens of what is written;
 	// tables that were re-keyed take rows of one chain only.
 	Keys string
-	// Settings are added to every insert, such as insert_quorum on a cluster.
+	// Settings are added to every insert.
 	Settings map[string]string
+	// Cluster and Durable are what Migrate has to make of a database: the server's
+	// name of a cluster, empty for one server; and yes or no. Where they are empty
+	// the tables stay as they are.
+	Cluster, Durable string
 }
 
 // Sink is a connection to one database. It may be used by any number of
@@ -124,6 +128,7 @@ func Open(ctx context.Context, opt Options) (*Sink, error) {
 		TransportFunc: func(t *http.Transport) (http.RoundTripper, error) { return db.Transport(t), nil },
 		ReadTimeout:   opt.Timeout,
 		DialTimeout:   dialTimeout,
+		Settings:      connSettings(),
 	})
 	if err != nil {
 		return nil, fmt.Errorf("cannot open database %s at %s: %w", db.Name, db.Addr, serverError(err))
@@ -133,6 +138,14 @@ func Open(ctx context.Context, opt Options) (*Sink, error) {
 		return nil, fmt.Errorf("cannot open database %s at %s: %w", db.Name, db.Addr, err)
 	}
 	return s, nil
+}
+
+func connSettings() clickhouse.Settings {
+	out := clickhouse.Settings{}
+	for k, v := range everywhere {
+		out[k] = v
+	}
+	return out
 }
 
 // dialTimeout is enough for any network; a longer wait only hides that there is

@@ -39,6 +39,7 @@ var configXML = template.Must(template.New("config.xml").Parse(`<clickhouse>
 {{- if .Backups}}
   <backups><allowed_path>{{.Backups}}</allowed_path></backups>
 {{- end}}
+{{.ConfigXML}}
 {{- if .SystemLogs}}
 {{- range $log, $day := .Logs}}
   <{{$log}}><database>system</database><table>{{$log}}</table><flush_interval_milliseconds>1000</flush_interval_milliseconds><ttl>{{$day}} + INTERVAL 3 DAY DELETE</ttl></{{$log}}>

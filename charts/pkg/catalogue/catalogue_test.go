@@ -136,8 +136,13 @@ type cell struct {
 var null = math.NaN()
 
 func TestFiguresByHand(t *testing.T) {
+	t.Run("one server", func(t *testing.T) { figuresByHand(t, chartstest.New(t, "charts_catalogue")) })
+	// Whatever is compared or joined must be found on the other shard too.
+	t.Run("two shards", func(t *testing.T) { figuresByHand(t, chartstest.OnShards(t, "charts_catalogue")) })
+}
+
+func figuresByHand(t *testing.T, db *chartstest.DB) {
 	c := load(t)
-	db := chartstest.New(t, "charts_catalogue")
 	chartstest.Small(t, db)
 	f := func(id, split, on string, want ...cell) {
 		t.Helper()

@@ -38,7 +38,10 @@ func Open(db *peer.Database, c *catalogue.Catalogue) (*Press, error) {
 	o := &clickhouse.Options{
 		Protocol: clickhouse.HTTP, Addr: []string{db.Addr}, Auth: clickhouse.Auth{Database: db.Name}, TLS: db.TLS,
 		TransportFunc: func(t *http.Transport) (http.RoundTripper, error) { return db.Transport(t), nil },
-		MaxOpenConns:  2 * atOnce, DialTimeout: 5 * time.Second, Settings: clickhouse.Settings{"max_threads": 1},
+		MaxOpenConns:  2 * atOnce, DialTimeout: 5 * time.Second, Settings: clickhouse.Settings{"max_threads": 1,
+			// On a cluster an edition is there when most replicas have it, and what a
+			// statement compares with is read of all shards.
+			"distributed_foreground_insert": 1, "insert_quorum": "auto", "distributed_product_mode": "allow"},
 	}
 	p := &Press{Catalogue: c, SuppressBelow: 5, Clock: time.Now}
 	var err error

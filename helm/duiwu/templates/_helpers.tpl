@@ -254,6 +254,10 @@ initContainers:
 args:
   - migrate
   - --log-level={{ .Values.worker.logLevel }}
+  - --durable={{ ternary "yes" "no" .Values.clickhouse.durable }}
+  {{- with .Values.clickhouse.cluster }}
+  - --cluster={{ . }}
+  {{- end }}
 env:
   {{- include "duiwu.database.env" . | nindent 2 }}
 resources:
