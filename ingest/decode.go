@@ -43,6 +43,8 @@ const (
 	HeaderBatchRows     = "batch-rows"
 	HeaderChunk         = "chunk"
 	HeaderBatchSHA256   = "batch-sha256"
+	// HeaderTraceparent is the W3C trace context of the batch.
+	HeaderTraceparent = "traceparent"
 	// HeaderSealKey names the key that closed a message's direct identifiers.
 	HeaderSealKey = "seal-key"
 )
@@ -73,6 +75,8 @@ type Decoder struct {
 	unit string
 	max  int
 	ring *seal.Ring
+	// readSeals gives the ring as it is now; nil when it does not change.
+	readSeals func() (*seal.Ring, error)
 
 	feeds map[string]*rows
 	all   []*rows // those of feeds; a map costs too much to walk for each message

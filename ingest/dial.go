@@ -7,7 +7,9 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"slices"
 	"strconv"
+	"syscall"
 	"time"
 
 	"github.com/segmentio/kafka-go"
@@ -17,7 +19,8 @@ import (
 	"github.com/segmentio/kafka-go/protocol/saslauthenticate"
 	"github.com/segmentio/kafka-go/protocol/saslhandshake"
 	"github.com/segmentio/kafka-go/sasl"
-	"github.com/segmentio/kafka-go/sasl/plain"
+
+	"github.com/duiwu/duiwu/internal/peer"
 )
 
 // Broker says how to reach Kafka. TLS nil is plain text; SASL.Mechanism empty
@@ -29,8 +32,23 @@ type Broker struct {
 	SASL     SASL
 }
 
-// SASL is a login. Mechanism is PLAIN, SCRAM-SHA-256 or SCRAM-SHA-512.
-type SASL struct{ Mechanism, User, Password string }
+// SASL is a login. Mechanism is PLAIN, SCRAM-SHA-256 or SCRAM-SHA-512. Password is
+// asked at every login, so that it may change while connections live.
+type SASL struct {
+	Mechanism, User string
+	Password        func() (string, error)
+}
+
+// Plain says whether what is sent to some broker crosses a network without TLS.
+func (b *Broker) Plain() bool { return b.TLS == nil && !Local(b.Brokers) }
+
+// Local says whether all brokers are this machine.
+func Local(brokers []string) bool {
+	return !slices.ContainsFunc(brokers, func(addr string) bool {
+		host, _, err := net.SplitHostPort(addr)
+		return err != nil || !peer.Local(host)
+	})
+}
 
 // timeout bounds connecting and every request that does not wait for data.
 const timeout = 10 * time.Second
@@ -44,9 +62,9 @@ func (s SASL) mechanism() (sasl.Mechanism, error) {
 	case "":
 		return nil, nil
 	case "PLAIN":
-		return plain.Mechanism{Username: s.User, Password: s.Password}, nil
+		return plain{s}, nil
 	case "SCRAM-SHA-256", "SCRAM-SHA-512":
-		return newScram(s.Mechanism, s.User, s.Password), nil
+		return newScram(s), nil
 	}
 	return nil, fmt.Errorf("unknown SASL mechanism %q; use PLAIN, SCRAM-SHA-256 or SCRAM-SHA-512", s.Mechanism)
 }
@@ -115,7 +133,7 @@ func (b *Broker) handshake(ctx context.Context, nc net.Conn, addr string) (*prot
 		}
 		tc := tls.Client(nc, cfg)
 		if err := tc.HandshakeContext(ctx); err != nil {
-			return nil, nil, fmt.Errorf("TLS handshake failed: %w: %w", ErrLogin, err)
+			return nil, nil, tlsError(err)
 		}
 		nc = tc
 	}
@@ -129,7 +147,7 @@ func (b *Broker) handshake(ctx context.Context, nc net.Conn, addr string) (*prot
 			// alert's own type is not exported.
 			err = fmt.Errorf("TLS: %w: %w", ErrLogin, err)
 		case errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF):
-			err = fmt.Errorf("the broker hung up at the first request; it may expect TLS, or no TLS: %w", err)
+			err = fmt.Errorf("the broker hung up at the first request; it may speak TLS only (--kafka-tls): %w", err)
 		}
 		return nil, nil, err
 	}
@@ -150,6 +168,17 @@ func (b *Broker) handshake(ctx context.Context, nc net.Conn, addr string) (*prot
 		return nil, nil, err
 	}
 	return conn, limits, login(sasl.WithMetadata(ctx, &sasl.Metadata{Host: host, Port: n}), conn, m)
+}
+
+// tlsError says why a handshake failed. A stranger's certificate and a refused one
+// stay what they are; a broker that does not speak TLS hangs up, as one does that
+// is just going away.
+func tlsError(err error) error {
+	var header tls.RecordHeaderError
+	if errors.As(err, &header) || errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, syscall.ECONNRESET) {
+		return fmt.Errorf("the broker hung up at the TLS handshake; when this port does not speak TLS, name one that does, or say so: --kafka-tls=false, in a profile tls: {off: true}: %w", err)
+	}
+	return fmt.Errorf("TLS handshake failed: %w: %w", ErrLogin, err)
 }
 
 func login(ctx context.Context, conn *protocol.Conn, m sasl.Mechanism) error {

@@ -225,15 +225,17 @@ func (g *Group) End(topic string, partition int32) (int64, bool) {
 }
 
 // Run works until ctx ends (nil). It returns an error at once when the broker
-// refuses the login; a broker that is away is waited for.
+// refuses the login; a broker that is away is waited for, and so is a login that
+// worked before: a password changes at the broker and in its file one after the
+// other.
 func (g *Group) Run(ctx context.Context) error {
-	pause := g.RetryMin
+	pause, worked := g.RetryMin, false
 	for {
 		topics, err := g.look(ctx)
 		switch {
 		case ctx.Err() != nil:
 			return nil
-		case errors.Is(err, ErrLogin):
+		case errors.Is(err, ErrLogin) && !worked:
 			return fmt.Errorf("cannot use Kafka: %w", err)
 		case err != nil:
 			g.opt.Log.Warn("cannot reach Kafka, trying again", "pause", pause, "error", err)
@@ -243,7 +245,7 @@ func (g *Group) Run(ctx context.Context) error {
 			pause = min(2*pause, g.RetryMax)
 			continue
 		}
-		pause = g.RetryMin
+		pause, worked = g.RetryMin, true
 		if len(topics) == 0 {
 			if !sleep(ctx, g.cfg.Watch) {
 				return nil
@@ -334,7 +336,8 @@ func (g *Group) member(ctx context.Context, topics map[string]int) error {
 			return nil
 		}
 		if err != nil {
-			if errors.Is(err, kafka.GroupAuthorizationFailed) || errors.Is(err, kafka.SASLAuthenticationFailed) {
+			// A login that is refused here worked a moment ago, in look.
+			if errors.Is(err, kafka.GroupAuthorizationFailed) {
 				return fmt.Errorf("cannot join group %s: %w", g.cfg.Group, err)
 			}
 			g.mu.Lock()

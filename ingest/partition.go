@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
+	"slices"
 	"time"
 
 	"github.com/apache/arrow/go/v15/arrow/memory"
@@ -39,8 +40,13 @@ type Options struct {
 	Gate      *Gate
 	// Clock says when a cut arrived; default time.Now.
 	Clock func() time.Time
+	// Traces is how many traceparent headers a cut keeps; 0 looks at none.
+	Traces int
 	// Seals are the keys that open sealed fields; nil opens none.
 	Seals *seal.Ring
+	// ReadSeals is asked for them anew when a partition is opened, and when a
+	// message names a key that is not there: it may have been added meanwhile.
+	ReadSeals func() (*seal.Ring, error)
 }
 
 func (o Options) withDefaults() Options {
@@ -80,6 +86,8 @@ type Partition struct {
 	share  int64     // of a slot of the gate, 0 between two cuts
 	mean   int64     // bytes of a message, as seen so far
 	closed time.Time // when the last cut was
+	opened time.Time // when the first message of this one was there
+	traces []string  // of this one
 	failed error
 }
 
@@ -94,6 +102,13 @@ func OpenPartition(ctx context.Context, b *Broker, topic, unit string, partition
 	p := &Partition{
 		broker: b, opt: opt, topic: topic, unit: unit, partition: partition, resume: resume, commit: commit,
 		dec: NewDecoder(opt.Catalogue, opt.Mem, unit, opt.Limits.Message), last: -1, mean: firstMean,
+	}
+	if opt.ReadSeals != nil {
+		var err error
+		if opt.Seals, err = opt.ReadSeals(); err != nil {
+			return nil, fmt.Errorf("cannot open %s/%d: %w", topic, partition, err)
+		}
+		p.dec.readSeals = opt.ReadSeals
 	}
 	p.dec.Seals(opt.Seals)
 	if resume.Known {
@@ -277,7 +292,11 @@ func (p *Partition) Next(ctx context.Context) (flow.Cut, error) {
 			return p.stop(first, last, fmt.Errorf("%s/%d: %w", p.topic, p.partition, err))
 		}
 		if last < 0 {
-			until = time.Now().Add(lim.Linger)
+			p.opened = time.Now()
+			until = p.opened.Add(lim.Linger)
+		}
+		if len(p.traces) < p.opt.Traces {
+			p.trace(m.Headers)
 		}
 		idle = time.Time{}
 		last, pause = m.Offset, 100*time.Millisecond
@@ -285,6 +304,19 @@ func (p *Partition) Next(ctx context.Context) (flow.Cut, error) {
 		bytes += int64(max(len(m.Value), p.dec.expanded))
 		if full || p.dec.Rows() >= lim.Rows || bytes >= int64(lim.Bytes) {
 			return p.cut(first, last), nil
+		}
+	}
+}
+
+// trace keeps the trace that a message belongs to, if it is another one.
+func (p *Partition) trace(headers []Header) {
+	const size = 55 // of version 00, the only one there is
+	for i := range headers {
+		if v := headers[i].Value; len(v) == size && string(headers[i].Key) == HeaderTraceparent {
+			if !slices.ContainsFunc(p.traces, func(t string) bool { return t == string(v) }) {
+				p.traces = append(p.traces, string(v))
+			}
+			return
 		}
 	}
 }
@@ -370,7 +402,10 @@ func (p *Partition) cut(first, last int64) flow.Cut {
 		Span:    flow.Span{Topic: p.topic, Incarnation: p.resume.Incarnation, Partition: p.partition, First: first, Last: last},
 		Unit:    p.unit,
 		LastSum: p.sum,
+		Opened:  p.opened,
+		Traces:  p.traces,
 	}
+	p.traces = nil
 	c.Parts, c.Rejects, c.Tally = p.dec.Flush()
 	c.Arrived, p.closed = p.opt.Clock(), time.Now()
 	p.pos = last + 1

@@ -365,6 +365,11 @@ func TestGate(t *testing.T) {
 	require.Zero(t, opt.Gate.Held())
 }
 
+// says is a password that does not change.
+func says(password string) func() (string, error) {
+	return func() (string, error) { return password, nil }
+}
+
 func TestProbe(t *testing.T) {
 	leaks(t)
 	_, b := fake(t, kfake.EnableSASL(), kfake.Superuser("PLAIN", "bob", "pw"), kfake.Superuser("SCRAM-SHA-256", "al", "pw"), kfake.Superuser("SCRAM-SHA-512", "eve", "pw"))
@@ -384,11 +389,11 @@ func TestProbe(t *testing.T) {
 		require.NoError(t, err)
 		require.ErrorIs(t, g.Run(t.Context()), ErrLogin)
 	}
-	f(SASL{"PLAIN", "bob", "pw"}, "")
-	f(SASL{"SCRAM-SHA-256", "al", "pw"}, "")
-	f(SASL{"SCRAM-SHA-512", "eve", "pw"}, "")
-	f(SASL{"PLAIN", "bob", "wrong"}, "SASL PLAIN")
-	f(SASL{"SCRAM-SHA-512", "eve", "wrong"}, "SASL SCRAM-SHA-512")
+	f(SASL{"PLAIN", "bob", says("pw")}, "")
+	f(SASL{"SCRAM-SHA-256", "al", says("pw")}, "")
+	f(SASL{"SCRAM-SHA-512", "eve", says("pw")}, "")
+	f(SASL{"PLAIN", "bob", says("wrong")}, "SASL PLAIN")
+	f(SASL{"SCRAM-SHA-512", "eve", says("wrong")}, "SASL SCRAM-SHA-512")
 	_, err := NewGroup(Config{Broker: Broker{Brokers: []string{"x:1"}, SASL: SASL{Mechanism: "KERBEROS"}}, Units: []string{unit}}, Options{}, nil)
 	require.ErrorContains(t, err, `unknown SASL mechanism "KERBEROS"`)
 }

@@ -39,7 +39,16 @@ func (d *Decoder) sealed(b []byte) (rule feed.Rule, err error) {
 		chunk = -1
 	}
 	id := string(d.head.sealKey)
-	block, e := d.ring.Open(id, seal.Place{Unit: d.unit, Feed: string(d.head.feed), Batch: string(d.head.batch), Chunk: int(chunk)}, open, closed)
+	at := seal.Place{Unit: d.unit, Feed: string(d.head.feed), Batch: string(d.head.batch), Chunk: int(chunk)}
+	block, e := d.ring.Open(id, at, open, closed)
+	if errors.Is(e, seal.ErrUnknownKey) && d.readSeals != nil {
+		ring, err := d.readSeals()
+		if err != nil {
+			return feed.NoRule, fmt.Errorf("cannot look for the key of offset %d: %w", d.msg.Offset, err)
+		}
+		d.ring = ring
+		block, e = ring.Open(id, at, open, closed)
+	}
 	fault := feed.NoRule
 	switch {
 	case errors.Is(e, seal.ErrUnknownKey):

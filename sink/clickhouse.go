@@ -11,13 +11,10 @@ package sink
 
 import (
 	"context"
-	"crypto/tls"
-	"errors"
 	"fmt"
 	"log/slog"
 	"net"
 	"net/http"
-	"net/url"
 	"strings"
 	"sync"
 	"time"
@@ -28,12 +25,15 @@ import (
 	"golang.org/x/sync/singleflight"
 
 	"github.com/duiwu/duiwu/internal/feed"
+	"github.com/duiwu/duiwu/internal/peer"
 )
 
 // Options say where the database is and who writes.
 type Options struct {
-	// DSN is http://user:password@host:8123/database, or https.
-	DSN       string
+	// DSN is http://user:password@host:8123/database, or https; or File holds it,
+	// and is read again as peer.NewDatabase says. TLS is for https.
+	DSN, File string
+	TLS       peer.TLS
 	Catalogue *feed.Catalogue
 	// Worker names this process in claims and in the ledger; an operator sees it.
 	Worker string
@@ -49,8 +49,12 @@ type Options struct {
 	// Keys names the chain of keys that makes the tokens of what is written;
 	// tables that were re-keyed take rows of one chain only.
 	Keys string
-	// Settings are added to every insert, such as insert_quorum on a cluster.
+	// Settings are added to every insert.
 	Settings map[string]string
+	// Cluster and Durable are what Migrate has to make of a database: the server's
+	// name of a cluster, empty for one server; and yes or no. Where they are empty
+	// the tables stay as they are.
+	Cluster, Durable string
 }
 
 // Sink is a connection to one database. It may be used by any number of
@@ -61,10 +65,8 @@ type Sink struct {
 	conn driver.Conn
 
 	client   *http.Client
-	endpoint url.URL
-	user     string
-	password string
-	database string
+	server   *peer.Database
+	database string // its name
 
 	mu      sync.Mutex
 	checked map[string]check
@@ -79,14 +81,9 @@ type Sink struct {
 // Open connects and asks the server for a sign of life; it changes nothing.
 // Close the sink when no assignment writes any more.
 func Open(ctx context.Context, opt Options) (*Sink, error) {
-	u, err := url.Parse(opt.DSN)
+	db, err := peer.NewDatabase(opt.DSN, opt.File, opt.TLS)
 	if err != nil {
-		// The parser's error quotes the DSN, and the DSN holds a password.
-		return nil, errors.New("cannot read the DSN: it is no URL; write http://user:password@host:8123/database")
-	}
-	database := strings.Trim(u.Path, "/")
-	if (u.Scheme != "http" && u.Scheme != "https") || u.Hostname() == "" || database == "" || strings.Contains(database, "/") {
-		return nil, errors.New("cannot read the DSN: write http://user:password@host:8123/database, or https")
+		return nil, err
 	}
 	if opt.Catalogue == nil {
 		panic("BUG: a sink needs a catalogue")
@@ -97,27 +94,19 @@ func Open(ctx context.Context, opt Options) (*Sink, error) {
 	if opt.Recheck <= 0 {
 		opt.Recheck = 5 * time.Minute
 	}
-	s := &Sink{opt: opt, log: opt.Log, database: database, checked: map[string]check{}, expected: map[*Assignment]time.Time{}}
+	s := &Sink{opt: opt, log: opt.Log, server: db, database: db.Name, checked: map[string]check{}, expected: map[*Assignment]time.Time{}}
 	s.writes = newGroup(fullRows, s.write, s.soon)
 	s.assigns = newGroup(fullRows, s.assign, func() bool { return false })
 	if s.log == nil {
 		s.log = slog.New(slog.DiscardHandler)
 	}
-	s.user = u.User.Username()
-	s.password, _ = u.User.Password()
-	addr := u.Host
-	var tlsConfig *tls.Config
-	if u.Port() == "" {
-		addr = u.Hostname() + map[string]string{"http": ":8123", "https": ":8443"}[u.Scheme]
+	if db.Plain() {
+		s.log.Warn("the database is reached without TLS: rows and the password cross the network in clear; write https:// in the DSN", "database", db.Addr)
 	}
-	if u.Scheme == "https" {
-		tlsConfig = &tls.Config{ServerName: u.Hostname(), MinVersion: tls.VersionTLS12}
-	}
-	s.endpoint = url.URL{Scheme: u.Scheme, Host: addr, Path: "/"}
 	s.client = &http.Client{
-		Transport: &http.Transport{
+		Transport: db.Transport(&http.Transport{
 			Proxy:           http.ProxyFromEnvironment,
-			TLSClientConfig: tlsConfig,
+			TLSClientConfig: db.TLS,
 			// The kernel alone would go on for two minutes with an address that
 			// swallows what is sent to it, as a service does that is coming up.
 			DialContext: (&net.Dialer{Timeout: dialTimeout}).DialContext,
@@ -128,25 +117,35 @@ func Open(ctx context.Context, opt Options) (*Sink, error) {
 			WriteBufferSize:     256 << 10,
 			ReadBufferSize:      64 << 10,
 			DisableCompression:  true,
-		},
+		}),
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}
 	s.conn, err = clickhouse.Open(&clickhouse.Options{
-		Protocol:    clickhouse.HTTP,
-		Addr:        []string{addr},
-		Auth:        clickhouse.Auth{Database: database, Username: s.user, Password: s.password},
-		TLS:         tlsConfig,
-		ReadTimeout: opt.Timeout,
-		DialTimeout: dialTimeout,
+		Protocol:      clickhouse.HTTP,
+		Addr:          []string{db.Addr},
+		Auth:          clickhouse.Auth{Database: db.Name},
+		TLS:           db.TLS,
+		TransportFunc: func(t *http.Transport) (http.RoundTripper, error) { return db.Transport(t), nil },
+		ReadTimeout:   opt.Timeout,
+		DialTimeout:   dialTimeout,
+		Settings:      connSettings(),
 	})
 	if err != nil {
-		return nil, fmt.Errorf("cannot open database %s at %s: %w", database, addr, serverError(err))
+		return nil, fmt.Errorf("cannot open database %s at %s: %w", db.Name, db.Addr, serverError(err))
 	}
 	if err := s.exec(ctx, "SELECT 1", nil); err != nil {
 		s.Close()
-		return nil, fmt.Errorf("cannot open database %s at %s: %w", database, addr, err)
+		return nil, fmt.Errorf("cannot open database %s at %s: %w", db.Name, db.Addr, err)
 	}
 	return s, nil
+}
+
+func connSettings() clickhouse.Settings {
+	out := clickhouse.Settings{}
+	for k, v := range everywhere {
+		out[k] = v
+	}
+	return out
 }
 
 // dialTimeout is enough for any network; a longer wait only hides that there is

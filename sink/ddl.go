@@ -31,11 +31,16 @@ type table struct {
 	primary, order []string
 	settings       string
 	comment        string
+	// unit is a number by which the rows of a unit are told from those of others,
+	// empty when a row is of none.
+	unit string
+	// made tables hold nothing that a migration does not make again.
+	made bool
 }
 
-func (t *table) create(name string) string {
+func (t *table) create(l Layout) string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "CREATE TABLE IF NOT EXISTS %s\n(\n", quoteName(name))
+	fmt.Fprintf(&b, "CREATE TABLE IF NOT EXISTS %s%s\n(\n", quoteName(t.name), l.on())
 	for i, c := range t.columns {
 		b.WriteString("    " + c.ddl())
 		if i < len(t.columns)-1 {
@@ -50,7 +55,9 @@ func (t *table) create(name string) string {
 	if len(t.primary) > 0 {
 		fmt.Fprintf(&b, "PRIMARY KEY (%s)\n", quoteNames(t.primary))
 	}
-	fmt.Fprintf(&b, "ORDER BY (%s)\n", quoteNames(t.order))
+	if len(t.order) > 0 {
+		fmt.Fprintf(&b, "ORDER BY (%s)\n", quoteNames(t.order))
+	}
 	if t.settings != "" {
 		fmt.Fprintf(&b, "SETTINGS %s\n", t.settings)
 	}
@@ -72,11 +79,11 @@ type view struct {
 	name, target, query string
 }
 
-func (v view) create() string {
+func (v view) create(l Layout) string {
 	if v.target != "" {
-		return fmt.Sprintf("CREATE MATERIALIZED VIEW IF NOT EXISTS %s TO %s AS\n%s", quoteName(v.name), quoteName(v.target), v.query)
+		return fmt.Sprintf("CREATE MATERIALIZED VIEW IF NOT EXISTS %s%s TO %s AS\n%s", quoteName(v.name), l.on(), quoteName(v.target), v.query)
 	}
-	return fmt.Sprintf("CREATE OR REPLACE VIEW %s AS\n%s", quoteName(v.name), v.query)
+	return fmt.Sprintf("CREATE OR REPLACE VIEW %s%s AS\n%s", quoteName(v.name), l.on(), v.query)
 }
 
 func quoteName(s string) string { return "`" + strings.ReplaceAll(s, "`", "``") + "`" }
@@ -125,6 +132,7 @@ func historyTable(s *feed.Spec) table {
 		engine:  "ReplacingMergeTree(" + colRank + ")",
 		primary: s.Key(),
 		order:   append(append([]string(nil), s.Key()...), feed.ColVersion),
+		unit:    ofUnit("reporting_unit"),
 		comment: s.En + ": every version of every record; the earliest arrival of a version stays",
 	}
 	for _, c := range s.Columns() {
@@ -142,6 +150,7 @@ func currentTable(s *feed.Spec) table {
 		name:    s.CurrentTable(),
 		engine:  "ReplacingMergeTree(" + feed.ColVersion + ", " + feed.ColDeleted + ")",
 		order:   s.Key(),
+		unit:    ofUnit("reporting_unit"),
 		comment: s.En + ": the newest version of each record; read it with FINAL",
 	}
 	if s.KeyHasDate() {
@@ -156,12 +165,13 @@ func currentTable(s *feed.Spec) table {
 	return t
 }
 
-func currentView(s *feed.Spec) view {
+// currentView stands where the rows are.
+func currentView(s *feed.Spec, l Layout) view {
 	t := currentTable(s)
 	return view{
 		name:   s.Feed + "_to_current",
-		target: s.CurrentTable(),
-		query:  "SELECT " + quoteNames(t.names()) + "\nFROM " + quoteName(s.HistoryTable()),
+		target: l.held(s.CurrentTable()),
+		query:  "SELECT " + quoteNames(t.names()) + "\nFROM " + quoteName(l.held(s.HistoryTable())),
 	}
 }
 
@@ -199,6 +209,12 @@ func columns(groups ...[]column) []column {
 	return out
 }
 
+// ofTopic names the unit of a row that says only its topic.
+const ofTopic = "cityHash64(substringIndex(topic, '.', -1))"
+
+// ofUnit spreads rows by the unit in a column.
+func ofUnit(column string) string { return "cityHash64(" + column + ")" }
+
 // systemTables are the sink's own tables. Each is idempotent by its key: a row
 // written twice is one row under FINAL.
 func systemTables() []table {
@@ -212,6 +228,7 @@ func systemTables() []table {
 				{"kept", "String", "CODEC(ZSTD(1))"}, {"arrived_at", moment, ""},
 			}),
 			engine:  "ReplacingMergeTree(epoch)",
+			unit:    ofTopic,
 			order:   []string{"topic", "incarnation", "partition", "offset", "row"},
 			comment: "Refused records by position, with their findings and the fields that are not personal",
 		},
@@ -224,6 +241,7 @@ func systemTables() []table {
 				{"arrived_at", moment, ""}, {"last_sum", "UInt64", ""}, {"reason", "String", ""}, {"written_at", moment, ""},
 			}),
 			engine:  "ReplacingMergeTree",
+			unit:    ofTopic,
 			order:   []string{"topic", "incarnation", "partition", "run", "epoch", "first_offset"},
 			comment: "One row a durable cut, written after everything that was in it; kind is cut, skip, or replay for what a replay changed",
 		},
@@ -233,6 +251,7 @@ func systemTables() []table {
 				{"epoch", "UInt32", ""}, {"claim", "UUID", ""}, {"worker", code, ""}, {"claimed_at", moment, ""},
 			}),
 			engine:  "ReplacingMergeTree",
+			unit:    ofTopic,
 			order:   []string{"topic", "incarnation", "partition", "epoch", "claim"},
 			comment: "Who took a partition over; the highest epoch owns it",
 		},
@@ -242,6 +261,7 @@ func systemTables() []table {
 				{"topic", code, ""}, {"incarnation", "Int32", ""}, {"worker", code, ""}, {"written_at", moment, ""},
 			},
 			engine:  "ReplacingMergeTree",
+			unit:    ofTopic,
 			order:   []string{"topic", "incarnation"},
 			comment: "Topics that an operator declared to be made anew; without a row the incarnation is 0",
 		},
@@ -256,6 +276,7 @@ func systemTables() []table {
 				{"chunk_rows", "Array(Int64)", ""}, {"chunk_offsets", "Array(Int64)", ""},
 			}),
 			engine:  "ReplacingMergeTree",
+			unit:    ofUnit("unit"),
 			order:   []string{"unit", "feed", "batch_id", "topic", "incarnation", "partition", "first_offset", "epoch"},
 			comment: "What one cut did to one batch; it counts only where the cut is in ledger_effective",
 		},
@@ -365,7 +386,7 @@ func dimensionTables() []table {
 				{"type", code, ""}, {"region", code, ""}, {"reports", "Bool", ""}, {"since", "Date32", ""}, {"until", "Date32", ""},
 				{"tile_row", "Int32", ""}, {"tile_col", "Int32", ""}, {"population_2020", "Int64", ""}, {"aliases", "Array(String)", ""},
 			},
-			engine: "MergeTree", order: []string{"code"}, comment: "Reporting units; until is not included",
+			made: true, engine: "MergeTree", order: []string{"code"}, comment: "Reporting units; until is not included",
 		},
 		{
 			name: "dim_division",
@@ -373,7 +394,7 @@ func dimensionTables() []table {
 				{"code", text, ""}, {"valid_from", "Date32", ""}, {"valid_until", "Date32", ""}, {"name", text, ""},
 				{"level", code, ""}, {"parent", text, ""}, {"successor", text, ""},
 			},
-			engine: "MergeTree", order: []string{"code", "valid_from"}, comment: "GB/T 2260 codes by date; valid_until is not included",
+			made: true, engine: "MergeTree", order: []string{"code", "valid_from"}, comment: "GB/T 2260 codes by date; valid_until is not included",
 		},
 		{
 			name: "dim_code",
@@ -381,7 +402,7 @@ func dimensionTables() []table {
 				{"list", code, ""}, {"code", text, ""}, {"position", "Int32", ""}, {"zh", text, ""}, {"en", text, ""},
 				{"aliases", "Array(String)", ""}, {"extra", "Map(" + code + ", String)", ""},
 			},
-			engine: "MergeTree", order: []string{"list", "code"}, comment: "Code lists",
+			made: true, engine: "MergeTree", order: []string{"list", "code"}, comment: "Code lists",
 		},
 		{
 			name: "dim_target",
@@ -389,14 +410,14 @@ func dimensionTables() []table {
 				{"target_id", text, ""}, {"indicator_id", text, ""}, {"scope", text, ""}, {"value", "Float64", ""}, {"unit", text, ""},
 				{"due", text, ""}, {"source", text, ""}, {"status", text, ""}, {"verified", "Bool", ""},
 			},
-			engine: "MergeTree", order: []string{"target_id"}, comment: "Targets; one that is not verified is shown with a mark",
+			made: true, engine: "MergeTree", order: []string{"target_id"}, comment: "Targets; one that is not verified is shown with a mark",
 		},
 		{
 			name: "dim_calendar",
 			columns: []column{
 				{"feed", code, ""}, {"rhythm", code, ""}, {"period", "Date32", ""}, {"due_at", moment, ""},
 			},
-			engine: "MergeTree", order: []string{"feed", "period"},
+			made: true, engine: "MergeTree", order: []string{"feed", "period"},
 			comment: "When the records of a period are due, for feeds with a rhythm and years whose working days are known; units report within dim_unit.since and until",
 		},
 	}
@@ -404,20 +425,25 @@ func dimensionTables() []table {
 
 // DDL lists the statements that make a feed's tables and the view between them,
 // as `duiwu show ddl` prints them.
-func DDL(s *feed.Spec) []string {
-	h, c := historyTable(s), currentTable(s)
-	return []string{h.create(h.name), c.create(c.name), currentView(s).create()}
+func DDL(s *feed.Spec, l Layout) []string {
+	var out []string
+	for _, t := range append(l.tables(historyTable(s)), l.tables(currentTable(s))...) {
+		out = append(out, t.create(l))
+	}
+	return append(out, currentView(s, l).create(l))
 }
 
 // SystemDDL lists the statements that make the tables and views that belong to
 // no feed.
-func SystemDDL() []string {
+func SystemDDL(l Layout) []string {
 	var out []string
 	for _, t := range append(systemTables(), dimensionTables()...) {
-		out = append(out, t.create(t.name))
+		for _, t := range l.tables(t) {
+			out = append(out, t.create(l))
+		}
 	}
 	for _, v := range systemViews() {
-		out = append(out, v.create())
+		out = append(out, v.create(l))
 	}
 	return out
 }

@@ -81,6 +81,7 @@ func (s *Sink) Checkup(ctx context.Context, c Checkup) (found []finding.Finding,
 		{"the ledger", "one", s.lookLedger}, {"takeovers", "one", s.lookRewinds}, {"the balance", "one", s.lookBalance},
 		{"rows outside the ledger", "one", s.lookOutside}, {"current tables", "one", s.lookCurrent}, {"unfinished replays", "one", s.lookReplays},
 		{"erased records", "one", s.lookErased},
+		{"the way to the database", "one", s.lookWay},
 	} {
 		f, err := look.fn(ctx, &c)
 		if err != nil {
@@ -99,16 +100,26 @@ func (s *Sink) Checkup(ctx context.Context, c Checkup) (found []finding.Finding,
 	return found, blind
 }
 
-func (s *Sink) wanted() []table {
-	out := systemTables()
-	for _, spec := range s.opt.Catalogue.Feeds {
-		out = append(out, historyTable(spec), currentTable(spec))
+func (s *Sink) lookWay(context.Context, *Checkup) (found []finding.Finding, err error) {
+	if s.server.Plain() {
+		found = append(found, finding.Of("not_encrypted", s.server.Addr, "the DSN begins with http:// and its host is not this machine"))
 	}
-	return append(out, dimensionTables()...)
+	return found, nil
+}
+
+func (s *Sink) wanted(l Layout) (out []table) {
+	all := append(systemTables(), dimensionTables()...)
+	for _, spec := range s.opt.Catalogue.Feeds {
+		all = append(all, historyTable(spec), currentTable(spec))
+	}
+	for _, t := range all {
+		out = append(out, l.tables(t)...)
+	}
+	return out
 }
 
 func (s *Sink) lookSchema(ctx context.Context, _ *Checkup) (found []finding.Finding, err error) {
-	steps, err := s.plan(ctx)
+	l, steps, err := s.plan(ctx)
 	var server *ServerError
 	switch {
 	case err != nil && (errors.As(err, &server) || !flow.IsPermanent(err)):
@@ -131,7 +142,7 @@ func (s *Sink) lookSchema(ctx context.Context, _ *Checkup) (found []finding.Find
 			found = append(found, finding.Of("schema_behind", v.name, "the view is missing"))
 		}
 	}
-	for _, t := range s.wanted() {
+	for _, t := range s.wanted(l) {
 		if have[t.name] == nil {
 			continue
 		}
@@ -144,20 +155,32 @@ func (s *Sink) lookSchema(ctx context.Context, _ *Checkup) (found []finding.Find
 	return found, nil
 }
 
-var window = regexp.MustCompile(`non_replicated_deduplication_window = (\d+)`)
+// window is one that drops inserts; a replicated table has one unless it says no.
+var window = regexp.MustCompile(`replicated_deduplication_window = (\d+)`)
 
 func (s *Sink) lookTables(ctx context.Context, _ *Checkup) (found []finding.Finding, err error) {
-	ours := map[string]bool{}
-	for _, t := range s.wanted() {
-		ours[t.name] = true
+	l, err := s.layout(ctx)
+	if err != nil {
+		return nil, err
 	}
-	err = s.rows(ctx, "SELECT name, engine_full FROM system.tables WHERE database = currentDatabase() ORDER BY name", nil, func(scan func(...any) error) error {
+	ours := map[string]*table{}
+	for _, t := range s.wanted(l) {
+		ours[t.name] = &t
+	}
+	err = s.rows(ctx, "SELECT DISTINCT name, engine_full FROM "+l.system("tables")+" WHERE database = {database:String} ORDER BY name", params{"database": text(s.database)}, func(scan func(...any) error) error {
 		var name, engine string
-		if err := scan(&name, &engine); err != nil || !ours[name] {
+		if err := scan(&name, &engine); err != nil || ours[name] == nil {
 			return err
 		}
-		if m := window.FindStringSubmatch(engine); m != nil && m[1] != "0" {
+		m := window.FindStringSubmatch(engine)
+		switch {
+		case m != nil && m[1] != "0":
 			found = append(found, finding.Of("deduplication_window", name, "the window is %s inserts", m[1]))
+		case m == nil && strings.HasPrefix(engine, "Replicated"):
+			found = append(found, finding.Of("deduplication_window", name, "the window is the server's default"))
+		}
+		if t := ours[name]; l.Durable && !t.made && len(t.order) > 0 && !isDurable(engine) {
+			found = append(found, finding.Of("durability_mixed", name, "it lacks %s", durableSettings))
 		}
 		if strings.Contains(engine, " TTL ") {
 			found = append(found, finding.Of("table_ttl", name, "%s", engine[strings.Index(engine, " TTL ")+1:]))
@@ -176,8 +199,14 @@ func (s *Sink) lookPolicies(ctx context.Context, _ *Checkup) (found []finding.Fi
 		return nil, nil
 	}
 	current := map[string]bool{}
+	l, err := s.layout(ctx)
+	if err != nil {
+		return nil, err
+	}
 	for _, spec := range s.opt.Catalogue.Feeds {
-		current[spec.CurrentTable()], current[spec.HistoryTable()] = true, true
+		for _, name := range []string{spec.CurrentTable(), spec.HistoryTable()} {
+			current[name], current[l.held(name)] = true, true
+		}
 	}
 	err = s.rows(ctx, "SELECT short_name, table FROM system.row_policies WHERE database = currentDatabase() ORDER BY table, short_name", nil, func(scan func(...any) error) error {
 		var name, table string
@@ -200,7 +229,7 @@ func (s *Sink) lookGrants(ctx context.Context, _ *Checkup) (found []finding.Find
 		return nil, err
 	}
 	names := []string{}
-	for _, t := range s.wanted() {
+	for _, t := range s.wanted(Layout{}) {
 		names = append(names, t.name)
 	}
 	for _, v := range systemViews() {
@@ -217,7 +246,7 @@ func (s *Sink) lookGrants(ctx context.Context, _ *Checkup) (found []finding.Find
 				return nil, err
 			}
 			if !ok {
-				found = append(found, finding.Of("grant_missing", name, "%s is not granted to %s", what, s.user))
+				found = append(found, finding.Of("grant_missing", name, "%s is not granted to %s", what, s.server.User))
 			}
 		}
 	}
@@ -241,7 +270,7 @@ func (s *Sink) lookSettings(ctx context.Context, _ *Checkup) (found []finding.Fi
 		low, e1 := strconv.ParseInt(least, 10, 64)
 		high, e2 := strconv.ParseInt(most, 10, 64)
 		if readonly != "0" || numeric == nil && (e1 == nil && n < low || e2 == nil && n > high) {
-			found = append(found, finding.Of("setting_locked", name, "every insert sends %s; the profile of %s holds it at %s", want, s.user, now))
+			found = append(found, finding.Of("setting_locked", name, "every insert sends %s; the profile of %s holds it at %s", want, s.server.User, now))
 		}
 		return nil
 	})
@@ -249,8 +278,12 @@ func (s *Sink) lookSettings(ctx context.Context, _ *Checkup) (found []finding.Fi
 }
 
 func (s *Sink) lookParts(ctx context.Context, c *Checkup) (found []finding.Finding, err error) {
-	err = s.rows(ctx, "SELECT table, count() FROM system.parts WHERE active AND database = currentDatabase() GROUP BY table HAVING count() > {most:UInt64} ORDER BY table",
-		params{"most": strconv.Itoa(c.MaxParts)}, func(scan func(...any) error) error {
+	l, err := s.layout(ctx)
+	if err != nil {
+		return nil, err
+	}
+	err = s.rows(ctx, "SELECT table, count() FROM "+l.system("parts")+" WHERE active AND database = {database:String} GROUP BY table, hostName() HAVING count() > {most:UInt64} ORDER BY table",
+		params{"most": strconv.Itoa(c.MaxParts), "database": text(s.database)}, func(scan func(...any) error) error {
 			var table string
 			var n uint64
 			err := scan(&table, &n)
@@ -261,7 +294,11 @@ func (s *Sink) lookParts(ctx context.Context, c *Checkup) (found []finding.Findi
 }
 
 func (s *Sink) lookDisks(ctx context.Context, c *Checkup) (found []finding.Finding, err error) {
-	err = s.rows(ctx, "SELECT name, free_space, total_space FROM system.disks WHERE total_space > 0 AND is_remote = 0 ORDER BY name", nil, func(scan func(...any) error) error {
+	l, err := s.layout(ctx)
+	if err != nil {
+		return nil, err
+	}
+	err = s.rows(ctx, "SELECT name, free_space, total_space FROM "+l.system("disks")+" WHERE total_space > 0 AND is_remote = 0 ORDER BY name", nil, func(scan func(...any) error) error {
 		var name string
 		var free, total uint64
 		err := scan(&name, &free, &total)

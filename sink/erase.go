@@ -32,6 +32,7 @@ func erasedTable() table {
 			{"by", code, ""}, {"reason", "String", ""}, {"erased_at", moment, ""},
 		}),
 		engine:  "ReplacingMergeTree",
+		unit:    ofUnit("unit"),
 		order:   []string{"unit", "feed", "record_id", "topic", "incarnation", "partition", "offset", "row", "part"},
 		comment: "Records that were erased at a person's request: a tombstone (topic is empty), and where the rows stood",
 	}
@@ -117,12 +118,19 @@ SELECT {unit:String}, {feed:String}, {id:String}, _topic, _incarnation, _partiti
 FROM `+quoteName(spec.HistoryTable())+" FINAL WHERE "+ofRecord, e.params()); err != nil {
 		return fail("table erased", err)
 	}
+	l, err := s.layout(ctx)
+	if err != nil {
+		return err
+	}
 	const now = "\nSETTINGS mutations_sync = 2"
+	alter := func(table, change string) step {
+		return step{table, "ALTER TABLE " + quoteName(l.held(table)) + l.on() + " " + change + now}
+	}
 	for _, st := range []step{
-		{spec.HistoryTable(), "ALTER TABLE " + quoteName(spec.HistoryTable()) + " DELETE WHERE " + ofRecord + now},
-		{spec.CurrentTable(), "ALTER TABLE " + quoteName(spec.CurrentTable()) + " DELETE WHERE " + ofRecord + now},
-		{"quarantine", "ALTER TABLE quarantine UPDATE kept = '', record_id = 'erased' WHERE " + ofRefused + now},
-		{"replayed", "ALTER TABLE replayed UPDATE kept = '', record_id = 'erased' WHERE " + ofRefused + now},
+		alter(spec.HistoryTable(), "DELETE WHERE "+ofRecord),
+		alter(spec.CurrentTable(), "DELETE WHERE "+ofRecord),
+		alter("quarantine", "UPDATE kept = '', record_id = 'erased' WHERE "+ofRefused),
+		alter("replayed", "UPDATE kept = '', record_id = 'erased' WHERE "+ofRefused),
 	} {
 		if err := s.exec(ctx, st.statement, e.params()); err != nil {
 			return fail("table "+st.object, err)

@@ -2,6 +2,7 @@ package sink
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/duiwu/duiwu/internal/feed"
@@ -17,32 +18,40 @@ type Role struct {
 }
 
 // Roles lists who speaks to the database.
-func Roles(c *feed.Catalogue, database string) []Role {
-	db := quoteName(database)
+func Roles(c *feed.Catalogue, l Layout) []Role {
+	db := quoteName(l.Database)
 	all := db + ".*"
-	worker := []string{"SELECT ON " + all}
-	for _, t := range []string{"quarantine", "ledger", "claims", "receipt_parts", "replayed"} {
-		worker = append(worker, "INSERT ON "+db+"."+quoteName(t))
+	insert := func(tables ...string) (out []string) {
+		for _, t := range tables {
+			out = append(out, "INSERT ON "+db+"."+quoteName(t))
+			// A shard that knows who asks looks whether he may write what holds the rows.
+			if l.Cluster != "" {
+				out = append(out, "INSERT ON "+db+"."+quoteName(l.held(t)))
+			}
+		}
+		return out
 	}
+	worker := append([]string{"SELECT ON " + all}, insert("quarantine", "ledger", "claims", "receipt_parts", "replayed")...)
 	for _, s := range c.Feeds {
-		worker = append(worker, "INSERT ON "+db+"."+quoteName(s.HistoryTable()), "INSERT ON "+db+"."+quoteName(s.CurrentTable()))
+		worker = append(worker, insert(s.HistoryTable(), s.CurrentTable())...)
 	}
+	engines := []string{"TABLE ENGINE ON MergeTree", "TABLE ENGINE ON ReplacingMergeTree"}
+	var everywhere []string
+	if l.Cluster != "" {
+		engines = []string{"TABLE ENGINE ON ReplicatedMergeTree", "TABLE ENGINE ON ReplicatedReplacingMergeTree", "TABLE ENGINE ON Distributed"}
+		// What is asked of all servers is asked through a table function.
+		everywhere = []string{"REMOTE ON *.*", "CREATE TEMPORARY TABLE ON *.*", "CLUSTER ON *.*"}
+	}
+	changes := slices.Concat(engines, everywhere)
 	return []Role{
 		{Name: "worker", What: "duiwu worker, duiwu replay; writes rows, changes and deletes none", Grants: worker},
-		{Name: "migrate", What: "duiwu migrate; makes and widens tables", Grants: []string{
-			"SELECT, INSERT, CREATE TABLE, CREATE VIEW, DROP TABLE, DROP VIEW, ALTER ADD COLUMN, ALTER VIEW MODIFY QUERY ON " + all,
-			"TABLE ENGINE ON MergeTree", "TABLE ENGINE ON ReplacingMergeTree",
-		}},
-		{Name: "steward", What: "duiwu keys rotate, duiwu erase, duiwu ledger, duiwu worklist decide; used by people, locked otherwise", Grants: []string{
-			"SELECT, INSERT, CREATE TABLE, DROP TABLE, ALTER CONSTRAINT, ALTER DELETE, ALTER UPDATE ON " + all,
-			"TABLE ENGINE ON MergeTree", "TABLE ENGINE ON ReplacingMergeTree", "SELECT ON system.processes",
-		}},
-		{Name: "publisher", What: "duiwu publish; adds editions, changes and deletes none", Grants: []string{
-			"SELECT ON " + all, "INSERT ON " + db + ".`published_figures`", "INSERT ON " + db + ".`publications`",
-		}},
-		{Name: "doctor", What: "duiwu doctor, duiwu balance, duiwu receipt; reads", Grants: []string{
-			"SELECT ON " + all, "SELECT ON system.parts", "SELECT ON system.disks", "SELECT ON system.row_policies",
-		}},
+		{Name: "migrate", What: "duiwu migrate; makes and widens tables", Grants: append([]string{
+			"SELECT, INSERT, CREATE TABLE, CREATE VIEW, DROP TABLE, DROP VIEW, ALTER ADD COLUMN, ALTER SETTINGS, ALTER VIEW MODIFY QUERY ON " + all}, changes...)},
+		{Name: "steward", What: "duiwu keys rotate, duiwu erase, duiwu ledger, duiwu worklist decide; used by people, locked otherwise", Grants: append([]string{
+			"SELECT, INSERT, CREATE TABLE, DROP TABLE, ALTER CONSTRAINT, ALTER DELETE, ALTER UPDATE ON " + all, "SELECT ON system.processes"}, changes...)},
+		{Name: "publisher", What: "duiwu publish; adds editions, changes and deletes none", Grants: append([]string{"SELECT ON " + all}, insert("published_figures", "publications")...)},
+		{Name: "doctor", What: "duiwu doctor, duiwu balance, duiwu receipt; reads", Grants: append([]string{
+			"SELECT ON " + all, "SELECT ON system.parts", "SELECT ON system.disks", "SELECT ON system.row_policies"}, everywhere...)},
 		{Name: "plugin", What: "the datasource plugin; reads, and sees in system.parts whether anything has changed", Grants: []string{
 			"SELECT ON " + all, "SELECT(database, table, active, partition_id, max_block_number, data_version) ON system.parts",
 		}},

@@ -13,6 +13,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/ClickHouse/clickhouse-go/v2"
+
 	"github.com/duiwu/duiwu/internal/flow"
 )
 
@@ -116,6 +118,15 @@ func topicsOf(as []*Assignment) params {
 // made again.
 const claimTries = 20
 
+// sequential makes a replica answer only when it has every claim: of two workers
+// that claim one epoch the later one has to see the earlier one. The server can
+// promise it of a table whose quorum inserts come one after another; claims are
+// rare enough for that. Nothing else needs it: who reads an older ledger begins
+// earlier, and what he writes again drops the rows of the former owner.
+func sequential(ctx context.Context) context.Context {
+	return clickhouse.Context(ctx, clickhouse.WithSettings(clickhouse.Settings{"select_sequential_consistency": "1"}))
+}
+
 // claim takes the epoch above all known ones for each partition. Two workers may
 // take the same one at once. Each reads back what stands: an epoch is won only
 // by a claim that finds itself alone in it. Of two claims the later one always
@@ -152,7 +163,7 @@ func (s *Sink) claim(ctx context.Context, as []*Assignment) error {
 		claims := map[epoch][]string{}
 		p := topicsOf(as)
 		p["least"] = strconv.FormatUint(uint64(least), 10)
-		err = s.rows(ctx, "SELECT DISTINCT topic, incarnation, partition, epoch, toString(claim) FROM claims WHERE topic IN {topics:Array(String)} AND epoch >= {least:UInt32}",
+		err = s.rows(sequential(ctx), "SELECT DISTINCT topic, incarnation, partition, epoch, toString(claim) FROM claims WHERE topic IN {topics:Array(String)} AND epoch >= {least:UInt32}",
 			p, func(scan func(...any) error) error {
 				var e epoch
 				var claim string
@@ -205,7 +216,7 @@ func (s *Sink) nextEpochs(ctx context.Context, as []*Assignment) error {
 // highest epoch claimed for each of their partitions.
 func (s *Sink) epochs(ctx context.Context, as []*Assignment, more string) (map[string]int32, map[place]uint32, error) {
 	incarnations, epochs := map[string]int32{}, map[place]uint32{}
-	err := s.rows(ctx, `SELECT topic, max(incarnation), toInt32(-1), toUInt32(0) FROM incarnations WHERE topic IN {topics:Array(String)} GROUP BY topic
+	err := s.rows(sequential(ctx), `SELECT topic, max(incarnation), toInt32(-1), toUInt32(0) FROM incarnations WHERE topic IN {topics:Array(String)} GROUP BY topic
 UNION ALL SELECT topic, incarnation, partition, max(epoch) FROM claims WHERE topic IN {topics:Array(String)} GROUP BY topic, incarnation, partition`+more,
 		topicsOf(as), func(scan func(...any) error) error {
 			var at place

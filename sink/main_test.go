@@ -17,6 +17,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/duiwu/duiwu/ingest/feeds"
+	"github.com/duiwu/duiwu/internal/engine"
 	"github.com/duiwu/duiwu/internal/feed"
 	"github.com/duiwu/duiwu/internal/flow"
 	"github.com/duiwu/duiwu/internal/testenv"
@@ -52,19 +53,28 @@ func catalogue(t testing.TB, names []string, edits ...string) *feed.Catalogue {
 	return c
 }
 
+// shards is the cluster that databases are made on while TestOnACluster runs.
+var shards *engine.Cluster
+
 // emptyDatabase makes a database for one test and returns its DSN.
 func emptyDatabase(t testing.TB) string {
 	t.Helper()
-	e := testenv.ClickHouse(t)
-	s, err := Open(t.Context(), Options{DSN: e.DSN(), Catalogue: &feed.Catalogue{}})
+	var l Layout
+	dsn := ""
+	if shards != nil {
+		dsn, l.Cluster = shards.DSN(), engine.ClusterName
+	} else {
+		dsn = testenv.ClickHouse(t).DSN()
+	}
+	s, err := Open(t.Context(), Options{DSN: dsn, Catalogue: &feed.Catalogue{}})
 	require.NoError(t, err)
 	name := "t" + strings.ReplaceAll(uuid(), "-", "")
-	require.NoError(t, s.exec(t.Context(), "CREATE DATABASE "+name, nil))
+	require.NoError(t, s.exec(t.Context(), "CREATE DATABASE "+name+l.on(), nil))
 	t.Cleanup(func() {
-		require.NoError(t, s.exec(context.Background(), "DROP DATABASE "+name+" SYNC", nil))
+		require.NoError(t, s.exec(context.Background(), "DROP DATABASE "+name+l.on()+" SYNC", nil))
 		s.Close()
 	})
-	u, err := url.Parse(e.DSN())
+	u, err := url.Parse(dsn)
 	require.NoError(t, err)
 	u.Path = "/" + name
 	return u.String()
@@ -72,7 +82,11 @@ func emptyDatabase(t testing.TB) string {
 
 func open(t testing.TB, dsn string, c *feed.Catalogue, worker string) *Sink {
 	t.Helper()
-	s, err := Open(t.Context(), Options{DSN: dsn, Catalogue: c, Worker: worker, Revision: 7})
+	cluster := ""
+	if shards != nil {
+		cluster = engine.ClusterName
+	}
+	s, err := Open(t.Context(), Options{DSN: dsn, Catalogue: c, Worker: worker, Revision: 7, Cluster: cluster})
 	require.NoError(t, err)
 	t.Cleanup(func() { s.Close() })
 	return s

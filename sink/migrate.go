@@ -1,6 +1,7 @@
 package sink
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"errors"
@@ -23,7 +24,7 @@ type step struct {
 // before anything has changed, with every reason at once. It may run again, and
 // beside itself.
 func (s *Sink) Migrate(ctx context.Context) error {
-	steps, err := s.plan(ctx)
+	l, steps, err := s.plan(ctx)
 	if err != nil {
 		return fmt.Errorf("cannot migrate database %s: %w", s.database, err)
 	}
@@ -35,7 +36,7 @@ func (s *Sink) Migrate(ctx context.Context) error {
 	}
 	for i := range systemViews() {
 		v := systemViews()[i]
-		if err := s.exec(ctx, v.create(), nil); err != nil {
+		if err := s.exec(ctx, v.create(l), nil); err != nil {
 			return fmt.Errorf("cannot migrate view %s: %w", v.name, err)
 		}
 	}
@@ -45,7 +46,7 @@ func (s *Sink) Migrate(ctx context.Context) error {
 	s.mu.Lock()
 	clear(s.checked)
 	s.mu.Unlock()
-	return s.replaceDimensions(ctx)
+	return s.replaceDimensions(ctx, l)
 }
 
 // tableState is what decides whether a table can be kept.
@@ -54,25 +55,34 @@ type tableState struct {
 	// keys is the chain of token keys whose rows it takes, empty for any.
 	keys    string
 	columns []column
-	rows    uint64
+	durable bool
 }
 
 // plan compares the database with the catalogue and changes nothing.
-func (s *Sink) plan(ctx context.Context) ([]step, error) {
+func (s *Sink) plan(ctx context.Context) (Layout, []step, error) {
 	have, err := s.tables(ctx)
 	if err != nil {
-		return nil, err
+		return Layout{}, nil, err
+	}
+	l, err := s.layoutOf(have)
+	if err != nil {
+		return l, nil, flow.Permanent(err)
+	}
+	if l.Cluster != "" {
+		if err := s.forgetPartial(ctx, l, have); err != nil {
+			return l, nil, err
+		}
 	}
 	var steps []step
 	var refused []error
-	add := func(t table) (added []column) {
+	one := func(t table) (added []column) {
 		a, err := t.grow(have[t.name])
 		if err != nil {
 			refused = append(refused, err)
 			return nil
 		}
 		if have[t.name] == nil {
-			steps = append(steps, step{t.name, t.create(t.name)})
+			steps = append(steps, step{t.name, t.create(l)})
 			return nil
 		}
 		for _, c := range a {
@@ -80,8 +90,21 @@ func (s *Sink) plan(ctx context.Context) ([]step, error) {
 			if c.after != "" {
 				where = " AFTER " + quoteName(c.after)
 			}
-			steps = append(steps, step{t.name, "ALTER TABLE " + quoteName(t.name) + " ADD COLUMN IF NOT EXISTS " + c.ddl() + where})
+			steps = append(steps, step{t.name, "ALTER TABLE " + quoteName(t.name) + l.on() + " ADD COLUMN IF NOT EXISTS " + c.ddl() + where})
 			added = append(added, c.column)
+		}
+		if h := have[t.name]; !t.made && len(t.order) > 0 && h.durable != l.Durable {
+			change := " RESET SETTING " + resetSettings
+			if l.Durable {
+				change = " MODIFY SETTING " + durableSettings
+			}
+			steps = append(steps, step{t.name, "ALTER TABLE " + quoteName(t.name) + l.on() + change})
+		}
+		return added
+	}
+	add := func(t table) (added []column) {
+		for _, t := range l.tables(t) {
+			added = one(t)
 		}
 		return added
 	}
@@ -89,7 +112,7 @@ func (s *Sink) plan(ctx context.Context) ([]step, error) {
 		add(t)
 	}
 	for _, spec := range s.opt.Catalogue.Feeds {
-		h, c, v := historyTable(spec), currentTable(spec), currentView(spec)
+		h, c, v := historyTable(spec), currentTable(spec), currentView(spec, l)
 		// The view comes last, when both its ends are there; workers of the new
 		// version wait for it (see check).
 		known := have[h.name]
@@ -98,27 +121,29 @@ func (s *Sink) plan(ctx context.Context) ([]step, error) {
 		view := have[v.name]
 		switch {
 		case view == nil:
-			steps = append(steps, step{v.name, v.create()})
+			steps = append(steps, step{v.name, v.create(l)})
 			// A history without its view: what it holds has not reached current.
 			if known != nil {
 				steps = append(steps, step{c.name, backfill(spec, have[c.name])})
 			}
 		case compare(table{name: v.name, columns: c.columns}, view.columns) != nil:
-			steps = append(steps, step{v.name, "ALTER TABLE " + quoteName(v.name) + " MODIFY QUERY " + v.query})
+			steps = append(steps, step{v.name, "ALTER TABLE " + quoteName(v.name) + l.on() + " MODIFY QUERY " + v.query})
 			if known != nil && holdsAny(known.columns, addedCurrent) {
 				steps = append(steps, step{c.name, backfill(spec, have[c.name])})
 			}
 		}
 	}
 	for _, t := range dimensionTables() {
-		if have[t.name] == nil {
-			steps = append(steps, step{t.name, t.create(t.name)})
+		for _, t := range l.tables(t) {
+			if have[t.name] == nil {
+				steps = append(steps, step{t.name, t.create(l)})
+			}
 		}
 	}
 	if len(refused) > 0 {
-		return nil, flow.Permanent(errors.Join(refused...))
+		return l, nil, flow.Permanent(errors.Join(refused...))
 	}
-	return steps, nil
+	return l, steps, nil
 }
 
 // backfill writes the newest versions into current again, for a field that has
@@ -132,6 +157,23 @@ func backfill(spec *feed.Spec, have *tableState) string {
 	}
 	return "INSERT INTO " + quoteName(c.name) + " (" + names + ")" + settings + "\nSELECT " + names + "\nFROM " + quoteName(spec.HistoryTable()) +
 		"\nORDER BY " + quoteNames(spec.Key()) + ", " + feed.ColVersion + " DESC, " + colRank + " DESC\nLIMIT 1 BY " + quoteNames(spec.Key())
+}
+
+// forgetPartial makes the plan blind for what a server of the cluster lacks, one
+// that joined it later: what makes it everywhere leaves it where it is.
+func (s *Sink) forgetPartial(ctx context.Context, l Layout, have map[string]*tableState) error {
+	err := s.rows(ctx, "SELECT name FROM clusterAllReplicas("+quoteText(l.Cluster)+", system.tables) WHERE database = {database:String} GROUP BY name"+
+		" HAVING count() < (SELECT count() FROM system.clusters WHERE cluster = {cluster:String})",
+		params{"database": text(l.Database), "cluster": text(l.Cluster)}, func(scan func(...any) error) error {
+			var name string
+			err := scan(&name)
+			delete(have, name)
+			return err
+		})
+	if err != nil {
+		return fmt.Errorf("cannot see the tables of cluster %s: %w", l.Cluster, err)
+	}
+	return nil
 }
 
 func holdsAny(have, wanted []column) bool {
@@ -155,13 +197,8 @@ func (s *Sink) tables(ctx context.Context) (map[string]*tableState, error) {
 		if err := scan(&name, &full, &engine, &t.sorting, &ddl); err != nil {
 			return err
 		}
-		t.keys = keysIn(ddl)
-		t.engine, _, _ = strings.Cut(full, " ")
-		if t.engine == "" {
-			t.engine = engine
-		} else if i := strings.IndexByte(full, ')'); strings.Contains(t.engine, "(") && i > 0 {
-			t.engine = full[:i+1]
-		}
+		t.keys, t.durable = keysIn(ddl), isDurable(full)
+		t.engine = cmp.Or(engineOf(full), engine)
 		out[name] = t
 		names = append(names, name)
 		return nil
@@ -217,12 +254,6 @@ func (t *table) grow(have *tableState) ([]addition, error) {
 	return out, errors.Join(refused...)
 }
 
-// plain ignores how the server spaces an engine, and that it may be replicated.
-func plain(engine string) string {
-	engine = strings.TrimPrefix(strings.ReplaceAll(strings.ReplaceAll(engine, " ", ""), "`", ""), "Replicated")
-	return strings.TrimSuffix(engine, "()")
-}
-
 func (s *Sink) recordMigration(ctx context.Context, steps []step) error {
 	type row struct {
 		Object    string `json:"object"`
@@ -242,19 +273,28 @@ func stamp(t time.Time) string { return t.UTC().Format("2006-01-02T15:04:05.000Z
 
 // replaceDimensions fills each dimension table beside itself and swaps the two,
 // so that a reader sees the old one or the new one and never a part.
-func (s *Sink) replaceDimensions(ctx context.Context) error {
+func (s *Sink) replaceDimensions(ctx context.Context, l Layout) error {
 	for _, t := range dimensionTables() {
 		// Two migrations at once must not fill one table.
-		next := t.name + "__" + strings.ToLower(rand.Text()[:8])
-		err := s.exec(ctx, t.create(next), nil)
-		if err == nil {
-			err = insertJSON(ctx, s, next, t.names(), dimensionRows(s.opt.Catalogue, t.name))
+		next := t
+		next.name += "__" + strings.ToLower(rand.Text()[:8])
+		made := l.tables(next)
+		var err error
+		for _, m := range made {
+			if err == nil {
+				err = s.exec(ctx, m.create(l), nil)
+			}
 		}
 		if err == nil {
-			err = s.exec(ctx, "EXCHANGE TABLES "+quoteName(next)+" AND "+quoteName(t.name), nil)
+			err = insertJSON(ctx, s, next.name, t.names(), dimensionRows(s.opt.Catalogue, t.name))
 		}
-		if derr := s.exec(context.WithoutCancel(ctx), "DROP TABLE IF EXISTS "+quoteName(next)+" SYNC", nil); err == nil {
-			err = derr
+		if err == nil {
+			err = s.exec(ctx, "EXCHANGE TABLES "+quoteName(l.held(next.name))+" AND "+quoteName(l.held(t.name))+l.on(), nil)
+		}
+		for _, m := range made {
+			if derr := s.exec(context.WithoutCancel(ctx), "DROP TABLE IF EXISTS "+quoteName(m.name)+l.on()+" SYNC", nil); err == nil {
+				err = derr
+			}
 		}
 		if err != nil {
 			return fmt.Errorf("cannot replace table %s: %w", t.name, err)

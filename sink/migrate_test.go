@@ -23,7 +23,7 @@ func TestMigrateTwiceChangesNothing(t *testing.T) {
 	require.NoError(t, s.Migrate(t.Context()))
 	require.Equal(t, want, shape(t, s))
 	require.Equal(t, n, value(t, s, "SELECT count() FROM schema_migrations"))
-	steps, err := s.plan(t.Context())
+	_, steps, err := s.plan(t.Context())
 	require.NoError(t, err)
 	require.Empty(t, steps)
 }
@@ -76,7 +76,7 @@ func TestMigrateAddsAColumnAndFillsWhatBecameCurrent(t *testing.T) {
 			}
 		}
 	}
-	steps, err := s.plan(t.Context())
+	_, steps, err := s.plan(t.Context())
 	require.NoError(t, err)
 	require.Empty(t, steps)
 
@@ -120,10 +120,10 @@ func TestDDLIsWhatMigrateRuns(t *testing.T) {
 	dsn := emptyDatabase(t)
 	c := catalogue(t, []string{"org"})
 	s := open(t, dsn, c, "w")
-	for _, sql := range append(SystemDDL(), DDL(c.Feed("org"))...) {
+	for _, sql := range append(SystemDDL(Layout{}), DDL(c.Feed("org"), Layout{})...) {
 		require.NoError(t, s.exec(t.Context(), sql, nil), sql)
 	}
-	steps, err := s.plan(t.Context())
+	_, steps, err := s.plan(t.Context())
 	require.NoError(t, err)
 	require.Empty(t, steps)
 }

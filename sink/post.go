@@ -44,6 +44,17 @@ var insertSettings = map[string]string{
 	"materialized_views_ignore_errors": "0",
 	// A batch may hold the states of many years, each a part of its own.
 	"max_partitions_per_insert_block": "0",
+	// On a cluster rows that stay on the server are counted as those that leave it.
+	"prefer_localhost_replica": "0",
+}
+
+// everywhere are the settings of every statement. Only a cluster heeds them: an
+// insert is done when most replicas of the shard have it, not when somebody will
+// pass it on; and what a statement compares with is read of all shards.
+var everywhere = map[string]string{
+	"distributed_foreground_insert": "1",
+	"insert_quorum":                 "auto",
+	"distributed_product_mode":      "allow",
 }
 
 // send makes one request: a statement in the URL with a body, or in the body
@@ -54,6 +65,9 @@ func (s *Sink) send(ctx context.Context, sql string, p params, settings map[stri
 	for k, v := range p {
 		q.Set("param_"+k, v)
 	}
+	for k, v := range everywhere {
+		q.Set(k, v)
+	}
 	for k, v := range settings {
 		q.Set(k, v)
 	}
@@ -62,14 +76,11 @@ func (s *Sink) send(ctx context.Context, sql string, p params, settings map[stri
 	} else {
 		body = bytes.NewReader([]byte(sql))
 	}
-	u := s.endpoint
-	u.RawQuery = q.Encode()
+	u := url.URL{Scheme: s.server.Scheme, Host: s.server.Addr, Path: "/", RawQuery: q.Encode()}
 	req, err := http.NewRequestWithContext(ctx, http.MethodPost, u.String(), body)
 	if err != nil {
 		return nil, errors.New("cannot make a request for this DSN")
 	}
-	req.Header.Set("X-ClickHouse-User", s.user)
-	req.Header.Set("X-ClickHouse-Key", s.password)
 	req.Header.Set("User-Agent", "duiwu")
 	if contentType != "" {
 		req.Header.Set("Content-Type", contentType)
@@ -106,6 +117,9 @@ func (s *Sink) insert(ctx context.Context, table string, columns []string, forma
 	settings := maps.Clone(insertSettings)
 	if s.opt.Keys != "" {
 		settings["log_comment"] = keysComment(s.opt.Keys)
+	}
+	if table == "claims" {
+		settings["insert_quorum_parallel"] = "0" // see sequential
 	}
 	maps.Copy(settings, s.opt.Settings)
 	pr, pw := io.Pipe()
@@ -265,7 +279,7 @@ func (s *Sink) check(ctx context.Context, spec *feed.Spec) (int64, error) {
 
 func (s *Sink) checkNow(ctx context.Context, spec *feed.Spec) (int64, error) {
 	h := historyTable(spec)
-	cur, v := currentTable(spec), currentView(spec)
+	cur, v := currentTable(spec), currentView(spec, Layout{})
 	have, err := s.columns(ctx, h.name, cur.name, v.name)
 	if err != nil {
 		return 0, fmt.Errorf("cannot read the columns of table %s: %w", h.name, err)

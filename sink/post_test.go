@@ -96,7 +96,7 @@ func TestSilentTrapsInTheBatch(t *testing.T) {
 // proxy stands before the real server and spoils one answer.
 func proxy(t *testing.T, s *Sink, spoil func(r *http.Request, h *http.Response)) *Sink {
 	t.Helper()
-	target := s.endpoint
+	target := url.URL{Scheme: s.server.Scheme, Host: s.server.Addr, Path: "/"}
 	p := httputil.NewSingleHostReverseProxy(&target)
 	p.ModifyResponse = func(r *http.Response) error {
 		spoil(r.Request, r)

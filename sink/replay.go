@@ -60,6 +60,7 @@ func replayedTable() table {
 			{"replayed_at", moment, ""},
 		}),
 		engine:  "ReplacingMergeTree(claim)",
+		unit:    ofTopic,
 		order:   []string{"topic", "incarnation", "partition", "offset", "row", "run"},
 		comment: "What a replay made of a record, by position; it counts when the replay's own row is in the ledger",
 	}

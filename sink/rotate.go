@@ -145,6 +145,13 @@ func (s *Sink) tokenTables() (out []tokens) {
 // ends a rotation that was begun. next turns a token of 32 bytes of the old chain
 // into one of the new, in place. Progress is told to the log.
 func (s *Sink) Rotate(ctx context.Context, old string, next func(token []byte)) (done Rekeyed, err error) {
+	l, err := s.layout(ctx)
+	if err != nil {
+		return done, err
+	}
+	if l.Cluster != "" {
+		return done, fmt.Errorf("cannot rotate: the tables are those of cluster %s, and no one statement exchanges them on all its servers at once; the keys stay as they are", l.Cluster)
+	}
 	have, err := s.marks(ctx)
 	if err != nil {
 		return done, err
@@ -262,10 +269,14 @@ WHERE c.database = currentDatabase() AND (position(c.type, 'FixedString(32)') > 
 // settled returns when no insert runs that began before now: it may have passed
 // a constraint that has changed since.
 func (s *Sink) settled(ctx context.Context) error {
+	l, err := s.layout(ctx)
+	if err != nil {
+		return err
+	}
 	since := time.Now()
 	for {
 		var running uint64
-		err := s.rows(ctx, "SELECT countIf(elapsed > {since:Float64}) FROM system.processes WHERE query_kind = 'Insert' AND current_database = currentDatabase()",
+		err := s.rows(ctx, "SELECT countIf(elapsed > {since:Float64}) FROM "+l.system("processes")+" WHERE query_kind = 'Insert' AND current_database = currentDatabase()",
 			params{"since": fmt.Sprintf("%f", time.Since(since).Seconds())}, func(scan func(...any) error) error { return scan(&running) })
 		if err != nil {
 			return fmt.Errorf("cannot see which inserts run: %w", err)

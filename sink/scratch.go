@@ -65,7 +65,7 @@ func (x *Scratch) Add(ctx context.Context, b flow.Batch) error {
 func (x *Scratch) add(ctx context.Context, b flow.Batch) error {
 	t := currentTable(b.Feed)
 	if !slices.Contains(x.feeds, b.Feed.Feed) {
-		ddl, _ := strings.CutPrefix(t.create(t.name), "CREATE TABLE IF NOT EXISTS")
+		ddl, _ := strings.CutPrefix(t.create(Layout{}), "CREATE TABLE IF NOT EXISTS")
 		if err := x.exec(ctx, "CREATE TEMPORARY TABLE"+ddl); err != nil {
 			return err
 		}

@@ -9,6 +9,7 @@ import (
 
 	"github.com/apache/arrow/go/v15/arrow/memory"
 	"github.com/stretchr/testify/require"
+	"go.opentelemetry.io/otel/trace"
 	"golang.org/x/sync/errgroup"
 
 	"github.com/duiwu/duiwu/internal/engine"
@@ -263,7 +264,7 @@ func TestCutsThatAreWrittenTogetherAreFencedOneByOne(t *testing.T) {
 		a := assign(t, s, p)
 		rec := build(mem, spec, topic310, []record{{id: fmt.Sprint(p), version: version(1, 1)}})
 		c := cut(spec, a, 0, 0, rec)
-		cuts = append(cuts, &pending{a: a, cut: &c})
+		cuts = append(cuts, &pending{a: a, cut: &c, span: trace.SpanFromContext(t.Context())})
 	}
 	assign(t, s, 1)
 	require.NoError(t, s.write(t.Context(), cuts))

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/apache/arrow/go/v15/arrow"
+	"go.opentelemetry.io/otel/trace"
 	"golang.org/x/sync/errgroup"
 
 	"github.com/duiwu/duiwu/internal/feed"
@@ -16,6 +17,8 @@ import (
 type pending struct {
 	a   *Assignment
 	cut *flow.Cut
+	// span is the trace's, see write.
+	span trace.Span
 	// fenced is set when the cut's partition is another's by now.
 	fenced error
 }
@@ -34,7 +37,7 @@ func (a *Assignment) Write(ctx context.Context, cut flow.Cut) error {
 			rows += p.Rows.NumRows()
 		}
 	}
-	p := &pending{a: a, cut: &cut}
+	p := &pending{a: a, cut: &cut, span: trace.SpanFromContext(ctx)}
 	a.s.came(a)
 	err := a.s.writes.do(ctx, p, rows)
 	a.s.expect(a)
@@ -89,6 +92,14 @@ const fencedWithin = time.Second
 
 // write makes cuts durable.
 func (s *Sink) write(ctx context.Context, cuts []*pending) error {
+	// What is asked of the server is in the trace of who leads; those of the others
+	// say where to look.
+	lead := trace.LinkFromContext(ctx)
+	for _, c := range cuts {
+		if c.span.SpanContext().SpanID() != lead.SpanContext.SpanID() {
+			c.span.AddLink(lead)
+		}
+	}
 	stale := func(c *pending) bool { return time.Since(c.a.held) > fencedWithin }
 	if slices.ContainsFunc(cuts, stale) {
 		var err error

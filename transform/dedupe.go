@@ -41,36 +41,50 @@ type DedupeOptions struct {
 }
 
 // Dedupe names each record's outcome and drops the rows that are already
-// stored. What it remembers is built from the tables when a partition is
+// stored. What it remembers is learnt from the tables when a partition is
 // assigned, and dies with the assignment unless Resume takes it over.
 type Dedupe struct {
 	opt    DedupeOptions
 	next   int64 // behind the last cut that was judged, -1 within one
 	state  Newest
+	learnt map[*feed.Spec]bool
 	keys   keyer
 	schema map[*feed.Spec]*arrow.Schema
 }
 
-// NewDedupe reads the newest version of every record of the partition. It is
-// not safe for concurrent use.
-func NewDedupe(ctx context.Context, opt DedupeOptions) (*Dedupe, error) {
+// NewDedupe makes a Dedupe that has to Learn before it is applied. It is not safe
+// for concurrent use.
+func NewDedupe(opt DedupeOptions) *Dedupe {
 	if opt.Mem == nil {
 		opt.Mem = memory.DefaultAllocator
 	}
-	d := &Dedupe{opt: opt, next: opt.Next, schema: make(map[*feed.Spec]*arrow.Schema)}
+	d := &Dedupe{opt: opt, next: opt.Next, learnt: make(map[*feed.Spec]bool), schema: make(map[*feed.Spec]*arrow.Schema)}
 	for _, spec := range opt.Feeds {
 		d.schema[spec] = flow.TableSchema(spec)
-		err := opt.History.Newest(ctx, spec, func(id []byte, from int32, v flow.Version) error {
-			if opt.Mine == nil || opt.Mine(id) {
+	}
+	return d
+}
+
+// Learn reads the newest version of every record of the partition. After an error
+// it goes on with the feed where it broke off: assignments that end before a state
+// is whole come to it all the same.
+func (d *Dedupe) Learn(ctx context.Context) error {
+	for _, spec := range d.opt.Feeds {
+		if d.learnt[spec] {
+			continue
+		}
+		err := d.opt.History.Newest(ctx, spec, func(id []byte, from int32, v flow.Version) error {
+			if d.opt.Mine == nil || d.opt.Mine(id) {
 				d.state.put(d.keys.key(spec.Feed, id, from), v)
 			}
 			return nil
 		})
 		if err != nil {
-			return nil, fmt.Errorf("cannot read what is known of %s: %w", spec.Feed, err)
+			return fmt.Errorf("cannot read what is known of %s: %w", spec.Feed, err)
 		}
+		d.learnt[spec] = true
 	}
-	return d, nil
+	return nil
 }
 
 func (d *Dedupe) String() string { return "dedupe" }

@@ -74,8 +74,8 @@ func (l *line) assign() {
 	}
 	pseudonymize, err := NewPseudonymize(demoKeys, l.cat, l.mem)
 	require.NoError(l.t, err)
-	dedupe, err := NewDedupe(context.Background(), DedupeOptions{Feeds: l.cat.Feeds, History: l.store, Revision: 1, Mem: l.mem})
-	require.NoError(l.t, err)
+	dedupe := NewDedupe(DedupeOptions{Feeds: l.cat.Feeds, History: l.store, Revision: 1, Mem: l.mem})
+	require.NoError(l.t, dedupe.Learn(context.Background()))
 	check := NewCheck(CheckOptions{
 		Catalogue: l.cat, AllowTestAreas: true, Mem: l.mem, Clock: func() time.Time { return testNow },
 	})
@@ -279,6 +279,37 @@ func TestWhatWasJudgedAndNotWrittenIsNotTakenOver(t *testing.T) {
 	l.fails = true
 	l.send("org", org("c", t1)+"\n"+org("a", "2016-11-10T08:00:00+08:00"))
 	require.False(t, l.dedupe().Resume(l.store, l.next))
+}
+
+// TestAStateThatIsNotWholeIsLearntFurther: when the group dealt partitions out again
+// and again, no state of many records ever came to its end.
+func TestAStateThatIsNotWholeIsLearntFurther(t *testing.T) {
+	l := newLine(t)
+	l.send("org", org("a", t1))
+	h := &brief{store: l.store, left: 3}
+	d := NewDedupe(DedupeOptions{Feeds: l.cat.Feeds, History: h, Revision: 1, Mem: l.mem})
+	tries := 1
+	for ; d.Learn(t.Context()) != nil; tries++ {
+		h.left = 3
+		require.True(t, d.Resume(h, 0))
+	}
+	require.Equal(t, (len(l.cat.Feeds)+2)/3, tries)
+	require.Equal(t, len(l.cat.Feeds), h.read)
+	require.Equal(t, 1, d.State().Len())
+}
+
+// brief is a history that answers a few times only.
+type brief struct {
+	store
+	left, read int
+}
+
+func (b *brief) Newest(ctx context.Context, spec *feed.Spec, fn func([]byte, int32, flow.Version) error) error {
+	if b.left--; b.left < 0 {
+		return errors.New("the assignment ended")
+	}
+	b.read++
+	return b.store.Newest(ctx, spec, fn)
 }
 
 // silent is a history that does not answer.

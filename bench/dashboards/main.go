@@ -42,6 +42,7 @@ import (
 	"github.com/duiwu/duiwu/internal/engine"
 	"github.com/duiwu/duiwu/internal/feed"
 	"github.com/duiwu/duiwu/internal/fetch"
+	"github.com/duiwu/duiwu/internal/peer"
 	"github.com/duiwu/duiwu/sink"
 )
 
@@ -131,7 +132,11 @@ func publish(ctx context.Context, dsn string, contract *feed.Catalogue) error {
 	if err != nil {
 		return err
 	}
-	p, err := edition.Open(dsn, cat)
+	db, err := peer.NewDatabase(dsn, "", peer.TLS{})
+	if err != nil {
+		return err
+	}
+	p, err := edition.Open(db, cat)
 	if err != nil {
 		return err
 	}

@@ -61,12 +61,13 @@ func TestAPoisonTopicIsCountedAndNotHeld(t *testing.T) {
 }
 
 // TestAMillionKeysCostAtMost64BytesEach beside what a worker without keys holds,
-// the garbage of growing tables among it.
+// the garbage of growing tables among it; and the server and the worker agree
+// whose key is whose.
 func TestAMillionKeysCostAtMost64BytesEach(t *testing.T) {
 	b := testBench(t)
 	const keys = 1_000_000
 	bytes := func(keys int) (held int64, table float64) {
-		c, err := b.newCold(t.Context(), 1, 1, keys, "--database-timeout", "1m")
+		c, err := b.newCold(t.Context(), 1, 3, keys, "--database-timeout", "1m")
 		require.NoError(t, err)
 		defer c.stop()
 		w, err := c.work()
@@ -81,12 +82,12 @@ func TestAMillionKeysCostAtMost64BytesEach(t *testing.T) {
 	with, table := bytes(keys)
 	t.Logf("without keys %d MB, with a million %d MB, the table %.1f bytes a key", without>>20, with>>20, table/keys)
 	require.Less(t, table, 64.0*keys)
-	// The reader of the stream and its buffers are there once, whatever the number
-	// of keys.
-	require.Less(t, with-without, int64(64*keys+reader))
+	// What reads a stream is there once a partition, whatever the number of keys.
+	require.Less(t, with-without, int64(64*keys+3*reader))
 }
 
-// reader is what a worker holds to read a stream of keys, in bytes.
+// reader is what a worker holds to read a stream of keys, its garbage among it, in
+// bytes.
 const reader = 16 << 20
 
 // TestABurstIsHeldInTheTopicAndNotInMemory sends ten times as many bytes as all
@@ -200,12 +201,13 @@ func known(t *testing.T, c *cell) (n float64) {
 	return n
 }
 
-// TestAWorkerThatIsToldToStopEndsInTime holds it to ten seconds, which leaves
-// twenty of what an orchestrator grants: at work, and with a database and a
-// broker that do not answer. What it had not written is written by the next one.
+// TestAWorkerThatIsToldToStopEndsInTime holds it to fifteen seconds, half of what an
+// orchestrator grants by itself: at work, and with a database and a broker that do
+// not answer. It takes ten then, since the group's client gives each exchange with
+// the coordinator five. What it had not written is written by the next one.
 func TestAWorkerThatIsToldToStopEndsInTime(t *testing.T) {
 	b := testBench(t)
-	const most = 10 * time.Second
+	const most = 15 * time.Second
 	for _, moment := range []string{"ledger insert", "offset commit"} {
 		t.Run(moment, func(t *testing.T) {
 			frozen := make(chan struct{})

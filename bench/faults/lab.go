@@ -117,7 +117,8 @@ type cell struct {
 	database string // DSN, past the wires
 	flags    []string
 	workers  []*worker
-	keep     bool // the database outlives the cell
+	keep     bool                    // the database outlives the cell
+	job      func() (*worker, error) // starts what was struck once more
 	// clock is where the clock of the workers' machine stands, which can jump; when
 	// it is zero, --clock takes its place.
 	clock time.Time
@@ -474,7 +475,7 @@ func (w *worker) troubles() []entry {
 			out = append(out, e)
 		}
 		if text, ok := strings.CutPrefix(line, "duiwu: "); ok && w.job {
-			out = append(out, entry{Level: "error", Msg: "duiwu migrate", Error: text})
+			out = append(out, entry{Level: "error", Msg: "duiwu " + w.args[0], Error: text})
 		}
 	}
 	return out

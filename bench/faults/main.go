@@ -21,6 +21,7 @@ import (
 	"os/signal"
 	"path/filepath"
 	"regexp"
+	"runtime/debug"
 	"syscall"
 	"time"
 
@@ -97,6 +98,9 @@ func run(ctx context.Context) error {
 	}
 	bad := 0
 	note := func(r result, err error) error {
+		if ctx.Err() != nil {
+			return ctx.Err() // what was broken off failed at nothing
+		}
 		if err != nil {
 			r.Problems = append(r.Problems, err.Error())
 		}
@@ -170,6 +174,20 @@ func (s *results) load() error {
 	return json.Unmarshal(raw, &s.all)
 }
 
+// revision names the code that was built.
+func revision() string {
+	info, ok := debug.ReadBuildInfo()
+	if !ok {
+		return ""
+	}
+	for _, s := range info.Settings {
+		if s.Key == "vcs.revision" {
+			return s.Value
+		}
+	}
+	return ""
+}
+
 func (s *results) add(r result) error {
 	kept := s.all[:0]
 	for _, o := range s.all {
@@ -177,6 +195,7 @@ func (s *results) add(r result) error {
 			kept = append(kept, o)
 		}
 	}
+	r.Revision = revision()
 	s.all = append(kept, r)
 	raw, err := json.MarshalIndent(s.all, "", " ")
 	if err != nil {

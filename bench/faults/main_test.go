@@ -70,7 +70,7 @@ func testSeed(t *testing.T) *rand.Rand {
 func TestFaultsAtMoments(t *testing.T) {
 	b := testBench(t)
 	dice := testSeed(t)
-	for i := range 9 {
+	for i := range 12 {
 		m, f := moments[dice.IntN(len(moments))], faults[i%len(faults)]
 		r, err := b.run(t.Context(), m, f)
 		require.NoError(t, err, "%s / %s", m.says, f.name)

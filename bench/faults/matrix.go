@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"net/url"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"time"
@@ -29,6 +31,8 @@ var moments = []moment{
 	{migration, before, "during a migration, before a statement", false},
 	{migration, within, "during a migration, within a statement", false},
 	{migration, after, "during a migration, a statement unheard", false},
+	{produce, before, "`duiwu push` sends, before the broker has it", false},
+	{produce, after, "`duiwu push` sends, the acknowledgement unheard", false},
 	{"join", before, "before the group is joined", false},
 	{"sync", after, "during a rebalance, partitions dealt out", false},
 	{"claim insert", before, "before the claim", false},
@@ -58,8 +62,15 @@ var moments = []moment{
 // there is a worker, and what is struck is the job that migrates.
 const migration = "migration"
 
+// produce is the moment of a request with messages. Only push makes it here, past
+// no worker; what is struck is the command that a unit's machine runs until it succeeds.
+const produce = "produce"
+
 // statementStruck is one in the middle of a migration.
 const statementStruck = 20
+
+// atWork are the moments of a worker.
+var atWork = slices.DeleteFunc(slices.Clone(moments), func(m moment) bool { return m.name == migration || m.name == produce })
 
 func (m moment) onKafka() bool {
 	for _, n := range kafkaMoments {
@@ -117,6 +128,7 @@ type result struct {
 	Problems      []string
 	Recovery      time.Duration // from the end of the fault to the end of the log
 	Saw           []string      // what the operator's log said, worst first
+	Revision      string        // of the code that was run
 }
 
 // bound is how long a cell may take to recover.
@@ -199,8 +211,11 @@ func (b *bench) judge(ctx context.Context, c *cell) ([]string, error) {
 // run makes one fault at one moment and judges what is left.
 func (b *bench) run(ctx context.Context, m moment, f fault) (r result, err error) {
 	r = result{Moment: m.says, Fault: f.name}
-	if m.name == migration {
+	switch m.name {
+	case migration:
 		return b.runMigration(ctx, m, f)
+	case produce:
+		return b.runPush(ctx, m, f)
 	}
 	var sprung <-chan struct{}
 	w := b.wires[0].clickhouse
@@ -281,30 +296,10 @@ func (b *bench) runMigration(ctx context.Context, m moment, f fault) (r result, 
 	if err := c.send(ctx, b.load.messages); err != nil {
 		return r, err
 	}
-	w := b.wires[0].clickhouse
-	sprung := w.arm(trap{m.name, m.side, statementStruck, func() bool { return f.strike(c, w) }, nil})
-	job, err := c.migrating()
-	if err != nil {
+	healed, err := b.strikeJob(ctx, c, &r, b.wires[0].clickhouse, trap{moment: m.name, side: m.side, nth: statementStruck}, f, c.migrating)
+	if err != nil || len(r.Problems) > 0 {
 		return r, err
 	}
-	select {
-	case <-sprung:
-	case <-time.After(bound):
-		return r, fmt.Errorf("the moment never came: %s", job.log)
-	case <-ctx.Done():
-		return r, ctx.Err()
-	}
-	time.Sleep(f.pause)
-	if err := f.heal(ctx, c, w); err != nil {
-		return r, fmt.Errorf("cannot undo %s: %w", f.says, err)
-	}
-	healed := time.Now()
-	if err := job.ended(ctx); err != nil {
-		r.Problems = append(r.Problems, err.Error())
-		return r, nil
-	}
-	r.Saw = c.saw()
-	c.workers = nil
 	if _, err := c.work(); err != nil {
 		return r, err
 	}
@@ -312,12 +307,104 @@ func (b *bench) runMigration(ctx context.Context, m moment, f fault) (r result, 
 	return r, err
 }
 
+// strikeJob starts a job, makes one fault while it works, undoes it, and waits
+// until the job has succeeded. It leaves a cell without workers.
+func (b *bench) strikeJob(ctx context.Context, c *cell, r *result, w *wire, t trap, f fault, start func() (*worker, error)) (healed time.Time, err error) {
+	t.do = func() bool { return f.strike(c, w) }
+	sprung := w.arm(t)
+	c.job = start
+	job, err := start()
+	if err != nil {
+		return healed, err
+	}
+	select {
+	case <-sprung:
+	case <-time.After(bound):
+		return healed, fmt.Errorf("the moment never came: %s", job.log)
+	case <-ctx.Done():
+		return healed, ctx.Err()
+	}
+	time.Sleep(f.pause)
+	if err := f.heal(ctx, c, w); err != nil {
+		return healed, fmt.Errorf("cannot undo %s: %w", f.says, err)
+	}
+	healed = time.Now()
+	for _, job := range c.workers {
+		if err := job.ended(ctx); err != nil {
+			r.Problems = append(r.Problems, err.Error())
+		}
+	}
+	r.Saw = c.saw()
+	if len(r.Problems) == 0 {
+		c.workers = nil
+	}
+	return healed, nil
+}
+
+// pushed is how many records the file holds that runPush sends.
+const pushed = 2000
+
+// runPush makes one fault while a unit sends a file, and lets a worker read what
+// came: every record of the file is stored once, under one batch.
+func (b *bench) runPush(ctx context.Context, m moment, f fault) (r result, err error) {
+	r = result{Moment: m.says, Fault: f.name}
+	c, err := b.cell(ctx)
+	if err != nil {
+		return r, err
+	}
+	defer c.stop()
+	// push stamps its records by its own clock.
+	c.clock = time.Now()
+	if err := c.migrate(ctx); err != nil {
+		return r, err
+	}
+	dir := filepath.Join(c.dir, c.name)
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return r, err
+	}
+	var text strings.Builder
+	text.WriteString("site_id,site_name,level,status,county_code\n")
+	for i := range pushed {
+		fmt.Fprintf(&text, "S-%d,示范点,1,1,310115\n", i)
+	}
+	file, profile := filepath.Join(dir, "sites.csv"), filepath.Join(dir, "profile.yaml")
+	if out, err := c.duiwuCommand(ctx, c.database, "keys", "new", "record", "--out", filepath.Join(dir, "record.key")); err != nil {
+		return r, fmt.Errorf("%w: %s", err, out)
+	}
+	if err := errors.Join(os.WriteFile(file, []byte(text.String()), 0o600), os.WriteFile(profile, fmt.Appendf(nil,
+		"unit: %q\nbrokers: [%q]\ntls: {off: true}\nrecord_key: record.key\nfeed_topics: duiwu.%s\n", unit, c.wires[0].kafka.addr(), c.name), 0o600)); err != nil {
+		return r, err
+	}
+	healed, err := b.strikeJob(ctx, c, &r, b.wires[0].kafka, trap{moment: m.name, side: m.side, nth: 1}, f, func() (*worker, error) {
+		w := &worker{c: c, n: len(c.workers), job: true, args: []string{"push", file, "--feed", "demo_site", "--profile", profile, "--as-of", "2016-11-30"}}
+		return w, c.run(w)
+	})
+	if err != nil || len(r.Problems) > 0 {
+		return r, err
+	}
+	if _, err := c.work(); err != nil {
+		return r, err
+	}
+	if err := c.wait(ctx, bound); err != nil {
+		r.Problems = append(r.Problems, err.Error())
+		return r, nil
+	}
+	r.Recovery = time.Since(healed)
+	return r, errors.Join(
+		c.expect(ctx, &r, "records", "SELECT count() FROM demo_site FINAL", pushed),
+		c.expect(ctx, &r, "versions", "SELECT count() FROM demo_site_history FINAL", pushed),
+		c.expect(ctx, &r, "batches", "SELECT uniqExact(batch_id) FROM receipts", 1),
+		c.expect(ctx, &r, "new by the balance", "SELECT sum(new) FROM balance", pushed),
+		c.expect(ctx, &r, "records that are neither new nor a duplicate", "SELECT sum(received - new - duplicate) FROM balance", 0),
+	)
+}
+
 // zombie stops the worker while its request is held, and lets a second one claim
 // the partitions. The held request then reaches the server late.
 func zombie(c *cell, _ *wire) bool {
 	c.workers[0].pause()
 	if c.workers[0].job {
-		if second, err := c.migrating(); err == nil {
+		if second, err := c.job(); err == nil {
 			_ = second.ended(context.Background()) // wake says so
 		}
 		return true

@@ -21,7 +21,8 @@ A cell is passed when, after the fault is over and with nobody's help,
 
 It then shows how long it took from the end of the fault until everything was in the ledger, on a busy machine: the
 session timeout of these runs is 2 s, the timeout of a request to the database 4 s, and the pause between two tries doubles
-from 0.2 s. **✗** is a cell that is not passed, · one that was not run.
+from 0.2 s. In the rows of a migration and of ` + "`duiwu push`" + ` it is that command which is struck, in place of the worker; it is run again
+until it succeeds, and a worker reads what came. **✗** is a cell that is not passed, · one that was not run.
 
 `
 
@@ -37,7 +38,11 @@ func (s *results) page() string {
 			passed++
 		}
 	}
-	fmt.Fprintf(&b, "%d of %d cells that were run are passed.\n\n## Every fault at every moment\n\n", passed, len(s.all))
+	fmt.Fprintf(&b, "%d of %d cells that were run are passed.", passed, len(s.all))
+	if older := s.older(); older > 0 {
+		fmt.Fprintf(&b, " %d of them were run with an earlier revision of the code than the last one.", older)
+	}
+	b.WriteString("\n\n## Every fault at every moment\n\n")
 	for _, f := range faults {
 		fmt.Fprintf(&b, "- **%s**: %s\n", f.name, f.says)
 	}
@@ -87,6 +92,16 @@ func (s *results) page() string {
 		b.WriteByte('\n')
 	}
 	return b.String()
+}
+
+// older is how many cells were run with another revision than the last one was.
+func (s *results) older() (n int) {
+	for _, r := range s.all {
+		if r.Revision != s.all[len(s.all)-1].Revision {
+			n++
+		}
+	}
+	return n
 }
 
 func escape(s string) string { return strings.ReplaceAll(s, "|", `\|`) }

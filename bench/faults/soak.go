@@ -64,7 +64,7 @@ func (b *bench) round(ctx context.Context, seed uint64) (schedule, problems []st
 		produced <- nil
 	}()
 	for range 2 + dice.IntN(4) {
-		m, f := moments[dice.IntN(len(moments))], faults[dice.IntN(len(faults))]
+		m, f := atWork[dice.IntN(len(atWork))], faults[dice.IntN(len(faults))]
 		if f.name == "zombie" && len(c.workers) > 1 {
 			f = faults[0]
 		}

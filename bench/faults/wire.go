@@ -400,7 +400,7 @@ func statement(b []byte) string {
 }
 
 // The requests of Kafka that are moments.
-var kafkaMoments = map[int16]string{1: "fetch", 8: "offset commit", 11: "join", 14: "sync", 2: "log bounds", 12: "heartbeat"}
+var kafkaMoments = map[int16]string{0: produce, 1: "fetch", 8: "offset commit", 11: "join", 14: "sync", 2: "log bounds", 12: "heartbeat"}
 
 // talkKafka follows Kafka's protocol, whose frames carry their length.
 func talkKafka(k *link) {

@@ -91,8 +91,8 @@ func newPath(tb testing.TB) *path {
 // run takes all records through the steps and returns the CPU time of each step
 // in nanoseconds.
 func (p *path) run(ctx context.Context) (took [len(names)]int64) {
-	dedupe, err := transform.NewDedupe(ctx, transform.DedupeOptions{Feeds: p.cat.Feeds, History: nothing{}, Revision: 1, Mem: p.mem})
-	if err != nil {
+	dedupe := transform.NewDedupe(transform.DedupeOptions{Feeds: p.cat.Feeds, History: nothing{}, Revision: 1, Mem: p.mem})
+	if err := dedupe.Learn(ctx); err != nil {
 		p.tb.Fatal(err)
 	}
 	last := cpu()

@@ -7,6 +7,8 @@
 //
 //	go run ./bench/wholepath --latency 1000,25000 --for 60s
 //
+//	go run ./bench/wholepath --durable
+//
 // Lists make a matrix, a line each:
 //
 //	go run ./bench/wholepath --formats json,csv,arrow --partitions 1,4,12 --duplicates 0,10,50 --units 1,8,32
@@ -57,7 +59,8 @@ type bench struct {
 	records, partitions, duplicates int
 	units                           int // that share the records
 	seed                            uint64
-	kfake, alone                    bool
+	kfake, alone, both              bool
+	durable                         string // as duiwu migrate takes it
 	flags                           []string
 
 	kafka   ingest.Broker
@@ -81,6 +84,7 @@ func run(ctx context.Context) (err error) {
 	flag.Uint64Var(&all.seed, "seed", 1, "another seed makes other records")
 	flag.BoolVar(&all.kfake, "kfake", false, "use the embedded broker in place of Apache Kafka")
 	flag.BoolVar(&all.alone, "alone", false, "leave ClickHouse's Kafka engine out")
+	flag.BoolVar(&all.both, "durable", false, "compare tables that survive a power loss with those that do not, in place of ClickHouse's Kafka engine")
 	flag.IntVar(&all.records, "records", 2_000_000, "how many records")
 	rates := flag.String("latency", "", "records a second, a list: measure the time from push to query at these rates instead")
 	span := flag.Duration("for", 30*time.Second, "with --latency: how long each rate is held")
@@ -92,17 +96,28 @@ func run(ctx context.Context) (err error) {
 	if *rates != "" {
 		return latencies(ctx, all, *partitions, *rates, *span)
 	}
+	if all.both {
+		fmt.Println("CPU seconds a million records, records a second of the better of two runs each; the ratios are durable tables to plain ones.")
+		fmt.Println("| format | units | partitions | duplicates | plain: worker | server + merges | records/s | durable: worker | server + merges | records/s | CPU | wall |")
+		fmt.Println("|---|---|---|---|---|---|---|---|---|---|---|---|")
+		return matrix(ctx, all, *formats, *partitions, *duplicates, *units)
+	}
 	fmt.Println("CPU seconds a million records; server + merges is 8 seconds later; engine is ClickHouse's own Kafka engine into one bare table;")
 	fmt.Println("rebuild is how many rows of history a second a worker that starts again reads to know its records.")
 	fmt.Println("| format | units | partitions | duplicates | worker | server | + merges | sum | engine | ratio | records/s | worker MB | server MB | rebuild |")
 	fmt.Println("|---|---|---|---|---|---|---|---|---|---|---|---|---|---|")
-	for _, format := range strings.Split(*formats, ",") {
+	return matrix(ctx, all, *formats, *partitions, *duplicates, *units)
+}
+
+// matrix measures a line for each combination of the lists.
+func matrix(ctx context.Context, all bench, formats, partitions, duplicates, units string) error {
+	for _, format := range strings.Split(formats, ",") {
 		if encoders[format] == nil {
 			return fmt.Errorf("--formats: %q is not json, csv or arrow", format)
 		}
-		for _, p := range strings.Split(*partitions, ",") {
-			for _, d := range strings.Split(*duplicates, ",") {
-				for _, u := range strings.Split(*units, ",") {
+		for _, p := range strings.Split(partitions, ",") {
+			for _, d := range strings.Split(duplicates, ",") {
+				for _, u := range strings.Split(units, ",") {
 					b := all
 					b.format = format
 					var bad [3]error
@@ -165,6 +180,9 @@ func (b *bench) line(ctx context.Context) (err error) {
 	if err != nil {
 		return fmt.Errorf("duiwu worker: %w", err)
 	}
+	if b.both {
+		return b.compare(ctx, ours)
+	}
 	engine, ratio := "-", "-"
 	if !b.alone && b.format == "json" {
 		theirs, err := b.measure(ctx, b.kafkaEngine)
@@ -175,6 +193,31 @@ func (b *bench) line(ctx context.Context) (err error) {
 	}
 	fmt.Printf("| %s | %d | %d | %d %% | %.2f | %.2f | %.2f | %.2f | %s | %s | %.0f | %.0f | %.0f | %.0f |\n", b.format, b.units, b.partitions, b.duplicates,
 		ours.client, ours.server, ours.merged, ours.client+ours.merged, engine, ratio, float64(b.records)/ours.wall, ours.clientMB, ours.serverMB, b.rebuilt)
+	return nil
+}
+
+// compare measures the worker on durable tables, then both once more the other
+// way round, and keeps the better of each: what else the machine did in between
+// is not the tables' doing.
+func (b *bench) compare(ctx context.Context, plain cost) error {
+	other := *b
+	other.durable = "yes"
+	var durable cost
+	for i, run := range []struct {
+		b    *bench
+		into *cost
+	}{{&other, &durable}, {&other, &durable}, {b, &plain}} {
+		c, err := run.b.measure(ctx, run.b.worker)
+		if err != nil {
+			return fmt.Errorf("duiwu worker, durable tables %q: %w", run.b.durable, err)
+		}
+		if i == 0 || c.wall < run.into.wall {
+			*run.into = c
+		}
+	}
+	fmt.Printf("| %s | %d | %d | %d %% | %.2f | %.2f | %.0f | %.2f | %.2f | %.0f | %.2f | %.2f |\n", b.format, b.units, b.partitions, b.duplicates,
+		plain.client, plain.merged, float64(b.records)/plain.wall, durable.client, durable.merged, float64(b.records)/durable.wall,
+		(durable.client+durable.merged)/(plain.client+plain.merged), durable.wall/plain.wall)
 	return nil
 }
 
@@ -316,7 +359,7 @@ func (b *bench) startWorker(ctx context.Context, e *engine.Engine, level string,
 		return 0, nil, err
 	}
 	env := append(os.Environ(), "DUIWU_CLICKHOUSE="+e.DSN(), "DUIWU_KAFKA="+b.kafka.Brokers[0])
-	migrate := exec.CommandContext(ctx, duiwu, "migrate")
+	migrate := exec.CommandContext(ctx, duiwu, "migrate", "--durable", b.durable)
 	migrate.Env = env
 	if text, err := migrate.CombinedOutput(); err != nil {
 		return 0, nil, fmt.Errorf("cannot migrate: %w\n%s", err, text)

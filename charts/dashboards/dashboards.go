@@ -171,7 +171,7 @@ func (v variable) build(lang string, cat *catalogue.Catalogue) cog.Builder[dashb
 	if v.of != "" {
 		q := map[string]any{"refId": "variable", "values": v.of, "lang": lang}
 		b := dashboard.NewQueryVariableBuilder(v.name).Label(pick(lang, v.label)).Datasource(source).
-			Query(dashboard.StringOrMap{Map: q}).Refresh(dashboard.VariableRefreshOnDashboardLoad).Sort(dashboard.VariableSortDisabled)
+			Query(dashboard.StringOrMap{Map: q}).Refresh(dashboard.VariableRefreshOnDashboardLoad).AllowCustomValue(false).Sort(dashboard.VariableSortDisabled)
 		if v.current != "" {
 			b.Current(option(v.current, v.current))
 		}

@@ -218,8 +218,8 @@ func (p panel) describe(lang string, cat *catalogue.Catalogue) string {
 		out = append(out, pick(lang, text("橙色的数未达目标。", "An orange figure misses the target.")))
 	}
 	if p.kind == "tiles" {
-		out = append(out, pick(lang, text("每格一个单位，颜色越浅数值越大；◷ 表示本期未到、显示最近一次的数值；灰色不在报送范围。点击进入省份画像。",
-			"A tile a unit, the lighter the more; ◷ marks a unit whose last month has not come, with its last value; grey does not report. A click opens its profile.")))
+		out = append(out, pick(lang, text("每格一个单位，颜色越深数值越大；◷ 表示本期未到、显示最近一次的数值；灰色不在报送范围。点击进入省份画像。",
+			"A tile a unit, the darker the more; ◷ marks a unit whose last month has not come, with its last value; grey does not report. A click opens its profile.")))
 	}
 	if n := pick(lang, p.note); n != "" {
 		out = append(out, n)
@@ -312,6 +312,9 @@ func (p panel) build(id uint32, lang string, cat *catalogue.Catalogue) (cog.Buil
 		b := dress(barchart.NewPanelBuilder(), p, id, lang, cat).
 			Orientation(common.VizOrientationVertical).FillOpacity(85).NoValue(none).XTickLabelSpacing(0).
 			Legend(legend(p.stacked)).ShowValue(common.VisibilityModeAuto)
+		if p.query.QueryType == "list" { // a number beside the bars has another scale
+			b.OverrideByName("contracts", []dashboard.DynamicConfigValue{{Id: "custom.hideFrom", Value: map[string]bool{"viz": true, "legend": true, "tooltip": false}}})
+		}
 		switch {
 		case p.flat || p.query.QueryType == "list":
 			b.ColorScheme(fixed(blue)).Orientation(common.VizOrientationHorizontal).XTickLabelMaxLength(16)

@@ -37,7 +37,9 @@ test("a tile has its colour, and a cell without one is nothing", () => {
   const f = read("tiles");
   const at = (text: string) => f.fields.flatMap((x) => x.values.map((v: string, i: number) => ({ x, v, i }))).find((c) => c.v.startsWith(text))!;
   const sh = at("沪");
-  expect(sh.x.display!(sh.v)).toMatchObject({ text: sh.v, color: "#4a90cc" });
+  const given = (sh.x.config.mappings![0].options as Record<string, { color: string }>)[sh.v].color;
+  expect(given).toMatch(/^#[0-9a-f]{6}$/);
+  expect(sh.x.display!(sh.v)).toMatchObject({ text: sh.v, color: given });
   const blank = f.fields[0].display!(f.fields[0].values.find((v: string) => v === ""));
   expect(blank.text.trim()).toBe("");
   expect(blank.color).toBe("rgba(0,0,0,0)");

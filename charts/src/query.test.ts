@@ -34,6 +34,8 @@ describe("tidy", () => {
     f({ indicator: "I-40", groupBy: ["month", "province"], asOf: "2016-10-31", format: "series" }, { indicator: "I-40", groupBy: ["province"], format: "table" });
   });
   test("takes away codes of another dimension", () => f({ indicator: "I-24", groupBy: ["purchase_mode"], filter: { codes: ["1", "x"] } }, { indicator: "I-24", groupBy: ["purchase_mode"], filter: { codes: ["1"] }, format: "table" }));
+  test("asks for the counties of one province, compared with nothing", () =>
+    f({ indicator: "I-01", groupBy: ["province", "county"], filter: { units: ["310000"] }, compare: ["last_year"] }, { indicator: "I-01", groupBy: ["county"], filter: { units: ["310000"] }, format: "table" }));
   test("keeps variables", () => f({ indicator: "${indicator}", groupBy: ["province"], filter: { units: ["${province}"] } }, { indicator: "${indicator}", groupBy: ["province"], filter: { units: ["${province}"] }, format: "table" }));
   test("leaves comparisons out that mean nothing", () => f({ indicator: "I-01", groupBy: ["month"], compare: ["last_year", "rank", "target"] }, { indicator: "I-01", groupBy: ["month"], compare: ["target"], format: "series" }));
   test("asks no published figure as known on a day", () => {

@@ -294,7 +294,7 @@ func paper(t *testing.T, tab *browsertest.Tab, home string) {
   dispatchEvent(new Event("afterprint"));
   return bad.slice(0, 12);
 })()`
-	for _, v := range []struct{ page, paper string }{{"D05", "portrait"}, {"D08", "landscape"}, {"D01", "landscape"}} {
+	for _, v := range []struct{ page, paper string }{{"D05", "portrait"}, {"D08", "landscape"}, {"D01", "landscape"}, {"D11", "portrait"}} {
 		tab.Open(home+"/d/"+v.page+"?lang=zh&theme=dark", 1366, 900, ready)
 		browsertest.Eval[string](tab, `document.documentElement.dataset.paper = "`+v.paper+`"`)
 		if bad := browsertest.Eval[[]string](tab, cut); len(bad) > 0 {

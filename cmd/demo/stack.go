@@ -220,7 +220,9 @@ func build(ctx context.Context) (string, error) {
 // environ is what every duiwu process of the demo gets. The database's password
 // stands in the environment, never on a command line.
 func (s *stack) environ() []string {
-	return append(os.Environ(), "DUIWU_CLICKHOUSE="+s.dsn, "DUIWU_KAFKA="+s.kafka.Brokers[0])
+	return append(os.Environ(), "DUIWU_CLICKHOUSE="+s.dsn, "DUIWU_KAFKA="+s.kafka.Brokers[0],
+		// The demo itself sends in clear, wherever the brokers are.
+		"DUIWU_KAFKA_TLS=false")
 }
 
 // run runs a duiwu command to its end.

@@ -1,18 +1,18 @@
 package main
 
 import (
-	"crypto/tls"
-	"crypto/x509"
 	"encoding/hex"
 	"errors"
 	"flag"
 	"fmt"
 	"os"
+	"strconv"
 	"strings"
 	"time"
 
 	"github.com/duiwu/duiwu/ingest"
 	"github.com/duiwu/duiwu/ingest/push"
+	"github.com/duiwu/duiwu/internal/peer"
 	"github.com/duiwu/duiwu/transform"
 )
 
@@ -20,7 +20,7 @@ import (
 // is described by the feed files.
 type workerConfig struct {
 	broker     brokerConfig
-	clickhouse string
+	clickhouse clickhouseConfig
 	group      string
 	prefix     string
 	feeds      string
@@ -40,7 +40,7 @@ func parseWorker(env *environment, args []string) (*workerConfig, error) {
 	var c workerConfig
 	fs := env.flags("worker", "[flags]")
 	c.broker.flags(fs)
-	fs.StringVar(&c.clickhouse, "clickhouse", "", "database, http://user:password@host:8123/database (or https)")
+	c.clickhouse.flags(fs)
 	fs.StringVar(&c.group, "group", "duiwu", "consumer group")
 	fs.StringVar(&c.prefix, "prefix", ingest.DefaultPrefix, "topics are <prefix>.<unit>")
 	fs.StringVar(&c.feeds, "feeds", "", "folder of feed files; empty means those inside the binary")
@@ -61,10 +61,13 @@ func parseWorker(env *environment, args []string) (*workerConfig, error) {
 		return nil, err
 	}
 	var missing []string
-	for _, f := range []struct{ name, value string }{
-		{"--kafka", c.broker.brokers}, {"--clickhouse", c.clickhouse}, {"--token-keys", c.tokenKeys}, {"--hash-key", c.hashKey},
+	for _, f := range []struct {
+		name string
+		said bool
+	}{
+		{"--kafka", c.broker.brokers != ""}, {"--clickhouse", c.clickhouse.said()}, {"--token-keys", c.tokenKeys != ""}, {"--hash-key", c.hashKey != ""},
 	} {
-		if f.value == "" {
+		if !f.said {
 			missing = append(missing, f.name)
 		}
 	}
@@ -77,56 +80,99 @@ func parseWorker(env *environment, args []string) (*workerConfig, error) {
 // brokerConfig is how to reach Kafka.
 type brokerConfig struct {
 	brokers                    string
-	tls                        bool
-	ca, cert, key              string
+	tls                        choice
+	files                      peer.TLS
 	mechanism, user, passwords string
+}
+
+// choice is a flag that knows whether anybody said it.
+type choice struct{ said, on bool }
+
+func (c *choice) IsBoolFlag() bool { return true }
+func (c *choice) String() string   { return "" }
+func (c *choice) Set(text string) (err error) {
+	c.said = true
+	c.on, err = strconv.ParseBool(text)
+	return err
 }
 
 func (b *brokerConfig) flags(fs *flag.FlagSet) {
 	fs.StringVar(&b.brokers, "kafka", "", "brokers, host:port,host:port")
-	fs.BoolVar(&b.tls, "kafka-tls", false, "use TLS")
-	fs.StringVar(&b.ca, "kafka-ca", "", "PEM file of the authority that signed the brokers' certificates; the system's when empty")
-	fs.StringVar(&b.cert, "kafka-cert", "", "PEM file of the client's certificate, for mTLS")
-	fs.StringVar(&b.key, "kafka-key", "", "PEM file of the client's key")
+	fs.Var(&b.tls, "kafka-tls", "use TLS; so it is unless all brokers are on this machine, or --kafka-tls=false says that all may be read on the way")
+	fs.StringVar(&b.files.CA, "kafka-ca", "", "PEM file of the authority that signed the brokers' certificates; the system's when empty")
+	fs.StringVar(&b.files.Cert, "kafka-cert", "", "PEM file of the client's certificate, for mTLS; read again when it changes")
+	fs.StringVar(&b.files.Key, "kafka-key", "", "PEM file of the client's key")
 	fs.StringVar(&b.mechanism, "kafka-sasl", "", "PLAIN, SCRAM-SHA-256 or SCRAM-SHA-512")
 	fs.StringVar(&b.user, "kafka-user", "", "SASL user")
-	fs.StringVar(&b.passwords, "kafka-password-file", "", "file with the SASL password")
+	fs.StringVar(&b.passwords, "kafka-password-file", "", "file with the SASL password, read at every login")
 }
 
-func (b *brokerConfig) open() (ingest.Broker, error) {
+// open makes what ingest needs; tell hears once of what is sent in clear.
+func (b *brokerConfig) open(tell func(text string, about ...any)) (ingest.Broker, error) {
 	out := ingest.Broker{Brokers: strings.Split(b.brokers, ","), ClientID: "duiwu"}
-	if b.tls || b.ca != "" || b.cert != "" {
-		out.TLS = &tls.Config{MinVersion: tls.VersionTLS12}
+	encrypted := !ingest.Local(out.Brokers) || b.files != (peer.TLS{})
+	if b.tls.said {
+		encrypted = b.tls.on
 	}
-	if b.ca != "" {
-		pem, err := os.ReadFile(b.ca)
+	switch {
+	case encrypted:
+		config, err := b.files.Config()
 		if err != nil {
-			return out, fmt.Errorf("cannot read --kafka-ca: %w", err)
+			return out, fmt.Errorf("--kafka-ca, --kafka-cert or --kafka-key: %w", err)
 		}
-		out.TLS.RootCAs = x509.NewCertPool()
-		if !out.TLS.RootCAs.AppendCertsFromPEM(pem) {
-			return out, fmt.Errorf("--kafka-ca %s holds no PEM certificate", b.ca)
-		}
+		out.TLS = config
+	case b.files != (peer.TLS{}):
+		return out, errors.New("--kafka-tls=false stands beside --kafka-ca, --kafka-cert or --kafka-key; remove one of the two")
 	}
-	if b.cert != "" {
-		pair, err := tls.LoadX509KeyPair(b.cert, b.key)
-		if err != nil {
-			return out, fmt.Errorf("cannot read --kafka-cert and --kafka-key: %w", err)
-		}
-		out.TLS.Certificates = []tls.Certificate{pair}
+	if out.Plain() {
+		tell("Kafka is reached without TLS: records cross the network in clear; remove --kafka-tls=false and name a port that speaks TLS", "brokers", b.brokers)
 	}
-	if b.mechanism != "" {
-		if b.passwords == "" {
-			return out, errors.New("--kafka-sasl needs --kafka-password-file")
-		}
-		password, err := os.ReadFile(b.passwords)
-		if err != nil {
-			return out, fmt.Errorf("cannot read --kafka-password-file: %w", err)
-		}
-		out.SASL = ingest.SASL{Mechanism: b.mechanism, User: b.user, Password: strings.TrimRight(string(password), "\r\n")}
+	if b.mechanism == "" {
+		return out, nil
+	}
+	if b.passwords == "" {
+		return out, errors.New("--kafka-sasl needs --kafka-password-file")
+	}
+	if out.Plain() && b.mechanism == "PLAIN" {
+		return out, errors.New("--kafka-sasl PLAIN without TLS would send the password in clear; use SCRAM-SHA-512, or TLS")
+	}
+	out.SASL = ingest.SASL{Mechanism: b.mechanism, User: b.user, Password: func() (string, error) { return peer.Line(b.passwords) }}
+	if _, err := out.SASL.Password(); err != nil {
+		return out, fmt.Errorf("--kafka-password-file: %w", err)
 	}
 	return out, nil
 }
+
+// warn tells a person at a terminal.
+func (e *environment) warn(text string, about ...any) {
+	fmt.Fprintln(e.stderr, append([]any{"duiwu: warning:", text}, about...)...)
+}
+
+// clickhouseConfig is how to reach the database.
+type clickhouseConfig struct {
+	dsn, file string
+	tls       peer.TLS
+}
+
+func (c *clickhouseConfig) flags(fs *flag.FlagSet) {
+	// What is said last counts, so that the command line wins over the environment.
+	fs.Func("clickhouse", "database, `https://user:password@host:8443/database` (or http); a password has no place on the command line: DUIWU_CLICKHOUSE, or --clickhouse-file", func(text string) error {
+		c.dsn, c.file = text, ""
+		return nil
+	})
+	fs.Func("clickhouse-file", "`file` that holds what --clickhouse would say; user and password are read again for every request", func(text string) error {
+		c.dsn, c.file = "", text
+		return nil
+	})
+	fs.StringVar(&c.tls.CA, "clickhouse-ca", "", "PEM file of the authority that signed the server's certificate; the system's when empty")
+	fs.StringVar(&c.tls.Cert, "clickhouse-cert", "", "PEM file of a client's certificate, for a proxy that asks for one; read again when it changes")
+	fs.StringVar(&c.tls.Key, "clickhouse-key", "", "PEM file of that certificate's key")
+}
+
+// said says whether there is a database at all.
+func (c *clickhouseConfig) said() bool { return c.dsn != "" || c.file != "" }
+
+var errNoDatabase = errors.New("no database: give --clickhouse-file, or DUIWU_CLICKHOUSE")
 
 // readTokenKeys reads the chain of token keys. Errors name the line, never its
 // content.

@@ -51,7 +51,7 @@ func (p *path) doctor(flags ...string) (*seen, error) {
 // glance is doctor, also when it cannot look everywhere.
 func (p *path) glance(flags ...string) (*seen, error) {
 	p.t.Helper()
-	out, err := p.out(append([]string{"doctor", "--json", "--units", p.unit, "--min-free", "0.001"}, flags...)...)
+	out, err := p.output(append([]string{"doctor", "--json", "--units", p.unit, "--min-free", "0.001"}, flags...)...)
 	var s seen
 	if uerr := json.Unmarshal([]byte(out), &s); uerr != nil {
 		p.t.Fatalf("%v\n%s\n%v", uerr, out, err)
@@ -116,6 +116,15 @@ func TestAHealthySystemHasNoFindings(t *testing.T) {
 	delete(p.env, "DUIWU_TOKEN_KEYS")
 	delete(p.env, "DUIWU_HASH_KEY")
 	p.finds(nil)
+	// The address of every interface reaches this machine and is not loopback.
+	for _, name := range []string{"DUIWU_KAFKA", "DUIWU_CLICKHOUSE"} {
+		p.env[name] = strings.Replace(p.env[name], "127.0.0.1", "0.0.0.0", 1)
+	}
+	p.env["DUIWU_KAFKA_TLS"] = "false"
+	s, err := p.doctor()
+	require.ErrorIs(t, err, errFindings)
+	require.Equal(t, []string{"not_encrypted"}, s.ids())
+	require.Len(t, s.Findings, 2)
 	// While a worker runs and records come.
 	q := newPathWith(t, "310000")
 	q.worker()

@@ -3,14 +3,12 @@ package main
 import (
 	"context"
 	"crypto/tls"
-	"crypto/x509"
 	"errors"
 	"fmt"
 	"io/fs"
 	"log/slog"
 	"net"
 	"net/http"
-	"os"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -23,6 +21,8 @@ import (
 	"github.com/duiwu/duiwu/ingest/mapping"
 	"github.com/duiwu/duiwu/internal/feed"
 	"github.com/duiwu/duiwu/internal/flow"
+	"github.com/duiwu/duiwu/internal/peer"
+	"github.com/duiwu/duiwu/internal/trace"
 	"github.com/duiwu/duiwu/sink"
 	"github.com/duiwu/duiwu/transform"
 )
@@ -51,7 +51,7 @@ func parseGateway(env *environment, args []string) (*gatewayConfig, error) {
 	var c gatewayConfig
 	fs := env.flags("gateway", "[flags]")
 	c.kafka.flags(fs)
-	fs.StringVar(&c.database.dsn, "clickhouse", "", "database of the receipts, http://user:password@host:8123/database (or https)")
+	c.database.clickhouseConfig.flags(fs)
 	fs.StringVar(&c.database.feeds, "feeds", "", "folder of feed files; empty means those inside the binary")
 	fs.StringVar(&c.database.logLevel, "log-level", "info", "debug, info, warn or error; info has a line a request")
 	fs.StringVar(&c.prefix, "prefix", ingest.DefaultPrefix, "topics are <prefix>.<unit>")
@@ -84,7 +84,7 @@ func parseGateway(env *environment, args []string) (*gatewayConfig, error) {
 	}
 	c.limits.Bytes = c.megabytes << 20
 	var missing []string
-	for _, f := range []struct{ name, value string }{{"--kafka", c.kafka.brokers}, {"--clickhouse", c.database.dsn}, {"--spool", c.spool}} {
+	for _, f := range []struct{ name, value string }{{"--kafka", c.kafka.brokers}, {"--clickhouse", c.database.dsn + c.database.file}, {"--spool", c.spool}} {
 		if f.value == "" {
 			missing = append(missing, f.name)
 		}
@@ -109,8 +109,7 @@ func parseGateway(env *environment, args []string) (*gatewayConfig, error) {
 
 func onLoopback(addr string) bool {
 	host, _, err := net.SplitHostPort(addr)
-	ip := net.ParseIP(host)
-	return err == nil && (host == "localhost" || ip != nil && ip.IsLoopback())
+	return err == nil && peer.Local(host)
 }
 
 // runGateway serves units until it is told to stop.
@@ -128,6 +127,12 @@ func runGateway(ctx context.Context, env *environment, args []string) error {
 		return err
 	}
 	defer done()
+	tracer, stop, err := trace.Start(ctx, "duiwu-gateway", hostname(), log)
+	if err != nil {
+		return err
+	}
+	defer stop()
+	opt.Tracer = tracer
 	g, err := gateway.New(opt)
 	if err != nil {
 		return err
@@ -192,7 +197,7 @@ func (c *gatewayConfig) options(log *slog.Logger) (opt gateway.Options, done fun
 	if err != nil {
 		return opt, nil, err
 	}
-	broker, err := c.kafka.open()
+	broker, err := c.kafka.open(log.Warn)
 	if err != nil {
 		return opt, nil, err
 	}
@@ -215,8 +220,8 @@ func (c *gatewayConfig) options(log *slog.Logger) (opt gateway.Options, done fun
 	if c.issuer != "" || c.jwks != "" {
 		t := gateway.TokenOptions{Issuer: c.issuer, Audience: c.audience, Keys: c.jwks, Claim: c.unitClaim, Prefix: c.unitPrefix}
 		if c.jwksCA != "" {
-			if t.Roots, err = readPool("--jwks-ca", c.jwksCA); err != nil {
-				return opt, nil, err
+			if t.Roots, err = peer.Pool(c.jwksCA); err != nil {
+				return opt, nil, fmt.Errorf("--jwks-ca: %w", err)
 			}
 		}
 		if opt.Tokens, err = gateway.NewTokens(t); err != nil {
@@ -231,7 +236,7 @@ func (c *gatewayConfig) options(log *slog.Logger) (opt gateway.Options, done fun
 	if opt.Producer, err = ingest.NewProducer(broker); err != nil {
 		return opt, nil, err
 	}
-	db := &laterDatabase{opt: sink.Options{DSN: c.database.dsn, Catalogue: cat, Worker: "gateway", Revision: revision, Log: log, Timeout: 30 * time.Second}}
+	db := &laterDatabase{opt: sink.Options{DSN: c.database.dsn, File: c.database.file, TLS: c.database.tls, Catalogue: cat, Worker: "gateway", Revision: revision, Log: log, Timeout: 30 * time.Second}}
 	opt.Database = db
 	return opt, func() {
 		_ = opt.Producer.Close() // what was acknowledged is noted
@@ -303,48 +308,18 @@ func (c *gatewayConfig) recordKey(unit string) ([]byte, error) {
 // tls serves the certificate that lies in the files now, and asks for a client's
 // when there is an authority for them.
 func (c *gatewayConfig) tls() (*tls.Config, error) {
-	var mu sync.Mutex
-	var held *tls.Certificate
-	var changed time.Time
-	read := func(*tls.ClientHelloInfo) (*tls.Certificate, error) {
-		mu.Lock()
-		defer mu.Unlock()
-		info, err := os.Stat(c.cert)
-		if held != nil && (err != nil || info.ModTime().Equal(changed)) {
-			return held, nil
-		}
-		pair, err := tls.LoadX509KeyPair(c.cert, c.key)
-		if err != nil && held != nil {
-			return held, nil // half of a renewal; the next handshake looks again
-		}
-		if err != nil {
-			return nil, fmt.Errorf("cannot read --tls-cert and --tls-key: %w", err)
-		}
-		held, changed = &pair, info.ModTime()
-		return held, nil
+	pair, err := peer.NewPair(c.cert, c.key)
+	if err != nil {
+		return nil, fmt.Errorf("--tls-cert and --tls-key: %w", err)
 	}
-	if _, err := read(nil); err != nil {
-		return nil, err
-	}
-	config := &tls.Config{MinVersion: tls.VersionTLS12, GetCertificate: read, NextProtos: []string{"h2", "http/1.1"}}
+	config := &tls.Config{MinVersion: tls.VersionTLS12, NextProtos: []string{"h2", "http/1.1"}}
+	config.GetCertificate = func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return pair.Current() }
 	if c.clientCA != "" {
-		pool, err := readPool("--client-ca", c.clientCA)
+		pool, err := peer.Pool(c.clientCA)
 		if err != nil {
-			return nil, err
+			return nil, fmt.Errorf("--client-ca: %w", err)
 		}
 		config.ClientCAs, config.ClientAuth = pool, tls.VerifyClientCertIfGiven
 	}
 	return config, nil
-}
-
-func readPool(flag, file string) (*x509.CertPool, error) {
-	pem, err := os.ReadFile(file)
-	if err != nil {
-		return nil, fmt.Errorf("cannot read %s: %w", flag, err)
-	}
-	pool := x509.NewCertPool()
-	if !pool.AppendCertsFromPEM(pem) {
-		return nil, fmt.Errorf("%s %s holds no PEM certificate", flag, file)
-	}
-	return pool, nil
 }

@@ -14,12 +14,12 @@ import (
 // showGrants prints the users of the database and of Kafka, each with the rights
 // that its work needs: as sql, as users.xml, or as commands of Kafka. With units it
 // prints the user who reads the rows of these units only.
-func showGrants(w io.Writer, cat *feed.Catalogue, form, database string, units []string) error {
+func showGrants(w io.Writer, cat *feed.Catalogue, form string, l sink.Layout, units []string) error {
 	switch form {
 	case "", "sql", "xml":
-		roles := sink.Roles(cat, database)
+		roles := sink.Roles(cat, l)
 		if len(units) > 0 {
-			roles = []sink.Role{unitReader(cat, database, units)}
+			roles = []sink.Role{unitReader(cat, l.Database, units)}
 		}
 		for i := range roles {
 			text := "-- " + roles[i].What + "\n" + strings.Join(roles[i].SQL(), ";\n") + ";\n\n"

@@ -27,7 +27,7 @@ func TestRolesWorkAndCanDoNoMore(t *testing.T) {
 	lib := testenv.LibCHDB(t)
 	cat, err := catalogue("")
 	require.NoError(t, err)
-	roles := sink.Roles(cat, engine.Database)
+	roles := sink.Roles(cat, sink.Layout{Database: engine.Database})
 	users := ""
 	for i := range roles {
 		users += roles[i].XML(fmt.Sprintf("%x", sha256.Sum256([]byte("pw-"+roles[i].Name))))

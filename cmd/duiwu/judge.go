@@ -163,7 +163,8 @@ func (j *judge) judge(ctx context.Context, in *ingest.Reading, incarnation int32
 		h[p.Feed] = known
 		specs = append(specs, p.Feed)
 	}
-	dedupe, err := transform.NewDedupe(ctx, transform.DedupeOptions{Feeds: specs, History: h, Revision: revision})
+	dedupe := transform.NewDedupe(transform.DedupeOptions{Feeds: specs, History: h, Revision: revision})
+	err := dedupe.Learn(ctx)
 	if err == nil {
 		err = apply(dedupe)
 	}

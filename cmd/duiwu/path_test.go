@@ -84,6 +84,16 @@ func newPathAt(t *testing.T, unit, kafka string, server *engine.Engine, settings
 // pathOn is newPath on servers of the test's own.
 func pathOn(t *testing.T, unit, dsn, kafka string, settings ...string) *path {
 	t.Helper()
+	return pathOnCluster(t, unit, dsn, "", kafka, settings...)
+}
+
+// pathOnCluster is pathOn with the tables on a cluster, unless it has no name.
+func pathOnCluster(t *testing.T, unit, dsn, cluster, kafka string, settings ...string) *path {
+	t.Helper()
+	on := ""
+	if cluster != "" {
+		on = " ON CLUSTER " + cluster
+	}
 	dir := t.TempDir()
 	file := func(name, text string) string {
 		p := filepath.Join(dir, name)
@@ -98,10 +108,13 @@ func pathOn(t *testing.T, unit, dsn, kafka string, settings ...string) *path {
 	admin, err := clickhouse.Open(opts)
 	require.NoError(t, err)
 	t.Cleanup(func() { _ = admin.Close() })
-	require.NoError(t, admin.Exec(t.Context(), "CREATE DATABASE "+name))
+	require.NoError(t, admin.Exec(t.Context(), "CREATE DATABASE "+name+on))
 	u.Path = "/" + name
 	opts, err = clickhouse.ParseDSN(u.String())
 	require.NoError(t, err)
+	if cluster != "" {
+		opts.Settings = clickhouse.Settings{"distributed_product_mode": "allow"} // as whoever asks on a cluster
+	}
 	conn, err := clickhouse.Open(opts)
 	require.NoError(t, err)
 	t.Cleanup(func() { _ = conn.Close() })
@@ -122,7 +135,7 @@ func pathOn(t *testing.T, unit, dsn, kafka string, settings ...string) *path {
 		p.settings[settings[i]] = settings[i+1]
 	}
 	require.NoError(t, ingest.CreateTopics(t.Context(), p.kafka, 1, p.settings, p.topic))
-	require.NoError(t, p.run(t.Context(), "migrate"))
+	require.NoError(t, p.run(t.Context(), "migrate", "--cluster", cluster))
 	return p
 }
 
@@ -162,7 +175,7 @@ func (p *path) wait() {
 	p.t.Helper()
 	require.Eventually(p.t, func() bool {
 		var next int64
-		err := p.conn.QueryRow(p.t.Context(), "SELECT max(last_offset) + 1 FROM ledger_effective WHERE topic = {topic:String}",
+		err := p.conn.QueryRow(p.t.Context(), "SELECT if(count() = 0, 0, max(last_offset) + 1) FROM ledger_effective WHERE topic = {topic:String}",
 			clickhouse.Named("topic", p.topic)).Scan(&next)
 		return err == nil && next >= p.sent
 	}, 60*time.Second, 50*time.Millisecond, "%s", p.log)

@@ -34,7 +34,7 @@ func runProbe(ctx context.Context, env *environment, args []string) error {
 	if broker.brokers == "" {
 		return errors.New("no broker: give --kafka or DUIWU_KAFKA")
 	}
-	b, err := broker.open()
+	b, err := broker.open(env.warn)
 	if err != nil {
 		return err
 	}

@@ -18,6 +18,7 @@ import (
 	measures "github.com/duiwu/duiwu/charts/pkg/catalogue"
 	"github.com/duiwu/duiwu/charts/pkg/edition"
 	"github.com/duiwu/duiwu/charts/pkg/figures"
+	"github.com/duiwu/duiwu/internal/peer"
 )
 
 // runPublish keeps a month's figures as they are now, for good.
@@ -56,8 +57,8 @@ func (p *pressFlags) flags(fs *flag.FlagSet) {
 
 // open makes the press.
 func (p *pressFlags) open() (*edition.Press, error) {
-	if p.dsn == "" {
-		return nil, errors.New("no database: give --clickhouse or DUIWU_CLICKHOUSE")
+	if !p.said() {
+		return nil, errNoDatabase
 	}
 	clock, err := movedClock(p.clockAt)
 	if err != nil {
@@ -84,7 +85,11 @@ func pressOf(d *database) (*edition.Press, error) {
 	if err != nil {
 		return nil, fmt.Errorf("the indicators have problems:\n%w", err)
 	}
-	return edition.Open(d.dsn, cat)
+	db, err := peer.NewDatabase(d.dsn, d.file, d.tls)
+	if err != nil {
+		return nil, err
+	}
+	return edition.Open(db, cat)
 }
 
 func monthOf(text string) (time.Time, error) {

@@ -8,11 +8,13 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"strings"
 	"time"
 
+	oteltrace "go.opentelemetry.io/otel/trace"
 	"golang.org/x/term"
 
 	"github.com/duiwu/duiwu/ingest"
@@ -22,6 +24,7 @@ import (
 	"github.com/duiwu/duiwu/ingest/sheet"
 	"github.com/duiwu/duiwu/internal/feed"
 	"github.com/duiwu/duiwu/internal/flow"
+	"github.com/duiwu/duiwu/internal/trace"
 	"github.com/duiwu/duiwu/transform"
 )
 
@@ -66,10 +69,12 @@ func (c *unitConfig) complete() error {
 		return nil // other brokers: nothing of how the profile's are reached holds for them
 	}
 	b.brokers = strings.Join(p.Brokers, ",")
-	b.tls = b.tls || !p.TLS.Off
-	fill(&b.ca, p.TLS.CA)
-	fill(&b.cert, p.TLS.Cert)
-	fill(&b.key, p.TLS.Key)
+	if !b.tls.said {
+		b.tls = choice{said: true, on: !p.TLS.Off}
+	}
+	fill(&b.files.CA, p.TLS.CA)
+	fill(&b.files.Cert, p.TLS.Cert)
+	fill(&b.files.Key, p.TLS.Key)
 	fill(&b.mechanism, p.SASL.Mechanism)
 	fill(&b.user, p.SASL.User)
 	fill(&b.passwords, p.SASL.PasswordFile)
@@ -91,6 +96,7 @@ type pushing struct {
 	recordKey []byte
 	seal      *seal.PublicKey
 	producer  *ingest.Producer
+	tracer    oteltrace.Tracer // nil where no collector is named
 }
 
 // pushed is what became of one file, as --json prints it.
@@ -103,6 +109,7 @@ type pushed struct {
 	Rows       int64         `json:"rows"`
 	SHA256     string        `json:"sha256,omitempty"`
 	Sent       bool          `json:"sent"`
+	Trace      string        `json:"trace_id,omitempty"`
 	Reconciled bool          `json:"reconciled"`
 	ToMend     []string      `json:"to_mend,omitempty"`
 	Error      string        `json:"error,omitempty"`
@@ -157,7 +164,7 @@ func runPush(ctx context.Context, env *environment, args []string) error {
 	if p.mapping != nil && p.feed == "" {
 		p.feed = p.mapping.Feed
 	}
-	if p.broker, err = p.config.broker.open(); err != nil {
+	if p.broker, err = p.config.broker.open(env.warn); err != nil {
 		return p.unusable(err)
 	}
 	if p.recordKey, err = readRecordKey(p.config.recordKey); err != nil {
@@ -170,6 +177,13 @@ func runPush(ctx context.Context, env *environment, args []string) error {
 		return p.unusable(err)
 	}
 	defer func() { _ = p.producer.Close() }() // every Send has returned
+	log := slog.New(slog.NewTextHandler(env.stderr, nil))
+	tracer, stop, err := trace.Start(ctx, "duiwu-push", p.unit, log)
+	if err != nil {
+		return p.unusable(err)
+	}
+	defer stop()
+	p.tracer = tracer
 	worst := 0
 	for _, file := range files {
 		out := pushed{File: file}
@@ -215,7 +229,7 @@ func (p *pushing) say(zh, en string) {
 
 // file pushes one file, or a batch that was prepared before, and returns the exit
 // status that it asks for.
-func (p *pushing) file(ctx context.Context, path string, out *pushed) (int, error) {
+func (p *pushing) file(ctx context.Context, path string, out *pushed) (status int, err error) {
 	b, err := p.prepared(path)
 	if err != nil {
 		return 2, err
@@ -237,24 +251,30 @@ func (p *pushing) file(ctx context.Context, path string, out *pushed) (int, erro
 			b = nil // it was cut for another number of partitions and has to be cut anew
 		}
 	}
+	before := ""
+	if b != nil {
+		before = b.Traceparent
+	}
+	inside, end := trace.Begin(ctx, p.tracer, "push", before)
+	defer func() { end(err) }()
 	if b == nil {
-		if b, err = p.prepare(ctx, path, partitions, out); err != nil {
+		if b, err = p.prepare(ctx, path, partitions, inside, out); err != nil {
 			return 2, err
 		}
 	}
+	out.Trace = trace.ID(b.Traceparent)
 	out.Batch, out.Spool, out.Read, out.Refused, out.Rows, out.SHA256 = b.ID, b.Dir, b.Read, b.Refused, b.Rows, b.SHA256
-	status := 0
 	if b.Refused > 0 {
 		status = 1
 	}
-	before, err := b.Sent()
+	already, err := b.Sent()
 	if err != nil {
 		return 2, err
 	}
 	if err := p.send(ctx, b, topic, partitions); err != nil {
 		return 2, err
 	}
-	if out.Sent = true; before {
+	if out.Sent = true; already {
 		p.say(fmt.Sprintf("批次 %s 早已报送，不再重发。", b.ID), fmt.Sprintf("Batch %s was sent before; nothing is sent again.", b.ID))
 	} else {
 		p.say(fmt.Sprintf("已报送批次 %s：%d 行，%d 块，SHA-256 %s。", b.ID, b.Rows, len(b.Chunks), b.SHA256),
@@ -284,6 +304,9 @@ func (p *pushing) file(ctx context.Context, path string, out *pushed) (int, erro
 	if r.Rejected() {
 		status = 1
 		p.returned(b, r, out)
+	}
+	if out.Trace != "" {
+		p.say("追踪号 "+out.Trace+"。", "This batch is trace "+out.Trace+".")
 	}
 	if err := b.Reconcile(r); err != nil {
 		return 2, err
@@ -339,7 +362,7 @@ func (p *pushing) prepared(path string) (*push.Batch, error) {
 }
 
 // prepare judges a file, says what it found, and writes its batch.
-func (p *pushing) prepare(ctx context.Context, path string, partitions int, out *pushed) (*push.Batch, error) {
+func (p *pushing) prepare(ctx context.Context, path string, partitions int, traceparent string, out *pushed) (*push.Batch, error) {
 	spec := p.cat.Feed(p.feed)
 	if spec == nil {
 		return nil, fmt.Errorf("没有数据类别 no feed %q; the feeds are %s", p.feed, strings.Join(feedNames(p.cat), ", "))
@@ -356,7 +379,7 @@ func (p *pushing) prepare(ctx context.Context, path string, partitions int, out 
 	defer step.Release()
 	opt.Step = step
 	b, report, err := push.Prepare(ctx, push.Options{
-		File: path, Sheet: opt, RecordKey: p.recordKey, Seal: p.seal, Partitions: partitions, AllOrNothing: p.all,
+		File: path, Traceparent: traceparent, Sheet: opt, RecordKey: p.recordKey, Seal: p.seal, Partitions: partitions, AllOrNothing: p.all,
 	})
 	if report != nil {
 		if out.Read, out.Refused = int64(report.Rows), int64(report.Rows-report.Accepted); !p.js {

@@ -410,7 +410,7 @@ func (c *replayConfig) today(ctx context.Context, env *environment, s *sink.Sink
 		e.Held, e.Today = "no", "nothing: the topic was made anew since"
 		return nil
 	}
-	broker, err := c.broker.open()
+	broker, err := c.broker.open(env.warn)
 	if err != nil {
 		return err
 	}

@@ -34,7 +34,7 @@ func runReceipt(ctx context.Context, env *environment, args []string) error {
 	// Where the environment says one thing, the command line may say another.
 	fs.Visit(func(f *flag.Flag) {
 		if f.Name == "kafka" || f.Name == "profile" {
-			d.dsn = ""
+			d.dsn, d.file = "", ""
 		}
 	})
 	r, err := readReceipt(ctx, env, &d, &c, rest[0], rest[1], rest[2])
@@ -56,7 +56,7 @@ func runReceipt(ctx context.Context, env *environment, args []string) error {
 }
 
 func readReceipt(ctx context.Context, env *environment, d *database, c *unitConfig, unit, feedName, batch string) (*flow.Receipt, error) {
-	if d.dsn != "" {
+	if d.said() {
 		s, err := d.open(ctx, env, hostname())
 		if err != nil {
 			return nil, err
@@ -70,7 +70,7 @@ func readReceipt(ctx context.Context, env *environment, d *database, c *unitConf
 	if c.broker.brokers == "" {
 		return nil, errors.New("say where to look: --clickhouse, or --kafka or --profile for the receipt topic")
 	}
-	broker, err := c.broker.open()
+	broker, err := c.broker.open(env.warn)
 	if err != nil {
 		return nil, err
 	}

@@ -119,7 +119,7 @@ func (c *replayConfig) open(ctx context.Context, env *environment) (*replayer, e
 	if r.cat, err = catalogue(c.feeds); err != nil {
 		return nil, err
 	}
-	if r.broker, err = c.broker.open(); err != nil {
+	if r.broker, err = c.broker.open(env.warn); err != nil {
 		return nil, err
 	}
 	if r.seals, err = readSealKeys(c.judge.sealKeys); err != nil {

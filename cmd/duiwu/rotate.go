@@ -95,7 +95,7 @@ func (c *rotation) compare(ctx context.Context, env *environment, s *sink.Sink, 
 	if err != nil {
 		return err
 	}
-	broker, err := c.broker.open()
+	broker, err := c.broker.open(env.warn)
 	if err != nil {
 		return err
 	}

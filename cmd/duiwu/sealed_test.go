@@ -61,11 +61,10 @@ func TestSealedFieldsFromTheFileToTheTable(t *testing.T) {
 	plain, err := p.file(append(args, "--anew")...)
 	require.NoError(t, err)
 	require.EqualValues(t, 2, plain.Receipt.By[flow.Unchanged], "sealed or in the clear, a record is the same record")
-	stop()
 
-	// Turned over: the worker gets both, then the units seal with the new one.
+	// Turned over: the file gets both, then the units seal with the new one. The
+	// worker runs on.
 	write("ring", read("new.secret")+read("old.secret"))
-	stop = p.worker()
 	turned, err := p.file(append(sealed("new"), "--anew")...)
 	require.NoError(t, err)
 	require.EqualValues(t, 2, turned.Receipt.By[flow.Unchanged])

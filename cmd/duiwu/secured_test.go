@@ -5,7 +5,9 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -18,7 +20,7 @@ import (
 // of its own, on Apache Kafka.
 func TestPushOverTLSWithALogin(t *testing.T) {
 	lib := testenv.KafkaLib(t)
-	k, err := broker.StartSecured(t.Context(), broker.Options{Dir: t.TempDir(), Lib: lib}, "u310000")
+	k, err := broker.StartSecured(t.Context(), broker.Options{Dir: t.TempDir(), Lib: lib}, "u310000", broker.WorkerUser)
 	require.NoError(t, err)
 	t.Cleanup(func() { _ = k.Stop(context.Background()) })
 	p, dir := pushPath(t, 1) // its tables and keys; its topics lie on another broker
@@ -28,9 +30,15 @@ func TestPushOverTLSWithALogin(t *testing.T) {
 		require.NoError(t, os.WriteFile(path, []byte(text), 0o600))
 		return path
 	}
+	// turn gives the worker another password as Kubernetes does, by turning a link.
+	passwords := filepath.Join(dir, "worker.password")
+	turn := func(password string) {
+		require.NoError(t, os.Symlink(write(password, password+"\n"), passwords+".next"))
+		require.NoError(t, os.Rename(passwords+".next", passwords))
+	}
+	turn(broker.Password(broker.WorkerUser))
 	for name, value := range map[string]string{
-		"KAFKA": k.Addr(), "KAFKA_CA": k.CA, "KAFKA_SASL": "PLAIN", "KAFKA_USER": "admin",
-		"KAFKA_PASSWORD_FILE": write("admin.password", broker.Password("admin")+"\n"),
+		"KAFKA": k.Addr(), "KAFKA_CA": k.CA, "KAFKA_SASL": "SCRAM-SHA-512", "KAFKA_USER": broker.WorkerUser, "KAFKA_PASSWORD_FILE": passwords,
 	} {
 		p.env["DUIWU_"+name] = value
 	}
@@ -64,5 +72,19 @@ func TestPushOverTLSWithALogin(t *testing.T) {
 		require.ErrorIs(t, err, errNotSent)
 		require.False(t, out.Sent)
 		require.Contains(t, out.Error, "refused the login")
+	}
+
+	// The worker's password changes at the broker, and a while later in its file.
+	// It runs on.
+	require.NoError(t, k.SetPassword(t.Context(), broker.WorkerUser, "another"))
+	require.NoError(t, k.Stop(t.Context())) // which ends every connection
+	require.NoError(t, k.Restart(t.Context()))
+	require.Eventually(t, func() bool { return strings.Contains(p.log.String(), "SASL") }, 60*time.Second, 100*time.Millisecond, "no login was refused")
+	turn("another")
+	out, err = p.file(args(scram)...)
+	require.NoError(t, err)
+	require.EqualValues(t, 2, out.Receipt.By[flow.Unchanged])
+	for _, password := range []string{broker.Password(broker.WorkerUser), "another"} {
+		require.False(t, strings.Contains(p.log.String(), password), "a password stands in the log")
 	}
 }

@@ -32,7 +32,9 @@ var embedded = sync.OnceValues(func() (*feed.Catalogue, error) { return feed.Loa
 func runShow(_ context.Context, env *environment, args []string) error {
 	flags := env.flags("show", "[flags] ddl|schema|docs|feeds|rules [FEED] | grants [sql|xml|kafka]")
 	dir := flags.String("feeds", "", "folder of feed files; empty means those inside the binary")
-	database := flags.String("database", "duiwu", "database of the grants")
+	database := flags.String("database", "duiwu", "database of the grants, and of the ddl on a cluster")
+	cluster := flags.String("cluster", "", "ddl and grants of the tables on a cluster of this name")
+	durable := flags.Bool("durable", false, "ddl of tables that survive a power loss")
 	units := flags.String("units", "", "grants of a user who reads the rows of these units only")
 	rest, err := env.parse(flags, args, 1, 2)
 	if err != nil {
@@ -42,6 +44,7 @@ func runShow(_ context.Context, env *environment, args []string) error {
 	if err != nil {
 		return err
 	}
+	l := sink.Layout{Database: *database, Cluster: *cluster, Durable: *durable}
 	if rest[0] == "grants" {
 		form := ""
 		if len(rest) == 2 {
@@ -56,7 +59,7 @@ func runShow(_ context.Context, env *environment, args []string) error {
 				return fmt.Errorf("show grants: %q is not a reporting unit; one code or several with commas between, such as 310000", code)
 			}
 		}
-		return showGrants(env.stdout, cat, form, *database, only)
+		return showGrants(env.stdout, cat, form, l, only)
 	}
 	var spec *feed.Spec
 	if len(rest) == 2 {
@@ -73,9 +76,9 @@ func runShow(_ context.Context, env *environment, args []string) error {
 	}
 	switch rest[0] {
 	case "ddl":
-		statements := sink.SystemDDL()
+		statements := sink.SystemDDL(l)
 		if spec != nil {
-			statements = sink.DDL(spec)
+			statements = sink.DDL(spec, l)
 		}
 		for _, s := range statements {
 			if _, err := fmt.Fprintf(env.stdout, "%s;\n\n", s); err != nil {

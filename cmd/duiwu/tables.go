@@ -16,23 +16,26 @@ import (
 
 // database is what every command that talks to ClickHouse needs.
 type database struct {
-	dsn, feeds, logLevel string
+	clickhouseConfig
+	feeds, logLevel string
 	// keys names the chain of token keys of a command that writes tokens.
 	keys string
+	// cluster and durable are what the tables have to become; see sink.Options.
+	cluster, durable string
 	// timeout bounds one request; 0 is the sink's default.
 	timeout time.Duration
 }
 
 func (d *database) flags(fs *flag.FlagSet) {
-	fs.StringVar(&d.dsn, "clickhouse", "", "database, http://user:password@host:8123/database (or https)")
+	d.clickhouseConfig.flags(fs)
 	fs.StringVar(&d.feeds, "feeds", "", "folder of feed files; empty means those inside the binary")
 	fs.StringVar(&d.logLevel, "log-level", "warn", "debug, info, warn or error")
 }
 
 // open connects; who names the operator or process in what is written.
 func (d *database) open(ctx context.Context, env *environment, who string) (*sink.Sink, error) {
-	if d.dsn == "" {
-		return nil, errors.New("no database: give --clickhouse or DUIWU_CLICKHOUSE")
+	if !d.said() {
+		return nil, errNoDatabase
 	}
 	log, err := env.logger(d.logLevel)
 	if err != nil {
@@ -42,7 +45,8 @@ func (d *database) open(ctx context.Context, env *environment, who string) (*sin
 	if err != nil {
 		return nil, err
 	}
-	return sink.Open(ctx, sink.Options{DSN: d.dsn, Catalogue: cat, Worker: who, Revision: revision, Log: log, Keys: d.keys, Timeout: d.timeout})
+	return sink.Open(ctx, sink.Options{DSN: d.dsn, File: d.file, TLS: d.tls, Catalogue: cat, Worker: who, Revision: revision, Log: log, Keys: d.keys, Timeout: d.timeout,
+		Cluster: d.cluster, Durable: d.durable})
 }
 
 // runMigrate creates or widens the tables.
@@ -50,6 +54,8 @@ func runMigrate(ctx context.Context, env *environment, args []string) error {
 	var d database
 	fs := env.flags("migrate", "[flags]")
 	d.flags(fs)
+	fs.StringVar(&d.cluster, "cluster", "", "make the tables on all servers of this cluster (its name in system.clusters), spread by unit; they stay there")
+	fs.StringVar(&d.durable, "durable", "", "yes: what is written is on the disk before it is acknowledged, and survives a power loss; no: it is not; empty: as the tables are")
 	fs.DurationVar(&d.timeout, "database-timeout", 0, "how long one statement may take, which bounds how long a network that answers nothing holds the migration up (default 5m)")
 	if _, err := env.parse(fs, args, 0, 0); err != nil {
 		return err

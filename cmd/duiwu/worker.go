@@ -12,6 +12,7 @@ import (
 	"runtime/debug"
 	"time"
 
+	oteltrace "go.opentelemetry.io/otel/trace"
 	"golang.org/x/sync/errgroup"
 
 	"github.com/duiwu/duiwu/ingest"
@@ -19,6 +20,7 @@ import (
 	"github.com/duiwu/duiwu/ingest/seal"
 	"github.com/duiwu/duiwu/internal/feed"
 	"github.com/duiwu/duiwu/internal/flow"
+	"github.com/duiwu/duiwu/internal/trace"
 	"github.com/duiwu/duiwu/sink"
 	"github.com/duiwu/duiwu/transform"
 )
@@ -33,11 +35,11 @@ type worker struct {
 	cat     *feed.Catalogue
 	sink    *sink.Sink
 	keys    transform.TokenKeys
-	seals   *seal.Ring
 	clock   func() time.Time
 	check   *transform.Check
 	mem     *flow.Recycler // of the columns of all partitions
 	metrics *metrics
+	tracer  oteltrace.Tracer // nil where no collector is named
 	log     *slog.Logger
 }
 
@@ -81,15 +83,24 @@ func runWorker(ctx context.Context, env *environment, args []string) error {
 	w.check = transform.NewCheck(transform.CheckOptions{
 		Catalogue: w.cat, HashKey: hashKey, AllowTestAreas: config.testAreas, Clock: w.clock, Mem: w.mem,
 	})
-	if w.seals, err = readSealKeys(config.sealKeys); err != nil {
+	if _, err := readSealKeys(config.sealKeys); err != nil {
 		return err
 	}
-	broker, err := config.broker.open()
+	var stop func()
+	if w.tracer, stop, err = trace.Start(ctx, "duiwu-worker", config.name, log); err != nil {
+		return err
+	}
+	defer stop()
+	traces := 0
+	if w.tracer != nil {
+		traces = trace.Links
+	}
+	broker, err := config.broker.open(log.Warn)
 	if err != nil {
 		return err
 	}
 	w.sink, err = sink.Open(ctx, sink.Options{
-		DSN: config.clickhouse, Catalogue: w.cat, Worker: config.name, Revision: revision, Log: log,
+		DSN: config.clickhouse.dsn, File: config.clickhouse.file, TLS: config.clickhouse.tls, Catalogue: w.cat, Worker: config.name, Revision: revision, Log: log,
 		Timeout: config.databaseTimeout, Keys: tokens.Name(),
 	})
 	if err != nil {
@@ -103,9 +114,10 @@ func runWorker(ctx context.Context, env *environment, args []string) error {
 		},
 		ingest.Options{
 			Catalogue: w.cat, Log: log, Clock: w.clock, Mem: w.mem,
-			Limits: ingest.Limits{Rows: config.cutRows, Bytes: config.cutBytes, Linger: config.linger},
-			Gate:   ingest.NewGate(config.slots),
-			Seals:  w.seals,
+			Limits:    ingest.Limits{Rows: config.cutRows, Bytes: config.cutBytes, Linger: config.linger},
+			Gate:      ingest.NewGate(config.slots),
+			Traces:    traces,
+			ReadSeals: func() (*seal.Ring, error) { return readSealKeys(config.sealKeys) },
 		}, w.assigned)
 	if err != nil {
 		return err
@@ -169,20 +181,28 @@ func (w *worker) assigned(ctx context.Context, a *ingest.Assignment) error {
 	dedupe := recall(a, held)
 	kept := dedupe != nil
 	if !kept {
-		dedupe, err = transform.NewDedupe(ctx, transform.DedupeOptions{
+		dedupe = transform.NewDedupe(transform.DedupeOptions{
 			Feeds: w.cat.Feeds, History: held, Revision: revision, Next: held.Next, Mem: w.mem,
 			Mine: a.Routes,
 		})
-		if err != nil {
-			return err
-		}
 	}
 	a.Kept = memory{dedupe, held, a.Partitions}
+	if err := dedupe.Learn(ctx); err != nil {
+		return err
+	}
 	w.log.Info("partition assigned", "topic", a.Topic, "partition", a.Partition, "epoch", held.Epoch,
 		"resume", held.Next, "known", dedupe.State().Len(), "kept", kept, "took", time.Since(begun).Round(time.Millisecond))
 	w.metrics.assigned(a.Topic, a.Partition, held.Next, dedupe.State())
 	defer w.metrics.ended(a.Topic, a.Partition)
-	return flow.Run(ctx, source, []flow.Step{w.check, transform.NewForget(erased, w.mem), pseudonymize, dedupe}, held, flow.Options{
+	var src flow.Source = source
+	var sink flow.Sink = held
+	steps := []flow.Step{w.check, transform.NewForget(erased, w.mem), pseudonymize, dedupe}
+	if w.tracer != nil {
+		var done func()
+		src, steps, sink, done = trace.Path(w.tracer, src, steps, sink)
+		defer done()
+	}
+	return flow.Run(ctx, src, steps, sink, flow.Options{
 		Log: w.log, Observe: w.metrics, RetryMin: 200 * time.Millisecond, RetryMax: 30 * time.Second,
 	})
 }

@@ -24,6 +24,7 @@ import (
 	"github.com/duiwu/duiwu/ingest/sheet"
 	"github.com/duiwu/duiwu/internal/feed"
 	"github.com/duiwu/duiwu/internal/flow"
+	"github.com/duiwu/duiwu/internal/trace"
 	"github.com/duiwu/duiwu/internal/value"
 )
 
@@ -354,7 +355,9 @@ func (g *Gateway) repeated(unit, feedName, id string, partitions int) (*push.Bat
 }
 
 // prepare judges an upload and cuts it into chunks, in the unit's spool.
-func (c *call) prepare(up *upload, id string, asOf time.Time, partitions int) (*push.Batch, error) {
+func (c *call) prepare(up *upload, id string, asOf time.Time, partitions int) (b *push.Batch, err error) {
+	inside, end := trace.Begin(c.r.Context(), c.g.opt.Tracer, "receive", c.r.Header.Get(ingest.HeaderTraceparent))
+	defer func() { end(err) }()
 	step, release := c.g.opt.Check()
 	defer release()
 	key, err := c.g.opt.RecordKey(c.unit)
@@ -362,7 +365,7 @@ func (c *call) prepare(up *upload, id string, asOf time.Time, partitions int) (*
 		return nil, err
 	}
 	b, report, err := push.Prepare(c.r.Context(), push.Options{
-		File: up.path, ID: id, Dir: filepath.Join(c.g.batches.dir, c.unit, c.feed.Feed), Partitions: partitions, RecordKey: key, Seal: c.g.opt.Seal,
+		File: up.path, ID: id, Traceparent: inside, Dir: filepath.Join(c.g.batches.dir, c.unit, c.feed.Feed), Partitions: partitions, RecordKey: key, Seal: c.g.opt.Seal,
 		Sheet: sheet.Options{
 			Catalogue: c.g.opt.Catalogue, Feed: c.feed, Unit: c.unit, AsOf: asOf, Step: &counted{step, c.g.opt.Limits.Rows},
 			Clock: c.g.opt.Clock, MaxFindings: maxFindings, Mapping: c.mapping(),

@@ -31,6 +31,7 @@ import (
 	"sync"
 	"time"
 
+	"go.opentelemetry.io/otel/trace"
 	"golang.org/x/sync/semaphore"
 	"golang.org/x/time/rate"
 
@@ -102,6 +103,8 @@ type Options struct {
 	Check func() (step flow.Step, release func())
 	// Database tells what was stored; an error is answered as 503.
 	Database Database
+	// Tracer begins the span of an upload; nil where no collector is named.
+	Tracer trace.Tracer
 	// Broker and Producer reach Kafka; topics are <Prefix>.<unit>.
 	Broker   ingest.Broker
 	Producer *ingest.Producer

@@ -36,6 +36,7 @@ import (
 	"github.com/duiwu/duiwu/internal/feed"
 	"github.com/duiwu/duiwu/internal/flow"
 	"github.com/duiwu/duiwu/internal/testenv"
+	"github.com/duiwu/duiwu/internal/trace"
 	"github.com/duiwu/duiwu/sink"
 	"github.com/duiwu/duiwu/transform"
 )
@@ -351,7 +352,11 @@ func (b *bench) messages(unit string) (rows []ingest.Message) {
 	for p := range int32(2) {
 		r := ingest.NewReader(b.opt.Broker, ingest.Topic(b.opt.Prefix, unit), p, time.Time{})
 		require.NoError(b.t, r.Poll(b.t.Context(), 300*time.Millisecond, func(m *ingest.Message) error {
-			rows = append(rows, ingest.Message{Key: bytes.Clone(m.Key), Value: bytes.Clone(m.Value)})
+			one := ingest.Message{Key: bytes.Clone(m.Key), Value: bytes.Clone(m.Value)}
+			for _, h := range m.Headers {
+				one.Headers = append(one.Headers, ingest.Header{Key: bytes.Clone(h.Key), Value: bytes.Clone(h.Value)})
+			}
+			rows = append(rows, one)
 			return nil
 		}))
 		r.Close()
@@ -397,6 +402,34 @@ func TestARepeatIsTheSameBatch(t *testing.T) {
 		return err
 	}))
 	require.NotContains(t, b.log.String(), "示范点")
+}
+
+// A batch goes on with the trace of its request, and has one without: so do all
+// of its messages.
+func TestABatchIsInTheTraceOfItsRequest(t *testing.T) {
+	b := newBench(t, nil)
+	token := b.token("310000")
+	traces := func() map[string]int {
+		out := map[string]int{}
+		for _, m := range b.messages("310000") {
+			for _, h := range m.Headers {
+				if string(h.Key) == ingest.HeaderTraceparent {
+					out[trace.ID(string(h.Value))]++
+				}
+			}
+		}
+		return out
+	}
+	mine := trace.New()
+	require.Equal(t, http.StatusAccepted, b.post(batches, token, siteRows(5), "traceparent", mine).status)
+	b.sent("one of mine")
+	n := len(b.messages("310000"))
+	require.Equal(t, map[string]int{trace.ID(mine): n}, traces())
+	require.Equal(t, http.StatusAccepted, b.post(batches, token, siteRows(5), "traceparent", "00-"+strings.Repeat("x", 52)).status)
+	b.sent("one with nonsense")
+	got := traces()
+	require.Len(t, got, 2, "a new trace")
+	require.NotContains(t, got, "")
 }
 
 // What was answered with 202 is sent after the end of the process, however the

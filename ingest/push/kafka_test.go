@@ -25,6 +25,11 @@ import (
 	"github.com/duiwu/duiwu/internal/testenv"
 )
 
+// says is a password that does not change.
+func says(password string) func() (string, error) {
+	return func() (string, error) { return password, nil }
+}
+
 // units is a Kafka with two units, each allowed to write its feed topic and to
 // read its receipt topic, and no more.
 func units(t *testing.T) (*broker.Secured, map[string]ingest.Broker) {
@@ -40,11 +45,11 @@ func units(t *testing.T) (*broker.Secured, map[string]ingest.Broker) {
 		require.NoError(t, k.Unit(t.Context(), "u"+u, "duiwu.feed."+u, "duiwu.receipt."+u, 3))
 		out[u] = ingest.Broker{
 			Brokers: []string{k.Addr()}, TLS: &tls.Config{RootCAs: pool, MinVersion: tls.VersionTLS12},
-			SASL: ingest.SASL{Mechanism: "SCRAM-SHA-512", User: "u" + u, Password: broker.Password("u" + u)},
+			SASL: ingest.SASL{Mechanism: "SCRAM-SHA-512", User: "u" + u, Password: says(broker.Password("u" + u))},
 		}
 	}
 	admin := out["310000"]
-	admin.SASL = ingest.SASL{Mechanism: "PLAIN", User: "admin", Password: broker.Password("admin")}
+	admin.SASL = ingest.SASL{Mechanism: "PLAIN", User: "admin", Password: says(broker.Password("admin"))}
 	out["admin"] = admin
 	mutual := ingest.Broker{Brokers: []string{k.Mutual}, TLS: &tls.Config{RootCAs: pool, MinVersion: tls.VersionTLS12}}
 	pair, err := tls.LoadX509KeyPair(k.Cert("u310000"), k.Key("u310000"))
@@ -128,7 +133,7 @@ func TestOneUnitCannotReachAnother(t *testing.T) {
 	_, err = ingest.Partitions(ctx, stranger, "duiwu.feed.310000")
 	require.ErrorIs(t, err, ingest.ErrLogin)
 	wrong := as["310000"]
-	wrong.SASL.Password = "another"
+	wrong.SASL.Password = says("another")
 	_, err = ingest.Partitions(ctx, wrong, "duiwu.feed.310000")
 	require.ErrorIs(t, err, ingest.ErrLogin)
 	require.False(t, ingest.Temporary(err))
@@ -141,7 +146,11 @@ func TestOneUnitCannotReachAnother(t *testing.T) {
 
 // listed asks a broker for all topics, as a curious client would.
 func listed(ctx context.Context, b ingest.Broker) ([]string, error) {
-	conn, err := (&kafka.Dialer{TLS: b.TLS, SASLMechanism: plain.Mechanism{Username: b.SASL.User, Password: b.SASL.Password}, Timeout: 10 * time.Second}).DialContext(ctx, "tcp", b.Brokers[0])
+	password, err := b.SASL.Password()
+	if err != nil {
+		return nil, err
+	}
+	conn, err := (&kafka.Dialer{TLS: b.TLS, SASLMechanism: plain.Mechanism{Username: b.SASL.User, Password: password}, Timeout: 10 * time.Second}).DialContext(ctx, "tcp", b.Brokers[0])
 	if err != nil {
 		return nil, err
 	}

@@ -127,7 +127,7 @@ func (p *preparing) run(ctx context.Context) (b *Batch, report *sheet.Report, er
 		ID: judged.Batch, Unit: judged.Unit, Feed: p.spec.Feed, Schema: p.spec.Version, PreparedAt: now, Effective: report.Effective,
 		Partitions: opt.Partitions, Source: source, Read: int64(report.Rows), Refused: int64(report.Rows - report.Accepted),
 	}
-	p.batch.Mapping = judged.Mapping.Sum()
+	p.batch.Mapping, p.batch.Traceparent = judged.Mapping.Sum(), opt.Traceparent
 	if opt.Seal != nil {
 		p.batch.SealKey = opt.Seal.ID()
 	}

@@ -47,6 +47,8 @@ type Options struct {
 	// RecordKey is the unit's key for the ids of rows without a record number.
 	// Without it such a file is refused: ErrNoRecordKey.
 	RecordKey []byte
+	// Traceparent is the trace that the batch belongs to; empty for none.
+	Traceparent string
 	// Seal is the national public key; nil sends direct identifiers in the clear.
 	Seal *seal.PublicKey
 	// Partitions is how many the unit's topic has; see ingest.Partitions.
@@ -93,6 +95,8 @@ type Batch struct {
 	Partitions int    `json:"partitions"`
 	// SealKey is the id of the key that closed the direct identifiers, if any.
 	SealKey string `json:"seal_key,omitempty"`
+	// Traceparent follows its messages, however often they are sent.
+	Traceparent string `json:"traceparent,omitempty"`
 	// Mapping is the sum of the mapping that the file was read by, if any.
 	Mapping string `json:"mapping,omitempty"`
 	Source  Source `json:"source"`

@@ -170,6 +170,9 @@ func (b *Batch) message(f *os.File, n int, topic string) (ingest.Outgoing, error
 		head(ingest.HeaderChunk, strconv.Itoa(n)),
 		head(ingest.HeaderBatchSHA256, b.SHA256),
 	}}
+	if b.Traceparent != "" {
+		out.Headers = append(out.Headers, head(ingest.HeaderTraceparent, b.Traceparent))
+	}
 	if b.SealKey != "" {
 		out.Headers = append(out.Headers, head(ingest.HeaderSealKey, b.SealKey))
 	}

@@ -52,7 +52,12 @@ func (b *Broker) startApache(ctx context.Context) error {
 			return fmt.Errorf("cannot format its folder: %w: %s", err, strings.TrimSpace(string(out)))
 		}
 	}
-	proc, err := child.Again(childKey, spec{Run: b.java("kafka.Kafka", b.plan.config)}, b.opts.Log, nil)
+	return b.run(ctx, "kafka.Kafka", b.plan.config)
+}
+
+// run starts a Java program and waits until it takes connections.
+func (b *Broker) run(ctx context.Context, args ...string) error {
+	proc, err := child.Again(childKey, spec{Run: b.java(args...)}, b.opts.Log, nil)
 	if err != nil {
 		return err
 	}

@@ -199,9 +199,12 @@ func (b *Broker) Restart(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, 2*time.Minute)
 	defer cancel()
 	var err error
-	if b.plan != nil {
+	switch {
+	case b.kind == zooKeeper:
+		err = b.startZooKeeper(ctx)
+	case b.plan != nil:
 		err = b.startApache(ctx)
-	} else {
+	default:
 		err = b.startKfake(ctx)
 	}
 	if err != nil {

@@ -4,7 +4,9 @@ import (
 	"context"
 	"crypto/ecdsa"
 	"crypto/elliptic"
+	"crypto/pbkdf2"
 	"crypto/rand"
+	"crypto/sha512"
 	"crypto/tls"
 	"crypto/x509"
 	"crypto/x509/pkix"
@@ -37,6 +39,9 @@ type Secured struct {
 func Password(user string) string { return "pw-" + user }
 
 const adminUser = "admin"
+
+// WorkerUser may do everything, when it is one of the users.
+const WorkerUser = "worker"
 
 // StartSecured runs it with some users. Options as for StartApache.
 func StartSecured(ctx context.Context, o Options, users ...string) (*Secured, error) {
@@ -74,7 +79,7 @@ func StartSecured(ctx context.Context, o Options, users ...string) (*Secured, er
 		"listener.name.ssl.ssl.client.auth":                     "required",
 		"ssl.principal.mapping.rules":                           "RULE:^CN=([^,]+).*$/$1/,DEFAULT",
 		"authorizer.class.name":                                 "org.apache.kafka.metadata.authorizer.StandardAuthorizer",
-		"super.users":                                           "User:ANONYMOUS;User:" + adminUser,
+		"super.users":                                           "User:ANONYMOUS;User:" + adminUser + ";User:" + WorkerUser,
 		"allow.everyone.if.no.acl.found":                        "false",
 	}
 	if s.Broker, err = StartApache(ctx, o); err != nil {
@@ -167,6 +172,32 @@ func (s *Secured) grant(ctx context.Context, user string, kind kafka.ResourceTyp
 		return err
 	}
 	return errors.Join(res.Errors...)
+}
+
+// SetPassword gives a user another password for SCRAM-SHA-512. Who is logged in
+// stays so.
+func (s *Secured) SetPassword(ctx context.Context, user, password string) error {
+	c, err := s.admin()
+	if err != nil {
+		return err
+	}
+	const rounds = 8192
+	salt := make([]byte, 16)
+	_, _ = rand.Read(salt) // it never fails
+	salted, err := pbkdf2.Key(sha512.New, password, salt, rounds, sha512.Size)
+	if err != nil {
+		return err
+	}
+	res, err := c.AlterUserScramCredentials(ctx, &kafka.AlterUserScramCredentialsRequest{Upsertions: []kafka.UserScramCredentialsUpsertion{
+		{Name: user, Mechanism: kafka.ScramMechanismSha512, Iterations: rounds, Salt: salt, SaltedPassword: salted},
+	}})
+	if err != nil {
+		return err
+	}
+	for _, one := range res.Results {
+		err = errors.Join(err, one.Error)
+	}
+	return err
 }
 
 // certificates makes an authority, and a certificate of it for each name.

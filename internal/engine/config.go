@@ -39,9 +39,10 @@ var configXML = template.Must(template.New("config.xml").Parse(`<clickhouse>
 {{- if .Backups}}
   <backups><allowed_path>{{.Backups}}</allowed_path></backups>
 {{- end}}
+{{.ConfigXML}}
 {{- if .SystemLogs}}
-{{- range .Logs}}
-  <{{.}}><database>system</database><table>{{.}}</table><flush_interval_milliseconds>1000</flush_interval_milliseconds><ttl>event_date + INTERVAL 3 DAY DELETE</ttl></{{.}}>
+{{- range $log, $day := .Logs}}
+  <{{$log}}><database>system</database><table>{{$log}}</table><flush_interval_milliseconds>1000</flush_interval_milliseconds><ttl>{{$day}} + INTERVAL 3 DAY DELETE</ttl></{{$log}}>
 {{- end}}
 {{- end}}
 </clickhouse>
@@ -107,8 +108,8 @@ func prepare(o Options) (map[string]string, error) {
 	}
 	config := struct {
 		Options
-		Logs []string
-	}{o, []string{"query_log", "part_log"}}
+		Logs map[string]string // the column of the day, by log
+	}{o, map[string]string{"query_log": "event_date", "part_log": "event_date", "opentelemetry_span_log": "finish_date"}}
 	if err := render(filepath.Join(o.Dir, "config.xml"), configXML, config); err != nil {
 		return nil, err
 	}

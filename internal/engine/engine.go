@@ -4,8 +4,9 @@
 // any other ClickHouse; only the address and the passwords differ.
 //
 // Not like a server: users come from users.xml and change by restart (no
-// CREATE USER), there is no Keeper, hence no Replicated engines, and
-// dictionaries refresh by SYSTEM RELOAD DICTIONARY only.
+// CREATE USER), replicated tables stay read-only (no listener for replicas), ON
+// CLUSTER is disabled (see Cluster), and dictionaries refresh by SYSTEM RELOAD
+// DICTIONARY only.
 package engine
 
 import (
@@ -43,8 +44,9 @@ type Options struct {
 	Passwords         map[string]string // by user; default: kept from an earlier start, else random
 	MaxMemory         int64             // bytes for the whole server; default 3 GiB
 	BackgroundPool    int               // threads that merge; default 2
-	SystemLogs        bool              // keep system.query_log and part_log (3 days); default off
+	SystemLogs        bool              // keep system.query_log, part_log and opentelemetry_span_log (3 days); default off
 	LogLevel          string            // of Dir/engine.log; default warning
+	ConfigXML         string            // further XML of config.xml, such as <remote_servers> and <zookeeper>
 	Profile           string            // further settings of the default profile, as XML of users.xml
 	DashboardsXML     string            // further XML of the user dashboards, such as <databases> with row filters
 	UsersXML          string            // further users, as XML of users.xml

@@ -47,6 +47,11 @@ type Cut struct {
 	Tally   Tally
 	// Arrived is the worker's clock when the cut was closed.
 	Arrived time.Time
+	// Opened is when its first message was there, by the process's own clock.
+	Opened time.Time
+	// Traces are the traceparent headers of its messages, each once, as many as
+	// the source was asked to keep.
+	Traces []string
 	// LastSum is a checksum of the last message; the ledger keeps it so that a
 	// topic made anew is noticed.
 	LastSum uint64

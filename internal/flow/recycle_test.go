@@ -83,7 +83,7 @@ func TestReleasedMemoryIsUsedAgain(t *testing.T) {
 	}
 	f(1<<14 + 1)
 	f(100_000)
-	f(1 << 28)
+	f(1 << 22)
 }
 
 func BenchmarkRecycler(b *testing.B) {

@@ -60,7 +60,7 @@ func (db *DB) aroundPeople(add func(string, Row)) {
 func (db *DB) Publishable(t testing.TB, system []string) {
 	t.Helper()
 	for _, sql := range system {
-		if strings.Contains(sql, "`published_figures`") || strings.Contains(sql, "`publications`") {
+		if strings.Contains(sql, "published_figures") || strings.Contains(sql, "publications") {
 			db.Exec(t, sql)
 		}
 	}

@@ -4,6 +4,7 @@ package chartstest
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -21,11 +22,13 @@ import (
 // Row is one record; what it leaves out takes the column's default.
 type Row map[string]any
 
-// DB is one database of the shared engine.
+// DB is one database of the shared engine, or of a cluster.
 type DB struct {
 	Name     string
 	Contract *feed.Catalogue
-	engine   *engine.Engine
+	at       *url.URL
+	// cluster is the name of the cluster, empty on the shared engine.
+	cluster string
 }
 
 // Contract loads the national contract.
@@ -42,7 +45,43 @@ func Contract(t testing.TB) *feed.Catalogue {
 // those of the pipeline's own that indicators read.
 func New(t testing.TB, name string) *DB {
 	t.Helper()
-	db := Empty(t, name)
+	return filled(t, Empty(t, name))
+}
+
+// OnShards is New on a cluster of two shards, laid out as the sink does it: rows
+// of a unit on one shard, in tables that a Distributed one of the usual name shows.
+func OnShards(t testing.TB, name string) *DB {
+	t.Helper()
+	c, err := engine.StartCluster(t.Context(), engine.Options{Lib: testenv.LibCHDB(t), Dir: t.TempDir()}, 2)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = c.Stop(context.WithoutCancel(t.Context())) }) // see testenv.Main
+	db := &DB{Name: name, Contract: Contract(t), at: address(t, c.DSN()), cluster: engine.ClusterName}
+	db.post(t, "", "CREATE DATABASE "+name+db.on(), nil)
+	return filled(t, db)
+}
+
+func (db *DB) on() string {
+	if db.cluster == "" {
+		return ""
+	}
+	return " ON CLUSTER " + db.cluster
+}
+
+// table makes a table, and on a cluster what shows it.
+func (db *DB) table(t testing.TB, name, columns, engine, unit string) {
+	t.Helper()
+	if db.cluster == "" {
+		db.Exec(t, "CREATE TABLE "+name+" ("+columns+") ENGINE = "+engine)
+		return
+	}
+	db.Exec(t, "CREATE TABLE "+name+"_local"+db.on()+" ("+columns+") ENGINE = "+engine)
+	db.Exec(t, "CREATE TABLE "+name+db.on()+" ("+columns+") ENGINE = Distributed('"+db.cluster+"', '"+db.Name+"', '"+name+"_local', "+unit+")")
+}
+
+func filled(t testing.TB, db *DB) *DB {
+	t.Helper()
 	for _, s := range db.Contract.Feeds {
 		var cols, all []string
 		for _, c := range s.Columns() {
@@ -53,21 +92,21 @@ func New(t testing.TB, name string) *DB {
 			}
 		}
 		key := strings.Join(s.Key(), ", ")
-		db.Exec(t, fmt.Sprintf("CREATE TABLE %s (%s) ENGINE = ReplacingMergeTree(_version, _is_deleted) ORDER BY (%s)", s.CurrentTable(), strings.Join(cols, ", "), key))
-		db.Exec(t, fmt.Sprintf("CREATE TABLE %s (%s) ENGINE = ReplacingMergeTree ORDER BY (%s, _version)", s.HistoryTable(), strings.Join(all, ", "), key))
+		db.table(t, s.CurrentTable(), strings.Join(cols, ", "), "ReplacingMergeTree(_version, _is_deleted) ORDER BY ("+key+")", "cityHash64(reporting_unit)")
+		db.table(t, s.HistoryTable(), strings.Join(all, ", "), "ReplacingMergeTree ORDER BY ("+key+", _version)", "cityHash64(reporting_unit)")
 	}
-	db.Exec(t, "CREATE TABLE receipt_parts_effective (unit String, feed String, received Int64, rejected Int64, rules Map(String, Int64), arrived_at DateTime64(3, 'Asia/Shanghai')) ENGINE = Memory")
-	db.Exec(t, "CREATE TABLE worklist_decisions (decision_id String, case_id String, kind String, decision String, keep_unit String, unit_a String, token_a String, unit_b String, token_b String, decided_at DateTime64(3, 'Asia/Shanghai')) ENGINE = MergeTree ORDER BY case_id")
-	db.Exec(t, "CREATE TABLE ledger (topic String, incarnation Int32, partition Int32, first_offset Int64, last_offset Int64, kind String, received Int64, arrived_at DateTime64(3, 'Asia/Shanghai')) ENGINE = MergeTree ORDER BY (topic, incarnation, partition)")
-	db.Exec(t, "CREATE VIEW ledger_effective AS SELECT * FROM ledger")
-	db.Exec(t, "CREATE TABLE quarantine (unit String, feed String, rules Array(String), arrived_at DateTime64(3, 'Asia/Shanghai')) ENGINE = ReplacingMergeTree ORDER BY (unit, feed)")
+	db.table(t, "receipt_parts_effective", "unit String, feed String, received Int64, rejected Int64, rules Map(String, Int64), arrived_at DateTime64(3, 'Asia/Shanghai')", "Memory", "cityHash64(unit)")
+	db.table(t, "worklist_decisions", "decision_id String, case_id String, kind String, decision String, keep_unit String, unit_a String, token_a String, unit_b String, token_b String, decided_at DateTime64(3, 'Asia/Shanghai')", "MergeTree ORDER BY case_id", "0")
+	db.table(t, "ledger", "topic String, incarnation Int32, partition Int32, first_offset Int64, last_offset Int64, kind String, received Int64, arrived_at DateTime64(3, 'Asia/Shanghai')", "MergeTree ORDER BY (topic, incarnation, partition)", "cityHash64(substringIndex(topic, '.', -1))")
+	db.Exec(t, "CREATE VIEW ledger_effective"+db.on()+" AS SELECT * FROM ledger")
+	db.table(t, "quarantine", "unit String, feed String, rules Array(String), arrived_at DateTime64(3, 'Asia/Shanghai')", "ReplacingMergeTree ORDER BY (unit, feed)", "cityHash64(unit)")
 	return db
 }
 
 // Empty makes a database without a table.
 func Empty(t testing.TB, name string) *DB {
 	t.Helper()
-	db := &DB{Name: name, Contract: Contract(t), engine: testenv.ClickHouse(t)}
+	db := &DB{Name: name, Contract: Contract(t), at: address(t, testenv.ClickHouse(t).DSN())}
 	db.post(t, "", "DROP DATABASE IF EXISTS "+name, nil)
 	db.post(t, "", "CREATE DATABASE "+name, nil)
 	return db
@@ -75,10 +114,16 @@ func Empty(t testing.TB, name string) *DB {
 
 // DSN is the address of the database for the datasource.
 func (db *DB) DSN() string {
-	return (&url.URL{
-		Scheme: "http", User: url.UserPassword(engine.Admin, db.engine.Password(engine.Admin)),
-		Host: db.engine.HTTPAddr(), Path: "/" + db.Name,
-	}).String()
+	return (&url.URL{Scheme: "http", User: db.at.User, Host: db.at.Host, Path: "/" + db.Name}).String()
+}
+
+func address(t testing.TB, dsn string) *url.URL {
+	t.Helper()
+	u, err := url.Parse(dsn)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return u
 }
 
 // Exec runs one statement.
@@ -143,12 +188,16 @@ func (db *DB) post(t testing.TB, database, sql string, body io.Reader) string {
 
 func (db *DB) send(t testing.TB, v url.Values, body io.Reader, sql string) string {
 	t.Helper()
-	u := url.URL{Scheme: "http", Host: db.engine.HTTPAddr(), RawQuery: v.Encode()}
+	// As those who read and write the tables send them; see scope.DB and the sink.
+	v.Set("distributed_product_mode", "allow")
+	v.Set("distributed_foreground_insert", "1")
+	u := url.URL{Scheme: "http", Host: db.at.Host, RawQuery: v.Encode()}
 	req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, u.String(), body)
 	if err != nil {
 		t.Fatal(err)
 	}
-	req.SetBasicAuth(engine.Admin, db.engine.Password(engine.Admin))
+	password, _ := db.at.User.Password()
+	req.SetBasicAuth(db.at.User.Username(), password)
 	req.Close = true // an idle connection keeps the engine from ending in order
 	res, err := http.DefaultClient.Do(req)
 	if err != nil {

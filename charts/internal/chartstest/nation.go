@@ -152,8 +152,8 @@ func Nation(t testing.TB, db *DB) {
 	}
 	db.pipeline(t)
 	// The pipeline's views, as tables.
-	db.Exec(t, "CREATE TABLE balance (unit String, feed String, received Int64, duplicate Int64, rejected Int64, unexplained Int64) ENGINE = Memory")
-	db.Exec(t, "CREATE TABLE receipts (unit String, rules Map(String, Int64)) ENGINE = Memory")
+	db.table(t, "balance", "unit String, feed String, received Int64, duplicate Int64, rejected Int64, unexplained Int64", "Memory", "cityHash64(unit)")
+	db.table(t, "receipts", "unit String, rules Map(String, Int64)", "Memory", "cityHash64(unit)")
 	db.Exec(t, "INSERT INTO balance SELECT reporting_unit, 'employment', toInt64(count() * 1.06), toInt64(count() * 0.04), toInt64(count() * 1.06) - toInt64(count() * 0.04) - count(), 0 FROM employment GROUP BY reporting_unit")
 	db.Exec(t, "INSERT INTO receipts SELECT unit, map('ric_checksum', intDiv(rejected * 6, 10), 'code_list', intDiv(rejected * 3, 10), 'division_unknown', intDiv(rejected, 10)) FROM balance")
 }

@@ -764,6 +764,12 @@ func (l *Leaf) Counts() bool {
 	return false
 }
 
+// OfMonth says that a month's figure counts what happened within the month, so
+// that it grows until the month is over and begins at zero with the next.
+func (in *Indicator) OfMonth() bool {
+	return in.Measure.Top != nil && in.Measure.Top.Kind == "stock_change"
+}
+
 // Now says whether a figure is known for now only: receipts and freshness have
 // no past of their own.
 func (in *Indicator) Now() bool {

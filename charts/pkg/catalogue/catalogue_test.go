@@ -26,7 +26,7 @@ var update = flag.Bool("update", false, "write the golden files")
 
 func TestMain(m *testing.M) { testenv.Main(m) }
 
-func load(t *testing.T) *catalogue.Catalogue {
+func load(t testing.TB) *catalogue.Catalogue {
 	t.Helper()
 	c, err := catalogue.Load(indicators.FS, chartstest.Contract(t))
 	require.NoError(t, err)
@@ -136,8 +136,13 @@ type cell struct {
 var null = math.NaN()
 
 func TestFiguresByHand(t *testing.T) {
+	t.Run("one server", func(t *testing.T) { figuresByHand(t, chartstest.New(t, "charts_catalogue")) })
+	// Whatever is compared or joined must be found on the other shard too.
+	t.Run("two shards", func(t *testing.T) { figuresByHand(t, chartstest.OnShards(t, "charts_catalogue")) })
+}
+
+func figuresByHand(t *testing.T, db *chartstest.DB) {
 	c := load(t)
-	db := chartstest.New(t, "charts_catalogue")
 	chartstest.Small(t, db)
 	f := func(id, split, on string, want ...cell) {
 		t.Helper()

@@ -3,10 +3,9 @@ package edition
 import (
 	"context"
 	"crypto/rand"
-	"crypto/tls"
 	"errors"
 	"fmt"
-	"net/url"
+	"net/http"
 	"slices"
 	"strings"
 	"time"
@@ -18,6 +17,7 @@ import (
 	"github.com/duiwu/duiwu/charts/pkg/catalogue"
 	"github.com/duiwu/duiwu/charts/pkg/figures"
 	"github.com/duiwu/duiwu/internal/feed"
+	"github.com/duiwu/duiwu/internal/peer"
 	"github.com/duiwu/duiwu/internal/worklist"
 )
 
@@ -33,24 +33,18 @@ type Press struct {
 	Clock func() time.Time
 }
 
-// Open makes a press for a database, http://user:password@host:8123/database or
-// https. It does not connect yet. Close it at the end.
-func Open(dsn string, c *catalogue.Catalogue) (*Press, error) {
-	u, err := url.Parse(dsn)
-	// The parser's error quotes the DSN, and the DSN holds a password.
-	if err != nil || u.Hostname() == "" || u.Scheme != "http" && u.Scheme != "https" || strings.Trim(u.Path, "/") == "" {
-		return nil, errors.New("cannot read the DSN: write http://user:password@host:8123/database, or https")
-	}
-	o := &clickhouse.Options{Protocol: clickhouse.HTTP, Addr: []string{u.Host}, MaxOpenConns: 2 * atOnce, DialTimeout: 5 * time.Second, Settings: clickhouse.Settings{"max_threads": 1}}
-	o.Auth.Database, o.Auth.Username = strings.Trim(u.Path, "/"), u.User.Username()
-	o.Auth.Password, _ = u.User.Password()
-	if u.Port() == "" {
-		o.Addr[0] += map[string]string{"http": ":8123", "https": ":8443"}[u.Scheme]
-	}
-	if u.Scheme == "https" {
-		o.TLS = &tls.Config{ServerName: u.Hostname(), MinVersion: tls.VersionTLS12}
+// Open makes a press for a database. It does not connect yet. Close it at the end.
+func Open(db *peer.Database, c *catalogue.Catalogue) (*Press, error) {
+	o := &clickhouse.Options{
+		Protocol: clickhouse.HTTP, Addr: []string{db.Addr}, Auth: clickhouse.Auth{Database: db.Name}, TLS: db.TLS,
+		TransportFunc: func(t *http.Transport) (http.RoundTripper, error) { return db.Transport(t), nil },
+		MaxOpenConns:  2 * atOnce, DialTimeout: 5 * time.Second, Settings: clickhouse.Settings{"max_threads": 1,
+			// On a cluster an edition is there when most replicas have it, and what a
+			// statement compares with is read of all shards.
+			"distributed_foreground_insert": 1, "insert_quorum": "auto", "distributed_product_mode": "allow"},
 	}
 	p := &Press{Catalogue: c, SuppressBelow: 5, Clock: time.Now}
+	var err error
 	if p.conn, err = clickhouse.Open(o); err != nil {
 		return nil, fmt.Errorf("cannot use the database: %w", err)
 	}

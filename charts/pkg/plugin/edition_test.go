@@ -16,6 +16,7 @@ import (
 	"github.com/duiwu/duiwu/charts/internal/chartstest"
 	"github.com/duiwu/duiwu/charts/pkg/edition"
 	"github.com/duiwu/duiwu/charts/pkg/scope"
+	"github.com/duiwu/duiwu/internal/peer"
 	"github.com/duiwu/duiwu/internal/testenv"
 	"github.com/duiwu/duiwu/sink"
 )
@@ -26,11 +27,13 @@ func published(t *testing.T, name string, below, indicators int) (*chartstest.DB
 	t.Helper()
 	db := chartstest.New(t, name)
 	chartstest.Small(t, db)
-	db.Publishable(t, sink.SystemDDL())
+	db.Publishable(t, sink.SystemDDL(sink.Layout{}))
 	d := open(t, Config{URL: db.DSN(), Today: today, SuppressBelow: below})
 	some := *d.catalogue
 	some.Indicators = some.Indicators[:min(indicators, len(some.Indicators))]
-	p, err := edition.Open(db.DSN(), &some)
+	at, err := peer.NewDatabase(db.DSN(), "", peer.TLS{})
+	require.NoError(t, err)
+	p, err := edition.Open(at, &some)
 	require.NoError(t, err)
 	t.Cleanup(p.Close)
 	p.SuppressBelow, p.Clock = below, d.now

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"strconv"
 	"strings"
@@ -29,8 +30,10 @@ func findFault(err error) fault {
 		return fault{"tls", "与服务器的加密连接不成立：请检查地址是 https 还是 http，并在设置中填写 CA 证书。", "The encrypted connection failed; check whether the address is https or http, and give the CA certificate in the settings."}
 	case errors.Is(err, syscall.ECONNREFUSED) || strings.Contains(text, "connection refused"):
 		return fault{"refused", "服务器拒绝连接：请检查端口，并确认 ClickHouse 正在运行。", "The server refuses the connection; check the port and that ClickHouse is running."}
-	case errors.Is(err, context.DeadlineExceeded) || code == codeTimeout || strings.Contains(text, "i/o timeout"):
+	case errors.Is(err, context.DeadlineExceeded) || code == codeTimeout || strings.Contains(text, "i/o timeout") || strings.Contains(text, "acquire conn timeout"):
 		return fault{"timeout", "服务器没有及时答复：请检查网络和服务器负载。", "The server did not answer in time; check the network and the server's load."}
+	case errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE) || errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF):
+		return fault{"broken", "连接中断：请检查网络、代理和服务器是否正在重启。", "The connection broke off; check the network and proxies, and whether the server is being started again."}
 	case code == codeAuthFailed || code == codeUnknownUser || code == codeWrongPassword || code == codeRequiredPassword:
 		return fault{"auth", "用户名或密码不对：请在数据源设置中更正。", "User or password is wrong; correct them in the datasource settings."}
 	case code == codeAccessDenied:

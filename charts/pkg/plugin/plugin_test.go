@@ -111,6 +111,8 @@ func TestAnswersOfTheSmallNation(t *testing.T) {
 	f(`{"indicator":"I-03","groupBy":["province"],"filter":{"units":["310000","330000","660000"]},"compare":["rank"]}`,
 		"310000 75 300 4 2", "330000 - 50 0 -", "660000 31 31 1 1") // fewer is better
 	f(`{"indicator":"I-01","groupBy":["month"],"from":"2016-09","to":"2016-12"}`, "2016-09-30 7 7", "2016-10-31 8 8", "2016-11-11 8 8")
+	// What counts the comings and goings of a month has nothing to say of one that is not over.
+	f(`{"indicator":"I-07","groupBy":["month"],"from":"2016-09","to":"2016-12"}`, "2016-09-30 0 0", "2016-10-31 1 1")
 	f(`{"indicator":"I-01","asOf":"2017-01-01"}`, "8 8") // nothing is known after today
 	f(`{"indicator":"I-01","filter":{"units":["310000","660000"]}}`, "5 5")
 }
@@ -255,6 +257,44 @@ func TestHealthTellsFaultsApart(t *testing.T) {
 	f(at(old, none), "schema", "数据表比本插件旧", "older than this plugin")
 	require.True(t, oldVersion("24.8.1.1") && oldVersion("25.11") && oldVersion("x"))
 	require.False(t, oldVersion("25.12.1.1") || oldVersion("26.7.2.1"))
+}
+
+// TestANetworkThatFailsIsNamed: a server that takes connections and says nothing, one
+// that breaks them off, and one that goes away with the question. All were «unknown»
+// to whoever looked.
+func TestANetworkThatFailsIsNamed(t *testing.T) {
+	f := func(fault string, most time.Duration, serve func(net.Conn)) {
+		t.Helper()
+		l, err := net.Listen("tcp", "127.0.0.1:0")
+		require.NoError(t, err)
+		defer l.Close()
+		go func() {
+			for {
+				c, err := l.Accept()
+				if err != nil {
+					return
+				}
+				go serve(c)
+			}
+		}()
+		begun := time.Now()
+		res, err := open(t, Config{URL: "http://" + l.Addr().String() + "/duiwu", Today: today}).CheckHealth(t.Context(), &backend.CheckHealthRequest{})
+		require.NoError(t, err)
+		require.Less(t, time.Since(begun), most)
+		require.Equal(t, backend.HealthStatusError, res.Status)
+		require.Contains(t, string(res.JSONDetails), `"fault":"`+fault+`"`, res.Message)
+	}
+	end := make(chan struct{})
+	t.Cleanup(func() { close(end) })
+	f("timeout", 20*time.Second, func(c net.Conn) { <-end; _ = c.Close() })
+	f("broken", 10*time.Second, func(c net.Conn) {
+		_ = c.(*net.TCPConn).SetLinger(0) // what is left unread makes it a reset anyway
+		_ = c.Close()
+	})
+	f("broken", 10*time.Second, func(c net.Conn) {
+		_, _ = c.Read(make([]byte, 4<<10)) // whatever it asks, nobody answers
+		_ = c.Close()
+	})
 }
 
 func TestAddressesThatCannotBe(t *testing.T) {

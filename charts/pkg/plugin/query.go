@@ -308,6 +308,10 @@ func (p *plan) series(q backend.DataQuery) error {
 	if len(p.shown) == 0 {
 		return badQuery("the months asked for lie after %s", p.asOf.Format(time.DateOnly))
 	}
+	if last := len(p.shown) - 1; last > 0 && p.in.OfMonth() && p.shown[last].Before(monthEnd(p.shown[last])) {
+		// Beside whole months, one that has just begun looks like a collapse.
+		p.shown = p.shown[:last]
+	}
 	if len(p.shown) > maxMonths {
 		// A dashboard of ten years still wants its newest months.
 		p.shown = p.shown[len(p.shown)-maxMonths:]

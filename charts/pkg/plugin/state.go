@@ -28,8 +28,9 @@ type state struct {
 
 // stateSQL names what the tables hold by the last insert and the last mutation of
 // every partition; merges, which change nothing, do not change it. A mutation has
-// a number above those of all inserts before it.
-const stateSQL = `SELECT if(count() = 0, '', toString(sipHash128(groupArray((table, partition_id, b, if(v > b, v, 0))))))
+// a number above those of all inserts before it. What the tables of a cluster hold
+// is known to no one server.
+const stateSQL = `SELECT if(count() = 0 OR (SELECT count() FROM system.tables WHERE database = currentDatabase() AND engine = 'Distributed') > 0, '', toString(sipHash128(groupArray((table, partition_id, b, if(v > b, v, 0))))))
 FROM (SELECT table, partition_id, max(max_block_number) AS b, max(data_version) AS v FROM system.parts WHERE active AND database = currentDatabase() GROUP BY table, partition_id ORDER BY table, partition_id)`
 
 // current is the name of what the tables hold, at most fresh old. It is empty, and

@@ -19,9 +19,10 @@ import (
 // the seven columns c1 to c7 stand the units' codes in u1 to u7, for links.
 const formatTiles = "tiles"
 
-// tileColours go from the least to the most. They are told apart by lightness
-// alone, and stand on a dark wall as on a light page.
-var tileColours = []string{"#1f4468", "#2b679d", "#4a90cc", "#86bbe6", "#cfe5f8"}
+// tileColours go from the least to the most, from pale to strong, as on a printed
+// map: that is read the same way on a dark wall and on a light page. They are told
+// apart by lightness alone.
+var tileColours = []string{"#d5dde6", "#a9c6e3", "#6ea6d9", "#2a72b5", "#0d4f96"}
 
 const (
 	tileOutside = "#5b6472" // does not report

@@ -124,6 +124,8 @@ func (db *DB) Whole(ctx context.Context, s Scope, sql string, params map[string]
 
 func (db *DB) query(ctx context.Context, sql string, params map[string]string, settings clickhouse.Settings) (driver.Rows, error) {
 	settings["max_execution_time"] = int(timeout.Seconds())
+	// On a cluster what a statement compares with is read of all shards.
+	settings["distributed_product_mode"] = "allow"
 	opts := []clickhouse.QueryOption{clickhouse.WithSettings(settings)}
 	if len(params) > 0 {
 		opts = append(opts, clickhouse.WithParameters(params))

@@ -14,7 +14,8 @@ type Props = QueryEditorProps<DuiwuDataSource, DuiwuQuery, DuiwuOptions, DuiwuVa
 export function VariableEditor({ query, onChange, datasource }: Props) {
   const { editor } = useEditor(datasource);
   const id = useId();
-  const dimensions = new Map((editor?.indicators ?? []).flatMap((i) => i.groups).map((g) => [g.code, g]));
+  const dimensions = new Map((editor?.indicators ?? []).flatMap((i) => i.groups).filter((g) => g.codes.length) // counties are those of one province
+    .map((g) => [g.code, g]));
   const options = [
     { label: t("variable.province", "Provinces"), value: "province" },
     { label: t("variable.indicator", "Indicators with months and provinces"), value: "indicator" },

@@ -12,7 +12,7 @@ export const editor: Editor = {
   indicators: [
     indicator("I-01", "禁毒社工总数", "Anti-drug social workers", {
       denominator: text("", ""),
-      groups: [{ code: "worker_category", ...text("人员类别", "worker category"), codes: [{ code: "01", ...text("专职禁毒社工", "full-time") }, { code: "02", ...text("合同制", "contract") }] }],
+      groups: [{ code: "worker_category", ...text("人员类别", "worker category"), codes: [{ code: "01", ...text("专职禁毒社工", "full-time") }, { code: "02", ...text("合同制", "contract") }] }, { code: "county", ...text("县区", "county"), codes: [] }],
       goals: [{ id: "T-SCALE-2020", value: 100000, unit: "person", verified: false }],
     }),
     indicator("I-03", "每名社工对应现有吸毒人员", "Registered users per worker", { goals: [{ id: "T-RATIO-30", value: 30, unit: "users", verified: true }] }),

@@ -132,7 +132,8 @@ func TestThePathCountsWhatTheManifestSays(t *testing.T) {
 			if l.names, err = transform.NewPseudonymize(transform.TokenKeys{Algorithm: "sha256", Keys: [][]byte{make([]byte, 32)}}, cat, mem); err != nil {
 				return err
 			}
-			if l.dedup, err = transform.NewDedupe(ctx, transform.DedupeOptions{Feeds: cat.Feeds, History: l.known, Revision: 1}); err != nil {
+			l.dedup = transform.NewDedupe(transform.DedupeOptions{Feeds: cat.Feeds, History: l.known, Revision: 1})
+			if err := l.dedup.Learn(ctx); err != nil {
 				return err
 			}
 			lanes[m.Topic] = l

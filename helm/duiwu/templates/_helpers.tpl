@@ -115,11 +115,9 @@ securityContext:
 
 {{/* The database, for every command that asks it. */}}
 {{- define "duiwu.database.env" -}}
-- name: DUIWU_CLICKHOUSE
-  valueFrom:
-    secretKeyRef:
-      name: {{ .Values.clickhouse.existingSecret }}
-      key: {{ .Values.clickhouse.dsnKey }}
+# A file is read again when the secret changes; a variable is not.
+- name: DUIWU_CLICKHOUSE_FILE
+  value: /etc/duiwu/clickhouse/dsn
 {{- if include "duiwu.feeds.own" . }}
 # Not an argument: a command run inside the pod reads the same feeds.
 - name: DUIWU_FEEDS
@@ -132,7 +130,10 @@ securityContext:
 {{- end }}
 {{- end }}
 
-{{- define "duiwu.database.mounts" -}}
+{{- define "duiwu.database.mounts" }}
+- name: clickhouse
+  mountPath: /etc/duiwu/clickhouse
+  readOnly: true
 {{- if .Values.clickhouse.ca.existingSecret }}
 - name: clickhouse-ca
   mountPath: /etc/duiwu/clickhouse-ca
@@ -140,9 +141,17 @@ securityContext:
 {{- end }}
 {{- end }}
 
-{{- define "duiwu.database.volumes" -}}
+{{- define "duiwu.database.volumes" }}
+{{ include "duiwu.secret" (list "clickhouse" .Values.clickhouse.existingSecret (dict "dsn" .Values.clickhouse.dsnKey)) }}
 {{- if .Values.clickhouse.ca.existingSecret }}
 {{ include "duiwu.secret" (list "clickhouse-ca" .Values.clickhouse.ca.existingSecret (dict "ca.crt" .Values.clickhouse.ca.key)) }}
+{{- end }}
+{{- end }}
+
+{{- define "duiwu.tracing.env" -}}
+{{- with .Values.tracing.endpoint }}
+- name: OTEL_EXPORTER_OTLP_ENDPOINT
+  value: {{ . | quote }}
 {{- end }}
 {{- end }}
 
@@ -245,6 +254,10 @@ initContainers:
 args:
   - migrate
   - --log-level={{ .Values.worker.logLevel }}
+  - --durable={{ ternary "yes" "no" .Values.clickhouse.durable }}
+  {{- with .Values.clickhouse.cluster }}
+  - --cluster={{ . }}
+  {{- end }}
 env:
   {{- include "duiwu.database.env" . | nindent 2 }}
 resources:
@@ -291,6 +304,8 @@ client: {{ $client | toJson }}
 - --kafka={{ join "," $root.Values.kafka.brokers }}
 {{- if or (include "duiwu.kafka.tls" $root) $as.client }}
 - --kafka-tls
+{{- else }}
+- --kafka-tls=false
 {{- end }}
 {{- if $ca }}
 - --kafka-ca=/etc/duiwu/kafka-ca/ca.crt

@@ -1,5 +1,5 @@
 // Command cmd fills the cache: go run ./internal/fetch/cmd thing...
-// where a thing is libchdb, kafka, chromium, viewer or plugin. It writes nothing to
+// where a thing is libchdb, kafka, zookeeper, chromium, viewer or plugin. It writes nothing to
 // stdout.
 package main
 
@@ -31,6 +31,8 @@ func get(ctx context.Context, thing string) error {
 		_, err = fetch.LibCHDB(ctx)
 	case "kafka":
 		_, err = fetch.Kafka(ctx)
+	case "zookeeper":
+		_, err = fetch.ZooKeeper(ctx)
 	case "chromium":
 		_, _, err = fetch.Chromium(ctx)
 	case "viewer":
@@ -38,7 +40,7 @@ func get(ctx context.Context, thing string) error {
 	case "plugin":
 		_, err = fetch.PluginModules(ctx)
 	default:
-		err = fmt.Errorf("unknown thing %q: want libchdb, kafka, chromium, viewer or plugin", thing)
+		err = fmt.Errorf("unknown thing %q: want libchdb, kafka, zookeeper, chromium, viewer or plugin", thing)
 	}
 	return err
 }

@@ -275,7 +275,7 @@ function body(p: Panel, f: Frame | string): HTMLElement {
       requestAnimationFrame(() => series(el, find(f, "time")!.values as number[], f.fields.filter((x) => x.name !== "time"), { legend }));
       return el;
     case "barchart":
-      requestAnimationFrame(() => bars(el, f, { horizontal: p.options?.orientation === "horizontal", stacked: p.options?.stacking === "normal", legend, link: (row) => follow(p, f, f.fields.find(numeric)!, row) }));
+      requestAnimationFrame(() => bars(el, f, { horizontal: p.options?.orientation === "horizontal", stacked: p.options?.stacking === "normal", legend, link: (row) => follow(p, f, f.fields.find(numeric)!, row), hidden: (x) => !!(override(p, x, "custom.hideFrom") as { viz?: boolean } | undefined)?.viz }));
       return el;
     case "xychart":
       requestAnimationFrame(() => curve(el, f));
@@ -393,7 +393,11 @@ export async function board(today: string, id: string): Promise<HTMLElement> {
   const metas: Provenance[] = [];
   for (const p of d.panels) {
     p.title = fill(p.title);
-    const at = { "grid-column": `${p.gridPos.x + 1} / span ${p.gridPos.w}`, "grid-row": `${p.gridPos.y + 1} / span ${p.gridPos.h}` };
+    const { x, y, w: wide, h: tall } = p.gridPos;
+    // On paper rows are as tall as what is in them: a panel beside several rows
+    // has to know of how many.
+    const beside = new Set(d.panels.map((q) => q.gridPos.y).filter((v) => v >= y && v < y + tall)).size;
+    const at = { "grid-column": `${x + 1} / span ${wide}`, "grid-row": `${y + 1} / span ${tall}`, "--beside": String(beside) };
     if (p.type === "row") { cards.push(h("h2", { class: "row-title", style: at }, p.title)); continue; }
     const f = answers.get("p" + p.id) ?? "no answer";
     if (typeof f !== "string" && f.meta) metas.push(f.meta);

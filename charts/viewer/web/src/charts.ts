@@ -51,7 +51,7 @@ function keep(el: HTMLElement, paint: (c: echarts.ECharts) => void) {
 
 const css = (name: string) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
 // Told apart by lightness as well as by hue, and not red against green.
-const palette = ["#2b6cb0", "#e0a458", "#5aa6a0", "#8a5cb8", "#b3590b", "#7a8aa0", "#c06a8f", "#4c8f4a"];
+const palette = () => [document.documentElement.dataset.theme === "dark" ? "#5b9fdd" : "#2b6cb0", "#e0a458", "#5aa6a0", "#8a5cb8", "#b3590b", "#7a8aa0", "#c06a8f", "#4c8f4a"];
 const iso = (t: number) => new Date(t).toISOString().slice(0, 10);
 // Times are Beijing's wherever the reader sits.
 const clock = (t: number) => new Date(t + 8 * 3600e3).toISOString().slice(11, 16);
@@ -63,7 +63,7 @@ function frame(legend: boolean) {
   return {
     u, label,
     base: {
-      animation: false, color: palette, textStyle: { fontFamily: css("--font") },
+      animation: false, color: palette(), textStyle: { fontFamily: css("--font") },
       grid: { left: 0.4 * u, right: 1.4 * u, top: 1 * u, bottom: legend ? 2.4 * u : 0.4 * u, containLabel: true },
       legend: legend ? { bottom: 0, type: "scroll" as const, textStyle: label, itemWidth: 1.2 * u, itemHeight: 0.7 * u, pageTextStyle: label } : undefined,
     },
@@ -108,11 +108,11 @@ export function series(el: HTMLElement, times: number[], fields: Field[], opts: 
 }
 
 /** Bars by the first text of a frame; a click on a province leads to it. */
-export function bars(el: HTMLElement, f: Frame, opts: { horizontal: boolean; stacked: boolean; legend: boolean; link: (row: number) => string | null }) {
+export function bars(el: HTMLElement, f: Frame, opts: { horizontal: boolean; stacked: boolean; legend: boolean; link: (row: number) => string | null; hidden: (x: Field) => boolean }) {
   const text = (n: string) => f.fields.find((x) => x.name === n)?.values as string[] | undefined;
   const labels = text("unit_name") ?? (f.fields.find((x) => typeof x.values[0] === "string")?.values as string[]) ?? [];
   const rotated = !opts.horizontal && labels.length > 14;
-  const fields = f.fields.filter((x) => x.name !== "time" && x.name !== "contracts" && x.values.some((v) => typeof v === "number"));
+  const fields = f.fields.filter((x) => x.name !== "time" && !opts.hidden(x) && x.values.some((v) => typeof v === "number"));
   keep(el, (c) => {
     const { u, base, tip, axis, value, label } = frame(opts.legend);
     const names = { ...axis, type: "category" as const, data: labels, inverse: opts.horizontal, axisLabel: { ...axis.axisLabel, interval: 0, rotate: rotated ? 50 : 0, ...(opts.horizontal ? { width: 0.36 * el.clientWidth, overflow: "break" as const } : rotated ? { width: 8 * u, overflow: "truncate" as const } : { width: Math.max(4 * u, el.clientWidth / (labels.length + 1)), overflow: "break" as const }) } };
