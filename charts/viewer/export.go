@@ -175,7 +175,7 @@ func cell(f *data.Frame, x *data.Field, row int, m *plugin.Provenance, lang stri
 	switch {
 	case state == "suppressed" && m.Format.Kind == "integer":
 		return "<" + strconv.Itoa(m.SuppressBelow)
-	case state == "suppressed":
+	case state == "suppressed", state == "protected":
 		return text(lang, "隐去", "hidden")
 	case state == "none":
 		return text(lang, "尚无", "none yet")

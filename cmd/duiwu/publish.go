@@ -186,7 +186,7 @@ func summaryOf(d *edition.Draft, cat *measures.Catalogue, dry bool) *publishedSu
 		}
 		l := &s.Indicators[len(s.Indicators)-1]
 		for _, f := range r.Figures {
-			if f.State == figures.Suppressed {
+			if figures.Hidden(f.State) {
 				l.Hidden++
 				s.Hidden++
 			}

@@ -63,7 +63,7 @@ type Edition struct {
 }
 
 // Figure is one published value. A nil value is none; State says why, in the
-// words of the datasource: late (with the value of before), none, suppressed.
+// words of the datasource: late (with the value of before), none, suppressed, protected.
 type Figure struct {
 	// Unit is empty for the nation, Code for a figure without a dimension.
 	Unit, Code                    string

@@ -40,8 +40,14 @@ const (
 	OK         = ""
 	Late       = "late" // with the value of before
 	None       = "none"
+	// Suppressed is too small to be shown, Protected of any size and hidden because
+	// with it a suppressed one could be computed: of that «<5» would be untrue.
 	Suppressed = "suppressed"
+	Protected  = "protected"
 )
+
+// Hidden says whether a state is that of a cell that is not shown.
+func Hidden(state string) bool { return state == Suppressed || state == Protected }
 
 // Question is an indicator on some days, of all units and codes: what may be
 // shown of one cell depends on its neighbours.

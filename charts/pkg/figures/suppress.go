@@ -335,7 +335,11 @@ func (q *Question) Suppress(all map[Place]Figure, totals map[Place]Part) {
 				of.Code = "" // a unit's figure is the same under its region
 			}
 			if k.Day == day && hide[of] && (f.N != nil || f.M != nil) {
-				all[k] = Figure{State: Suppressed}
+				state := Protected
+				if q.few(f) {
+					state = Suppressed
+				}
+				all[k] = Figure{State: state}
 			}
 		}
 	}

@@ -127,7 +127,7 @@ func (d *Datasource) frames(p *plan, r *result) data.Frames {
 				if t.Equal(p.asOf) {
 					r.source += f.Source
 				}
-				if f.State == figures.Suppressed {
+				if figures.Hidden(f.State) {
 					r.hidden++
 				}
 				if f.State != figures.OK {
@@ -236,8 +236,8 @@ func (d *Datasource) subset(p *plan, r *result, day int32, cat string) figure {
 	}
 	for _, u := range p.Filter.Units {
 		f := r.figures[place{Day: day, Unit: u, Code: cat}]
-		if f.State == figures.Suppressed {
-			return figure{State: figures.Suppressed}
+		if figures.Hidden(f.State) {
+			return figure{State: figures.Protected}
 		}
 		if f.N == nil {
 			continue

@@ -75,7 +75,7 @@ func askAll(t *testing.T, d *Datasource, indicator string, dimensions []string) 
 				u, c := text("unit", i), text("code", i)
 				key := dim + "|" + u + "|" + c
 				switch v := n.At(i).(*float64); {
-				case states[today+"|"+u+"|"+c] == figures.Suppressed:
+				case figures.Hidden(states[today+"|"+u+"|"+c]):
 					require.Nil(t, v, key)
 					out.hidden[key] = true
 				case v != nil:
@@ -247,9 +247,9 @@ func TestFiltersDoNotChangeThePattern(t *testing.T) {
 		for _, c := range d.catalogue.Codes(d.catalogue.Indicator("I-01"), "age_band") {
 			one := provenance(ask(t, d, fmt.Sprintf(`{"indicator":"I-01","groupBy":["province","age_band"],"filter":{"units":[%q],"codes":[%q]}}`, u, c)))
 			key := today + "|" + u + "|" + c
-			require.Equal(t, whole[key] == figures.Suppressed, one.States[key] == figures.Suppressed, key)
-			require.Equal(t, one.States[key] == figures.Suppressed, one.Suppressed == 1, key)
-			if one.States[key] == figures.Suppressed {
+			require.Equal(t, whole[key], one.States[key], key)
+			require.Equal(t, figures.Hidden(one.States[key]), one.Suppressed == 1, key)
+			if figures.Hidden(one.States[key]) {
 				require.Zero(t, one.SourceRows, "the number of rows tells what is hidden")
 			}
 		}
@@ -277,11 +277,18 @@ func TestSharesOfFewPersonsAreHidden(t *testing.T) {
 	// Nine are too few; one of the others, all of 8 certified, must go with them.
 	require.Equal(t, figures.Suppressed, provenance(f).States[today+"|310000|"])
 	require.Equal(t, 2, provenance(f).Suppressed)
+	protected := 0
+	for _, state := range provenance(f).States {
+		if state == figures.Protected {
+			protected++
+		}
+	}
+	require.Equal(t, 1, protected, "of the other it would be untrue that its persons are few")
 	for i := range f.Rows() {
 		unit := f.Fields[0].At(i).(string)
 		for _, name := range []string{"value", "numerator", "denominator"} {
 			x, _ := f.FieldByName(name)
-			require.Equal(t, provenance(f).States[today+"|"+unit+"|"] == figures.Suppressed, x.At(i).(*float64) == nil, unit+" "+name)
+			require.Equal(t, figures.Hidden(provenance(f).States[today+"|"+unit+"|"]), x.At(i).(*float64) == nil, unit+" "+name)
 		}
 	}
 	require.Equal(t, "44.44 40 90\n", table(ask(t, d, `{"indicator":"I-20"}`)))

@@ -13,11 +13,12 @@ export const unitName = (code: string) => {
 /** One figure as a page shows it, with where it comes from. */
 export interface Shown {
   meta: Provenance; sql: string; unit: string; code: string; codeName: string;
-  value: number | null; state: "" | "late" | "none" | "suppressed";
+  value: number | null; state: "" | "late" | "none" | "suppressed" | "protected";
 }
 
 /** What a figure says: its digits, or why it has none. */
 function said(x: Shown): { text: string; unit: string } {
+  if (x.state === "protected") return { text: "—", unit: "" };
   if (x.state === "suppressed") return { text: x.meta.format.kind === "integer" ? `<${x.meta.suppressBelow}` : "—", unit: "" };
   return figure(x.value, x.meta);
 }
@@ -28,6 +29,7 @@ const stateText: Record<string, [string, string]> = {
   late: ["本期未到，显示最近一次的数值", "this period has not arrived; last value shown"],
   none: ["尚无数值", "no value yet"],
   suppressed: ["人数过少，依规不显示", "too few persons, not shown"],
+  protected: ["为防止推算出人数过少的单元，一并不显示", "not shown, since a cell of too few persons could be computed with it"],
 };
 
 let tip: HTMLElement;
