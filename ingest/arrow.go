@@ -32,7 +32,7 @@ func (d *Decoder) arrow(b []byte) (rule feed.Rule, err error) {
 			rule, err = feed.MessageUndecodable, nil
 		}
 	}()
-	rd, e := ipc.NewReader(bytes.NewReader(b), ipc.WithAllocator(ipcmeta.Total(4*maxExpanded)))
+	rd, e := ipc.NewReader(bytes.NewReader(b), ipc.WithAllocator(ipcmeta.Total(4*maxExpanded, &d.ipc)))
 	if e != nil {
 		return feed.MessageUndecodable, nil
 	}

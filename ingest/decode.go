@@ -72,6 +72,7 @@ const (
 type Decoder struct {
 	cat  *feed.Catalogue
 	mem  memory.Allocator
+	ipc  flow.Recycler // what Arrow messages unpack to, until their rows are copied
 	unit string
 	max  int
 	ring *seal.Ring

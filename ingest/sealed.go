@@ -61,7 +61,7 @@ func (d *Decoder) sealed(b []byte) (rule feed.Rule, err error) {
 	case e != nil:
 		return feed.NoRule, fmt.Errorf("cannot open the sealed fields at offset %d: %w", d.msg.Offset, e)
 	}
-	budget := ipcmeta.Total(4 * maxExpanded)
+	budget := ipcmeta.Total(4*maxExpanded, &d.ipc)
 	left, e := ipc.NewReader(bytes.NewReader(open), ipc.WithAllocator(budget))
 	if e != nil {
 		return feed.MessageUndecodable, nil

@@ -10,21 +10,21 @@ import (
 // to refuse.
 var ErrBudget = errors.New("asks for more memory than its budget")
 
-// Budget is a plain allocator that gives no more than it has: a few bytes of
-// metadata can ask for any amount, and running out of memory cannot be recovered
-// from. It is not safe for concurrent use.
+// Budget is an allocator that gives no more than it has: a few bytes of metadata
+// can ask for any amount, and running out of memory cannot be recovered from. It is
+// not safe for concurrent use.
 type Budget struct {
-	memory.GoAllocator
+	mem  memory.Allocator
 	left int
 	live bool
 }
 
-// Total bounds all that is ever asked for, and with it the work that unpacking a
-// small message can cost.
-func Total(n int) *Budget { return &Budget{left: n} }
+// Total bounds all that is ever asked of mem, and with it the work that unpacking
+// a small message can cost.
+func Total(n int, mem memory.Allocator) *Budget { return &Budget{mem: mem, left: n} }
 
 // Live bounds what is held at one time.
-func Live(n int) *Budget { return &Budget{left: n, live: true} }
+func Live(n int) *Budget { return &Budget{mem: memory.DefaultAllocator, left: n, live: true} }
 
 func (b *Budget) take(n int) {
 	if n < 0 || n > b.left {
@@ -36,18 +36,21 @@ func (b *Budget) take(n int) {
 // Allocate implements memory.Allocator.
 func (b *Budget) Allocate(n int) []byte {
 	b.take(n)
-	return b.GoAllocator.Allocate(n)
+	return b.mem.Allocate(n)
 }
 
 // Reallocate implements memory.Allocator.
 func (b *Budget) Reallocate(n int, old []byte) []byte {
 	b.take(n)
 	b.give(old)
-	return b.GoAllocator.Reallocate(n, old)
+	return b.mem.Reallocate(n, old)
 }
 
 // Free implements memory.Allocator.
-func (b *Budget) Free(old []byte) { b.give(old) }
+func (b *Budget) Free(old []byte) {
+	b.give(old)
+	b.mem.Free(old)
+}
 
 func (b *Budget) give(old []byte) {
 	if b.live {
