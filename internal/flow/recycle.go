@@ -19,7 +19,7 @@ import (
 // may use it.
 //
 // A buffer that is read after its release holds another cut's rows. That is what
-// the rule «borrow in, own out, one releaser» is for, and flowtest.Allocator finds
+// the rule «borrow in, own out, one releaser» is for, and flowtest.Memory finds
 // who breaks it.
 type Recycler struct {
 	small memory.GoAllocator
