@@ -37,9 +37,9 @@ type Figure struct {
 
 // The states of a figure.
 const (
-	OK         = ""
-	Late       = "late" // with the value of before
-	None       = "none"
+	OK   = ""
+	Late = "late" // with the value of before
+	None = "none"
 	// Suppressed is too small to be shown, Protected of any size and hidden because
 	// with it a suppressed one could be computed: of that «<5» would be untrue.
 	Suppressed = "suppressed"
