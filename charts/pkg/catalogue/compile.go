@@ -343,7 +343,19 @@ func (k *compiler) ratio(m *Measure) (string, error) {
 // person whom it is about as the worklist has it. Only the columns named can be
 // read of what stood.
 func (k *compiler) table(name string, columns ...string) string {
-	rows := k.rows(name, columns...)
+	return k.joined(name, k.rows(name, "", columns...))
+}
+
+// begun is table less the states that begin after the last of the days.
+func (k *compiler) begun(name string, columns ...string) string {
+	const by = "effective_from <= arrayMax({dates:Array(Date32)})"
+	if k.c.Contract.Feed(name).KeyHasDate() {
+		return k.joined(name, k.rows(name, by, columns...)) + " WHERE " + by
+	}
+	return k.table(name, columns...) + " WHERE " + by
+}
+
+func (k *compiler) joined(name, rows string) string {
 	if !k.q.People.Joins() || k.c.Contract.Feed(name).Index("id_number") < 0 {
 		return rows
 	}
@@ -352,11 +364,16 @@ func (k *compiler) table(name string, columns ...string) string {
 }
 
 // rows are those of the current table, or the newest version of each record among
-// those that had arrived, unless it is a void.
-func (k *compiler) rows(name string, columns ...string) string {
+// those that had arrived, unless it is a void. Of a record to which nothing has come
+// since, that is its current row: only the others are looked up in the history. A
+// condition on the key spares what the caller will not read.
+func (k *compiler) rows(name, condition string, columns ...string) string {
 	s := k.c.Contract.Feed(name)
 	if k.q.Known.IsZero() {
 		return s.CurrentTable() + " FINAL"
+	}
+	if condition != "" {
+		condition = " AND " + condition
 	}
 	key := s.Key()
 	cols := []string{"_version"}
@@ -371,8 +388,11 @@ func (k *compiler) rows(name string, columns ...string) string {
 		out = append(out, fmt.Sprintf("c%d AS %s", i+1, c))
 		picked = append(picked, k.latest(name, c)+fmt.Sprintf(" AS c%d", i+1))
 	}
-	return "(\n  SELECT " + strings.Join(out, ", ") + "\n  FROM (\n    WITH _version AS _order\n    SELECT " + strings.Join(picked, ", ") + "\n    FROM " + s.HistoryTable() +
-		"\n    WHERE _arrived_at <= {known:DateTime64(3, 'Asia/Shanghai')}\n    GROUP BY " + strings.Join(key, ", ") + "\n    HAVING argMax(_is_deleted, _order) = 0\n  )\n)"
+	const known = "{known:DateTime64(3, 'Asia/Shanghai')}"
+	since := "(SELECT " + hashed(key) + " FROM " + s.HistoryTable() + " WHERE _arrived_at > " + known + condition + ")"
+	return "(\n  SELECT " + strings.Join(append(slices.Clone(key), cols...), ", ") + "\n  FROM " + s.CurrentTable() + " FINAL\n  WHERE (" + hashed(key) + ") NOT IN " + since + condition +
+		"\n  UNION ALL\n  SELECT " + strings.Join(out, ", ") + "\n  FROM (\n    WITH _version AS _order\n    SELECT " + strings.Join(picked, ", ") + "\n    FROM " + s.HistoryTable() +
+		"\n    WHERE _arrived_at <= " + known + " AND (" + hashed(key) + ") IN " + since + condition + "\n    GROUP BY " + strings.Join(key, ", ") + "\n    HAVING argMax(_is_deleted, _order) = 0\n  )\n)"
 }
 
 // columnOf is the column that holds a field's stored form.

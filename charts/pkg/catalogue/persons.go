@@ -397,7 +397,7 @@ func (k *compiler) states(j *join) string {
 		with += ",\n    " + k.bucket() + " AS _bucket"
 	}
 	return "SELECT " + strings.Join(out, ",\n  ") + "\nFROM (\n  WITH " + with + "\n  SELECT " + person + " AS person,\n    " + strings.Join(picked, ",\n    ") + "\n  FROM " +
-		k.table(j.feed, append([]string{person}, j.columns...)...) + "\n  WHERE effective_from <= arrayMax({dates:Array(Date32)})\n  GROUP BY person\n)"
+		k.begun(j.feed, append([]string{person}, j.columns...)...) + "\n  GROUP BY person\n)"
 }
 
 // attribute joins each person's code of a group.

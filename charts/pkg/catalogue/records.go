@@ -55,7 +55,7 @@ func (k *compiler) state(s *Source, more ...string) string {
 		// record wins.
 		by = slices.Insert(by, 0, byOwn)
 	}
-	from := k.table(s.Feed, append(append([]string{"effective_from"}, key...), cols...)...)
+	columns := append(append([]string{"effective_from"}, key...), cols...)
 	keys := hashed(key)
 	picked, names := []string{"argMax(toString(reporting_unit), _order) AS x0"}, []string{"x0 AS unit"}
 	for i, c := range cols {
@@ -66,9 +66,9 @@ func (k *compiler) state(s *Source, more ...string) string {
 	var rows string
 	switch {
 	case !dated:
-		rows = "SELECT d, " + strings.Join(names, ", ") + "\nFROM (" + with + "SELECT " + strings.Join(picked, ", ") + " FROM " + from + " GROUP BY " + keys + ")\nARRAY JOIN {dates:Array(Date32)} AS d"
+		rows = "SELECT d, " + strings.Join(names, ", ") + "\nFROM (" + with + "SELECT " + strings.Join(picked, ", ") + " FROM " + k.table(s.Feed, columns...) + " GROUP BY " + keys + ")\nARRAY JOIN {dates:Array(Date32)} AS d"
 	case k.one:
-		rows = "SELECT {dates:Array(Date32)}[1] AS d, " + strings.Join(names, ", ") + "\nFROM (" + with + "SELECT " + strings.Join(picked, ", ") + " FROM " + from + " WHERE effective_from <= {dates:Array(Date32)}[1] GROUP BY " + keys + ")"
+		rows = "SELECT {dates:Array(Date32)}[1] AS d, " + strings.Join(names, ", ") + "\nFROM (" + with + "SELECT " + strings.Join(picked, ", ") + " FROM " + k.begun(s.Feed, columns...) + " GROUP BY " + keys + ")"
 	default:
 		// Newest first, so that the first that applies by a day is its state.
 		tuple := strings.Join(append([]string{"toString(reporting_unit)"}, cols...), ", ")
@@ -76,8 +76,8 @@ func (k *compiler) state(s *Source, more ...string) string {
 		for i, c := range cols {
 			take = append(take, fmt.Sprintf("tupleElement(t, %d) AS %s", i+2, c))
 		}
-		rows = "SELECT d, " + strings.Join(take, ", ") + "\nFROM (SELECT d, tupleElement(arrayFirst(x -> tupleElement(x, 1) <= d, xs), 3) AS t\nFROM (" + with + "SELECT arrayReverseSort(x -> tupleElement(x, 2), groupArray((effective_from, _order, (" + tuple + ")))) AS xs FROM " + from +
-			" WHERE effective_from <= arrayMax({dates:Array(Date32)}) GROUP BY " + keys + ")\nARRAY JOIN {dates:Array(Date32)} AS d\nWHERE arrayExists(x -> tupleElement(x, 1) <= d, xs))"
+		rows = "SELECT d, " + strings.Join(take, ", ") + "\nFROM (SELECT d, tupleElement(arrayFirst(x -> tupleElement(x, 1) <= d, xs), 3) AS t\nFROM (" + with + "SELECT arrayReverseSort(x -> tupleElement(x, 2), groupArray((effective_from, _order, (" + tuple + ")))) AS xs FROM " + k.begun(s.Feed, columns...) +
+			" GROUP BY " + keys + ")\nARRAY JOIN {dates:Array(Date32)} AS d\nWHERE arrayExists(x -> tupleElement(x, 1) <= d, xs))"
 	}
 	if cond := k.conditions(s); len(cond) > 0 {
 		return "SELECT *\nFROM (\n" + indent(rows) + "\n)\nWHERE " + strings.Join(cond, " AND ")

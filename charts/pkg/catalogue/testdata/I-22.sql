@@ -32,8 +32,7 @@ FROM (
               toUInt32(3 - indexOf({days_back:Array(Int32)}, roundDown(-toInt32(effective_from), {days_back:Array(Int32)}))) AS _bucket
             SELECT id_number_token AS person,
               arrayFill((x, o) -> o != 0, argMaxResample(1, 3, 1)(education_code, _order, _bucket), maxResample(1, 3, 1)(_order, _bucket)) AS x1
-            FROM worker FINAL
-            WHERE effective_from <= arrayMax({dates:Array(Date32)})
+            FROM worker FINAL WHERE effective_from <= arrayMax({dates:Array(Date32)})
             GROUP BY person
           )
         ) AS f1 ON p.person = f1.person

@@ -35,8 +35,7 @@ FROM (
               SELECT id_number_token AS person,
                 arrayFill((x, o) -> o != 0, argMaxResample(1, 3, 1)(education_code, _order, _bucket), maxResample(1, 3, 1)(_order, _bucket)) AS x1,
                 arrayFill((x, o) -> o != 0, argMaxResample(1, 3, 1)(sex, _order, _bucket), maxResample(1, 3, 1)(_order, _bucket)) AS x2
-              FROM worker FINAL
-              WHERE effective_from <= arrayMax({dates:Array(Date32)})
+              FROM worker FINAL WHERE effective_from <= arrayMax({dates:Array(Date32)})
               GROUP BY person
             )
           ) AS f1 ON p.person = f1.person
