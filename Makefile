@@ -45,11 +45,12 @@ FUZZTIME ?= 10s
 
 # Minimizing an input that is merely new would take all of the time. charts/pkg/plugin
 # has a target too, whose seeds every test run holds: its build would instrument all of Grafana's
-# SDK for seconds of fuzzing.
+# SDK for seconds of fuzzing. Go sometimes reports its own deadline as a failure (golang/go#75804):
+# a finding says where its input was written.
 fuzz: ## every fuzz target for FUZZTIME (10s); what it finds stays in testdata/fuzz
 	@set -e; grep -rHo --include='*_test.go' '^func Fuzz[A-Za-z0-9]*' charts/pkg/catalogue ingest internal sink | sort | while IFS=: read -r file target; do \
 	 target=$${target#func }; echo "$$(dirname $$file) $$target"; \
-	 go test ./$$(dirname $$file) -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 1x >.fuzz.log 2>&1 || { cat .fuzz.log; rm -f .fuzz.log; exit 1; }; \
+	 go test ./$$(dirname $$file) -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 1x >.fuzz.log 2>&1 || { grep -q 'context deadline exceeded' .fuzz.log && ! grep -q 'Failing input' .fuzz.log; } || { cat .fuzz.log; rm -f .fuzz.log; exit 1; }; \
 	 grep ^fuzz .fuzz.log | tail -n 1; done; rm -f .fuzz.log
 
 vulncheck: ## known vulnerabilities in what is built and shipped; needs the databases of Go and npm

@@ -355,6 +355,14 @@ func (k *compiler) begun(name string, columns ...string) string {
 	return k.table(name, columns...) + " WHERE " + by
 }
 
+// held names every version of a feed's records that may matter, and more.
+func (k *compiler) held(name string) string {
+	if s := k.c.Contract.Feed(name); !k.q.Known.IsZero() {
+		return s.HistoryTable()
+	}
+	return name
+}
+
 func (k *compiler) joined(name, rows string) string {
 	if !k.q.People.Joins() || k.c.Contract.Feed(name).Index("id_number") < 0 {
 		return rows

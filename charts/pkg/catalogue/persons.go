@@ -298,14 +298,20 @@ func (k *compiler) count(leaves []*Leaf) (string, error) {
 }
 
 // newest is one row per natural key of a feed about persons: person, then the
-// columns under the names x1, x2 ...
-func (k *compiler) newest(name string, columns ...string) string {
+// columns under the names x1, x2 ... Keys of which no record meets a condition, old
+// or new, are left out: most of the time goes into grouping.
+func (k *compiler) newest(name, condition string, columns ...string) string {
 	key := k.naturalKey(k.c.Contract.Feed(name))
 	out := []string{"any(" + k.columnOf(name, "id_number") + ") AS person"}
 	for i, c := range columns {
 		out = append(out, k.latest(name, c)+fmt.Sprintf(" AS x%d", i+1))
 	}
-	return "WITH _version AS _order\nSELECT " + strings.Join(out, ", ") + "\nFROM " + k.table(name, append(slices.Clone(key), columns...)...) + "\nGROUP BY " + hashed(key)
+	where := ""
+	if condition != "" {
+		hash := "xxh3(" + strings.Join(key, ", ") + ")"
+		where = "\nWHERE " + hash + " IN (SELECT " + hash + " FROM " + k.joined(name, k.held(name)) + " WHERE " + condition + ")"
+	}
+	return "WITH _version AS _order\nSELECT " + strings.Join(out, ", ") + "\nFROM " + k.table(name, append(slices.Clone(key), columns...)...) + where + "\nGROUP BY " + hashed(key)
 }
 
 // holds is the condition that a stored value must meet.
@@ -346,13 +352,21 @@ func (k *compiler) listed(w *With) []string {
 func (k *compiler) events(w *With) string {
 	col := k.columnOf(w.Feed, w.Field)
 	sum := w.Reaches != "" || w.Is == "" && w.AtLeast == "" && !w.Known && len(w.Listed) == 0
-	cols := []string{col, k.columnOf(w.Feed, w.Date)}
+	date := k.columnOf(w.Feed, w.Date)
+	cols := []string{col, date}
 	cond := k.holds(w, "x1")
+	wanted := ""
+	if from := window(w.Window); w.Window != "" && w.Window != "ever" {
+		wanted = date + " <= arrayMax({dates:Array(Date32)}) AND " + date + " >= " + strings.ReplaceAll(from, "(d", "(arrayMin({dates:Array(Date32)})")
+		if !sum {
+			wanted += " AND " + k.holds(w, col)
+		}
+	}
 	if w.UnlessField != "" {
 		cols = append(cols, k.columnOf(w.Feed, w.UnlessField))
 		cond += " AND ifNull(toString(x3), '') != " + k.text("with_unless", w.Unless)
 	}
-	rows := k.newest(w.Feed, cols...)
+	rows := k.newest(w.Feed, wanted, cols...)
 	if k.one {
 		value := "[toFloat64(1)]"
 		if sum {
@@ -407,7 +421,7 @@ func (k *compiler) attribute(h *head, g *Group) *value {
 	switch g.By {
 	case "highest":
 		// The highest level of the certificates that stand on the day.
-		rows := k.newest(g.Feed, col, k.columnOf(g.Feed, g.Date), k.columnOf(g.Feed, g.UnlessField))
+		rows := k.newest(g.Feed, "", col, k.columnOf(g.Feed, g.Date), k.columnOf(g.Feed, g.UnlessField))
 		v := h.events("SELECT person, arrayMap(d -> arrayReduce('max', arrayPushBack(arrayMap(x -> tupleElement(x, 2), arrayFilter(x -> tupleElement(x, 1) <= d, xs)), " + none + ")), {dates:Array(Date32)}) AS v1\nFROM (\n  SELECT person, groupArray((x2, toString(x1))) AS xs\n  FROM (\n" +
 			indent(indent(rows)) + "\n  )\n  WHERE toString(x3) != " + k.text("none_if", g.Unless) + "\n  GROUP BY person\n)")
 		v.none = none
@@ -447,7 +461,7 @@ func (k *compiler) attribute(h *head, g *Group) *value {
 func (k *compiler) byTier(l *Leaf) string {
 	w := &l.With[0]
 	tiers := "SELECT reporting_unit, session_id, toString(argMax(tier, _version)) AS tier FROM " + k.table("training", "session_id", "tier") + " GROUP BY reporting_unit, session_id"
-	rows := k.newest(w.Feed, k.columnOf(w.Feed, w.Field), k.columnOf(w.Feed, w.Date), "reporting_unit", "session_id")
+	rows := k.newest(w.Feed, "", k.columnOf(w.Feed, w.Field), k.columnOf(w.Feed, w.Date), "reporting_unit", "session_id")
 	facts := "SELECT person, tier, groupArray(x2) AS days\nFROM (\n" + indent(rows) + "\n) AS n\nINNER JOIN (" + tiers + ") AS t ON n.x3 = t.reporting_unit AND n.x4 = t.session_id\nWHERE " + k.holds(w, "x1") + "\nGROUP BY person, tier"
 	return k.onGrid(byDay("unit, cat", "{dates:Array(Date32)}", "SELECT p.unit AS unit, e.tier AS cat,\n  sumForEach(arrayMap((h, d) -> h AND arrayExists(x -> x <= d AND x >= "+window(w.Window)+", e.days), p.here, {dates:Array(Date32)})) AS flags\n"+
 		"FROM (\n"+indent(k.persons(false))+"\n) AS p\nINNER JOIN (\n"+indent(facts)+"\n) AS e ON p.person = e.person\nGROUP BY unit, cat"), "employment")

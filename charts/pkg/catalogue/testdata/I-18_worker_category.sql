@@ -45,6 +45,7 @@ FROM (
               WITH _version AS _order
               SELECT any(id_number_token) AS person, argMax(hours_earned, _order) AS x1, argMax(effective_from, _order) AS x2
               FROM attendance FINAL
+              WHERE xxh3(reporting_unit, session_id, id_number_token) IN (SELECT xxh3(reporting_unit, session_id, id_number_token) FROM attendance WHERE effective_from <= arrayMax({dates:Array(Date32)}) AND effective_from >= addDays(addMonths(arrayMin({dates:Array(Date32)}), -36), 1))
               GROUP BY xxh3(reporting_unit, session_id, id_number_token), cityHash64(reporting_unit, session_id, id_number_token)
             )
             WHERE true

@@ -47,6 +47,7 @@ FROM (
                   WITH _version AS _order
                   SELECT any(id_number_token) AS person, if(argMax(isNull(as_trainer), _order), NULL, argMax(assumeNotNull(as_trainer), _order)) AS x1, argMax(effective_from, _order) AS x2
                   FROM attendance FINAL
+                  WHERE xxh3(reporting_unit, session_id, id_number_token) IN (SELECT xxh3(reporting_unit, session_id, id_number_token) FROM attendance WHERE effective_from <= arrayMax({dates:Array(Date32)}) AND effective_from >= addDays(addMonths(arrayMin({dates:Array(Date32)}), -24), 1) AND ifNull(toString(as_trainer), '') = {with_is:String})
                   GROUP BY xxh3(reporting_unit, session_id, id_number_token), cityHash64(reporting_unit, session_id, id_number_token)
                 )
                 WHERE ifNull(toString(x1), '') = {with_is:String}
