@@ -238,3 +238,18 @@ func TestEveryStatementRuns(t *testing.T) {
 		}
 	}
 }
+
+// A statement names every table that it reads, or none: an answer is shown again
+// while they stay as they are.
+func TestTheTablesOfAStatement(t *testing.T) {
+	c := load(t)
+	of := func(id, split string) []string {
+		st, err := c.Compile(catalogue.Query{Indicator: c.Indicator(id), Split: split, Dates: []time.Time{day("2016-10-31")}, Units: []string{"310000"}, Now: day("2016-11-11")})
+		require.NoError(t, err)
+		return st.Tables
+	}
+	require.Equal(t, []string{"employment"}, of("I-01", ""))
+	require.Equal(t, []string{"attendance", "employment", "training"}, of("I-16", "training_tier"))
+	require.Equal(t, []string{"context", "employment", "org", "post", "project"}, of("I-15", ""))
+	require.Nil(t, of("I-34", ""), "it reads the receipts too")
+}

@@ -3,6 +3,7 @@ package catalogue
 import (
 	"fmt"
 	"maps"
+	"regexp"
 	"slices"
 	"sort"
 	"strconv"
@@ -44,6 +45,23 @@ type Query struct {
 type Statement struct {
 	SQL    string
 	Params map[string]string
+	// Tables are those that it reads, nil when it also reads what is no table of a feed.
+	Tables []string
+}
+
+var tableRead = regexp.MustCompile(`\bFROM (\w+)`)
+
+// tables finds what a statement reads.
+func (c *Catalogue) tables(sql string) []string {
+	var out []string
+	for _, m := range tableRead.FindAllStringSubmatch(sql, -1) {
+		if s := c.Contract.Feed(strings.TrimSuffix(m[1], "_history")); s == nil || m[1] != s.CurrentTable() && m[1] != s.HistoryTable() {
+			return nil
+		}
+		out = append(out, m[1])
+	}
+	slices.Sort(out)
+	return slices.Compact(out)
 }
 
 // Compile turns a query into its statement.
@@ -78,7 +96,7 @@ func (c *Catalogue) Compile(q Query) (Statement, error) {
 		return Statement{}, err
 	}
 	sql := "SELECT d, unit, cat, n, m, source\nFROM (\n" + indent(body) + "\n)\nWHERE unit IN {units:Array(String)}" + k.own + "\nORDER BY d, unit, cat\nSETTINGS join_use_nulls = 1"
-	return Statement{SQL: sql, Params: k.params}, nil
+	return Statement{SQL: sql, Params: k.params, Tables: c.tables(body)}, nil
 }
 
 type compiler struct {

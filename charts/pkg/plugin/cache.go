@@ -44,7 +44,7 @@ func (a *answers) get(ctx context.Context, key, state string, ask func(context.C
 		e = nil
 	}
 	if e == nil {
-		a.prune(state)
+		a.prune()
 		e = &entry{done: make(chan struct{}), state: state}
 		var own context.Context
 		own, e.cancel = context.WithCancel(context.WithoutCancel(ctx))
@@ -79,14 +79,14 @@ func (a *answers) get(ctx context.Context, key, state string, ask func(context.C
 	return nil, ctx.Err()
 }
 
-// prune drops what will not be shown again and, while there is too much, the
+// prune drops what is too old to be shown again and, while there is too much, the
 // oldest. What is still asked for stays.
-func (a *answers) prune(state string) {
+func (a *answers) prune() {
 	oldest := ""
 	for k, e := range a.kept {
 		switch {
 		case e.at.IsZero():
-		case !stands(e.at, e.state, state):
+		case time.Since(e.at) >= longest:
 			delete(a.kept, k)
 		case oldest == "" || e.at.Before(a.kept[oldest].at):
 			oldest = k

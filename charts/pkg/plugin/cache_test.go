@@ -69,9 +69,9 @@ func TestAnAnswerStandsWhileTheTablesDo(t *testing.T) {
 func TestTheStateOfTheTables(t *testing.T) {
 	db := chartstest.New(t, "charts_state")
 	d := open(t, Config{URL: db.DSN(), Today: today})
-	now := func() string {
+	now := func(tables ...string) string {
 		d.state.at = time.Time{}
-		return d.state.current(t.Context(), d)
+		return d.state.current(t.Context(), d, tables...)
 	}
 	require.Empty(t, now(), "no table holds anything")
 	row := func(id string) { db.Insert(t, "station", chartstest.Row{"record_id": id, "reporting_unit": "310000"}) }
@@ -82,6 +82,11 @@ func TestTheStateOfTheTables(t *testing.T) {
 	row("b")
 	second := now()
 	require.NotEqual(t, first, second)
+	station, org := now("station"), now("org")
+	db.Insert(t, "org", chartstest.Row{"record_id": "a", "reporting_unit": "310000", "uscc": "521100000000000001"})
+	require.Equal(t, station, now("station"), "what came to another table is not its business")
+	require.NotEqual(t, org, now("org"))
+	second = now()
 	db.Exec(t, "OPTIMIZE TABLE station FINAL")
 	require.Equal(t, second, now())
 	db.Exec(t, "ALTER TABLE station DELETE WHERE record_id = 'a' SETTINGS mutations_sync = 2")

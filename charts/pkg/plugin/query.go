@@ -423,7 +423,7 @@ func (d *Datasource) parts(ctx context.Context, s scope.Scope, q *figures.Questi
 		return "", nil, userError{err}
 	}
 	sql = st.SQL + comment(worklist.Masked(st.Params))
-	parts, err = d.answers.get(ctx, s.String()+"\n"+st.SQL+comment(st.Params), d.state.current(ctx, d), func(ctx context.Context) (map[place]part, error) {
+	parts, err = d.answers.get(ctx, s.String()+"\n"+st.SQL+comment(st.Params), d.state.current(ctx, d, st.Tables...), func(ctx context.Context) (map[place]part, error) {
 		rows, err := d.db.Whole(ctx, s, st.SQL, st.Params)
 		if err != nil {
 			return nil, err
