@@ -33,8 +33,8 @@ func (k *compiler) moves(l *Leaf) string {
 	})))
 	cat := "''"
 	if k.split == OtherUnit {
-		cat = "then"
+		cat = digits("then", 6)
 	}
-	return k.onGrid("SELECT d, now AS unit, "+cat+" AS cat, toFloat64(count()) AS v, count() AS source\nFROM (\n  SELECT d, places[i[1]] AS now, places[i[2]] AS then\n  FROM (\n"+
-		indent(indent(k.places()))+"\n  )\n  ARRAY JOIN {dates:Array(Date32)} AS d, "+at+" AS i\n  WHERE now != '' AND then != '' AND now != then\n)\nGROUP BY d, unit, cat", "employment")
+	return k.onGrid("SELECT d, "+digits("now", 6)+" AS unit, "+cat+" AS cat, toFloat64(count()) AS v, count() AS source\nFROM (\n  SELECT d, places[i[1]] AS now, places[i[2]] AS then\n  FROM (\n"+
+		indent(indent(k.places()))+"\n  )\n  ARRAY JOIN {dates:Array(Date32)} AS d, "+at+" AS i\n  WHERE now != 0 AND then != 0 AND now != then\n)\nGROUP BY d, unit, cat", "employment")
 }

@@ -373,6 +373,22 @@ func (k *compiler) begun(name string, columns ...string) string {
 	return k.table(name, columns...) + " WHERE " + by
 }
 
+// lately is begun where only the newest state of a key counts: nearly every key has
+// one of the last months, and older ones are read only of the others. A key is told
+// by 64 bits here.
+func (k *compiler) lately(name, key string, columns ...string) string {
+	if !k.q.Known.IsZero() {
+		return k.begun(name, columns...)
+	}
+	columns = append([]string{"reporting_unit", "effective_from", "_version"}, columns...)
+	slices.Sort(columns)
+	from := " FROM " + k.table(name, columns...) + " WHERE "
+	const recent = "addMonths(arrayMin({dates:Array(Date32)}), -3)"
+	read := "SELECT " + strings.Join(slices.Compact(columns), ", ") + from
+	return "(\n  " + read + "effective_from <= arrayMax({dates:Array(Date32)}) AND effective_from > " + recent + "\n  UNION ALL\n  " + read + "effective_from <= " + recent +
+		" AND xxh3(" + key + ") NOT IN (SELECT xxh3(" + key + ")" + from + "effective_from <= arrayMin({dates:Array(Date32)}) AND effective_from > " + recent + ")\n)"
+}
+
 // held names every version of a feed's records that may matter, and more.
 func (k *compiler) held(name string) string {
 	if s := k.c.Contract.Feed(name); !k.q.Known.IsZero() {

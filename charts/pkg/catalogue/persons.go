@@ -25,9 +25,9 @@ func (k *compiler) primary() string {
 	return "bitShiftLeft(toInt256(" + first + "), 84) + bitShiftLeft(toInt256(toUInt32(toString(reporting_unit))), 64) + xxh3(record_id)"
 }
 
-// spell is what is kept of a spell, the primary one being the least.
-func (k *compiler) spell() string {
-	return "(" + k.primary() + ", toString(reporting_unit), toString(worker_category), toString(county_code), start_on, ifNull(end_on, " + everOpen + "))"
+// digits is the text of a code of six digits that was kept as a number, or of two.
+func digits(x string, n int) string {
+	return "leftPad(toString(" + x + "), " + strconv.Itoa(n) + ", '0')"
 }
 
 func (k *compiler) employment() string {
@@ -37,7 +37,7 @@ func (k *compiler) employment() string {
 // persons holds one row per spell, with a flag per day of the parameter dates
 // that says whether it is its person's primary one: open on the day, and no
 // better one is. Flags, and not one row per person and day, make twelve months
-// about as quick as one day.
+// about as quick as one day. others are the units of the spells elsewhere.
 func (k *compiler) persons(elsewhere bool) string {
 	if k.one && !elsewhere {
 		return `SELECT person, unit, category, county, [toUInt64(1)] AS here
@@ -52,20 +52,31 @@ FROM (
 	more := ""
 	if elsewhere {
 		more = `,
-  arrayMap(d -> arrayDistinct(arrayMap(o -> tupleElement(o, 2), arrayFilter(o -> tupleElement(o, 2) != tupleElement(s, 2) AND tupleElement(o, 5) <= d AND tupleElement(o, 6) > d, spells))), {dates:Array(Date32)}) AS others`
+  arrayMap(d -> arrayMap(u -> ` + digits("u", 6) + `, arrayDistinct(arrayFilter((u, b, e) -> u != s AND b <= d AND e > d, units, begins, ends))), {dates:Array(Date32)}) AS others`
 	}
-	return `SELECT person, tupleElement(s, 2) AS unit, tupleElement(s, 3) AS category, tupleElement(s, 4) AS county,
-  arrayMap(d -> toUInt64(tupleElement(s, 5) <= d AND tupleElement(s, 6) > d
-    AND NOT arrayExists(o -> tupleElement(o, 1) < tupleElement(s, 1) AND tupleElement(o, 5) <= d AND tupleElement(o, 6) > d, spells)), {dates:Array(Date32)}) AS here` + more + `
+	return `SELECT person, ` + digits("s", 6) + ` AS unit, ` + digits("c", 2) + ` AS category, if(a = 0, '', ` + digits("a", 6) + `) AS county,
+  arrayMap(f -> toUInt64(f = i), firsts) AS here` + more + `
 FROM (
-` + indent(k.bySpells("{dates:Array(Date32)}")) + `
+  SELECT person, spells.2 AS units, spells.3 AS begins, spells.4 AS ends, spells.5 AS categories, spells.6 AS areas,
+    ` + first("arrayEnumerate(units)", "{dates:Array(Date32)}") + ` AS firsts
+  FROM (
+` + indent(indent(k.bySpells("{dates:Array(Date32)}"))) + `
+  )
 )
-ARRAY JOIN spells AS s`
+ARRAY JOIN units AS s, categories AS c, areas AS a, arrayEnumerate(units) AS i`
 }
 
-// bySpells is one row per person with the spells that were open on one of some days.
+// first finds for each day what stands at the place of the first spell, which is the
+// primary one, that was open.
+func first(of, dates string) string {
+	return "arrayMap(d -> arrayFirst((x, b, e) -> b <= d AND e > d, " + of + ", begins, ends), " + dates + ")"
+}
+
+// bySpells is one row per person with the spells that were open on one of some days,
+// the primary one of any day before the others. They hold numbers only: texts take
+// most of the time.
 func (k *compiler) bySpells(dates string) string {
-	return `SELECT id_number_token AS person, groupArray(` + k.spell() + `) AS spells
+	return `SELECT id_number_token AS person, arraySort(groupArray((` + k.primary() + `, toUInt32(toString(reporting_unit)), start_on, ifNull(end_on, ` + everOpen + `), toUInt8OrZero(toString(worker_category)), toUInt32OrZero(toString(county_code))))) AS spells
 FROM ` + k.employment() + `
 WHERE worker_category IN {categories:Array(String)} AND start_on <= arrayMax(` + dates + `) AND ifNull(end_on > arrayMin(` + dates + `), true)
 GROUP BY person`
@@ -411,7 +422,7 @@ func (k *compiler) states(j *join) string {
 		with += ",\n    " + k.bucket() + " AS _bucket"
 	}
 	return "SELECT " + strings.Join(out, ",\n  ") + "\nFROM (\n  WITH " + with + "\n  SELECT " + person + " AS person,\n    " + strings.Join(picked, ",\n    ") + "\n  FROM " +
-		k.begun(j.feed, append([]string{person}, j.columns...)...) + "\n  GROUP BY person\n)"
+		k.lately(j.feed, person, append([]string{person}, j.columns...)...) + "\n  GROUP BY person\n)"
 }
 
 // attribute joins each person's code of a group.
@@ -508,18 +519,18 @@ func positions(at [][]int) string {
 }
 
 // places is one row per person: the unit of the primary spell on each day of
-// stock_dates, empty where there is none.
+// stock_dates as a number, 0 where there is none.
 func (k *compiler) places() string {
 	const dates = "{stock_dates:Array(Date32)}"
-	return "SELECT person, arrayMap(d -> tupleElement(arrayFirst(o -> tupleElement(o, 5) <= d AND tupleElement(o, 6) > d, arraySort(o -> tupleElement(o, 1), spells)), 2), " + dates + ") AS places\nFROM (\n" + indent(k.bySpells(dates)) + "\n)"
+	return "SELECT person, spells.2 AS units, spells.3 AS begins, spells.4 AS ends, " + first("units", dates) + " AS places\nFROM (\n" + indent(k.bySpells(dates)) + "\n)"
 }
 
 // meanStock is the mean of the stocks on the day and at the ends of the months
 // before it.
 func (k *compiler) meanStock(l *Leaf) string {
 	at := k.param("stock_at", "Array(Array(UInt32))", positions(k.stockDays(func(d time.Time) []time.Time { return monthsBack(d, l.Months) })))
-	counts := "SELECT d, unit, '' AS cat, sum(n) / " + strconv.Itoa(l.Months) + " AS v, toUInt64(sum(n)) AS source\nFROM (\n  SELECT unit, i, count() AS n\n  FROM (\n" + indent(indent(k.places())) +
-		"\n  )\n  ARRAY JOIN places AS unit, arrayEnumerate(places) AS i\n  WHERE unit != ''\n  GROUP BY unit, i\n)\nARRAY JOIN {dates:Array(Date32)} AS d, " + at + " AS wanted\nWHERE has(wanted, i)\nGROUP BY d, unit"
+	counts := "SELECT d, " + digits("place", 6) + " AS unit, '' AS cat, sum(n) / " + strconv.Itoa(l.Months) + " AS v, toUInt64(sum(n)) AS source\nFROM (\n  SELECT place, i, count() AS n\n  FROM (\n" + indent(indent(k.places())) +
+		"\n  )\n  ARRAY JOIN places AS place, arrayEnumerate(places) AS i\n  WHERE place != 0\n  GROUP BY place, i\n)\nARRAY JOIN {dates:Array(Date32)} AS d, " + at + " AS wanted\nWHERE has(wanted, i)\nGROUP BY d, unit"
 	return k.onGrid(counts, "employment")
 }
 
@@ -531,7 +542,7 @@ func (k *compiler) change() string {
 	if k.split == "movement" {
 		cat, value = "tupleElement(w, 2)", "count()"
 	}
-	return k.onGrid("SELECT d, tupleElement(w, 1) AS unit, "+cat+" AS cat, toFloat64("+value+") AS v, count() AS source\nFROM (\n  SELECT d, places[i[1]] AS now, places[i[2]] AS then,\n    arrayJoin(multiIf(then = '', [(now, 'joined', 1)], now = '', [(then, 'left', -1)], [(now, 'moved_in', 1), (then, 'moved_out', -1)])) AS w\n  FROM (\n"+
+	return k.onGrid("SELECT d, "+digits("tupleElement(w, 1)", 6)+" AS unit, "+cat+" AS cat, toFloat64("+value+") AS v, count() AS source\nFROM (\n  SELECT d, places[i[1]] AS now, places[i[2]] AS then,\n    arrayJoin(multiIf(then = 0, [(now, 'joined', 1)], now = 0, [(then, 'left', -1)], [(now, 'moved_in', 1), (then, 'moved_out', -1)])) AS w\n  FROM (\n"+
 		indent(indent(k.places()))+"\n  )\n  ARRAY JOIN {dates:Array(Date32)} AS d, "+at+" AS i\n  WHERE now != then\n)\nGROUP BY d, unit, cat", "employment")
 }
 

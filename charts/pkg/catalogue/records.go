@@ -192,12 +192,17 @@ func (k *compiler) records(l *Leaf) string {
 	return k.onGrid("SELECT d, unit, cat, "+value+" AS v, count() AS source\nFROM (\n"+indent(rows)+"\n)"+where+"\nGROUP BY d, unit, cat", feeds...)
 }
 
-// area gives the counts of context by unit, area and month. A province's own
-// figure wins over the national office's.
+// area gives the counts of context by unit, area and month, of the months that are a
+// unit's newest on one of the days. A province's own figure wins over the national
+// office's.
 func (k *compiler) area(field, where string) string {
-	return "SELECT if(reporting_unit = '" + office + "', concat(substring(division_code, 1, 2), '0000'), toString(reporting_unit)) AS unit,\n" +
+	const unit = "if(reporting_unit = '" + office + "', concat(substring(division_code, 1, 2), '0000'), toString(reporting_unit))"
+	rows := k.table("context", "division_code", "period", field)
+	where = "\nWHERE " + field + " IS NOT NULL AND period <= arrayMax({dates:Array(Date32)})" + where
+	newest := "SELECT unit, max(month)\n  FROM (SELECT DISTINCT " + unit + " AS unit, period AS month FROM " + rows + strings.ReplaceAll(where, "\n", " ") + ")\n  ARRAY JOIN {dates:Array(Date32)} AS d\n  WHERE month <= d\n  GROUP BY unit, d"
+	return "SELECT " + unit + " AS unit,\n" +
 		"  toString(division_code) AS area, period AS month,\n" +
-		"  argMax(" + field + ", bitOr(bitShiftLeft(toUInt128(reporting_unit != '" + office + "'), 120), _version)) AS x\nFROM " + k.table("context", "division_code", "period", field) + "\nWHERE " + field + " IS NOT NULL AND period <= arrayMax({dates:Array(Date32)})" + where + "\nGROUP BY unit, area, month"
+		"  argMax(" + field + ", bitOr(bitShiftLeft(toUInt128(reporting_unit != '" + office + "'), 120), _version)) AS x\nFROM " + rows + where + " AND (unit, month) IN (\n  " + newest + "\n)\nGROUP BY unit, area, month"
 }
 
 // context takes a unit's latest month up to the day: the province's own row if

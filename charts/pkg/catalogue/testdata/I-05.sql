@@ -12,16 +12,19 @@ FROM (
       FROM (
         SELECT p.unit AS unit, '' AS cat, sumForEach(arrayMap((h) -> if(h > 0 AND has({counted:Array(String)}, p.category), toFloat64(1), 0), p.here)) AS ns, sumForEach(p.here) AS ms, sumForEach(p.here) AS hs
         FROM (
-          SELECT person, tupleElement(s, 2) AS unit, tupleElement(s, 3) AS category, tupleElement(s, 4) AS county,
-            arrayMap(d -> toUInt64(tupleElement(s, 5) <= d AND tupleElement(s, 6) > d
-              AND NOT arrayExists(o -> tupleElement(o, 1) < tupleElement(s, 1) AND tupleElement(o, 5) <= d AND tupleElement(o, 6) > d, spells)), {dates:Array(Date32)}) AS here
+          SELECT person, leftPad(toString(s), 6, '0') AS unit, leftPad(toString(c), 2, '0') AS category, if(a = 0, '', leftPad(toString(a), 6, '0')) AS county,
+            arrayMap(f -> toUInt64(f = i), firsts) AS here
           FROM (
-            SELECT id_number_token AS person, groupArray((bitShiftLeft(toInt256(-toInt32(start_on)), 84) + bitShiftLeft(toInt256(toUInt32(toString(reporting_unit))), 64) + xxh3(record_id), toString(reporting_unit), toString(worker_category), toString(county_code), start_on, ifNull(end_on, toDate32('2299-12-31')))) AS spells
-            FROM employment FINAL
-            WHERE worker_category IN {categories:Array(String)} AND start_on <= arrayMax({dates:Array(Date32)}) AND ifNull(end_on > arrayMin({dates:Array(Date32)}), true)
-            GROUP BY person
+            SELECT person, spells.2 AS units, spells.3 AS begins, spells.4 AS ends, spells.5 AS categories, spells.6 AS areas,
+              arrayMap(d -> arrayFirst((x, b, e) -> b <= d AND e > d, arrayEnumerate(units), begins, ends), {dates:Array(Date32)}) AS firsts
+            FROM (
+              SELECT id_number_token AS person, arraySort(groupArray((bitShiftLeft(toInt256(-toInt32(start_on)), 84) + bitShiftLeft(toInt256(toUInt32(toString(reporting_unit))), 64) + xxh3(record_id), toUInt32(toString(reporting_unit)), start_on, ifNull(end_on, toDate32('2299-12-31')), toUInt8OrZero(toString(worker_category)), toUInt32OrZero(toString(county_code))))) AS spells
+              FROM employment FINAL
+              WHERE worker_category IN {categories:Array(String)} AND start_on <= arrayMax({dates:Array(Date32)}) AND ifNull(end_on > arrayMin({dates:Array(Date32)}), true)
+              GROUP BY person
+            )
           )
-          ARRAY JOIN spells AS s
+          ARRAY JOIN units AS s, categories AS c, areas AS a, arrayEnumerate(units) AS i
         ) AS p
         GROUP BY unit, cat
       )

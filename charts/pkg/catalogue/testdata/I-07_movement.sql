@@ -8,14 +8,14 @@ FROM (
       FROM (SELECT DISTINCT unit FROM (SELECT DISTINCT toString(reporting_unit) AS unit FROM employment))
     ) AS g
     LEFT JOIN (
-      SELECT d, tupleElement(w, 1) AS unit, tupleElement(w, 2) AS cat, toFloat64(count()) AS v, count() AS source
+      SELECT d, leftPad(toString(tupleElement(w, 1)), 6, '0') AS unit, tupleElement(w, 2) AS cat, toFloat64(count()) AS v, count() AS source
       FROM (
         SELECT d, places[i[1]] AS now, places[i[2]] AS then,
-          arrayJoin(multiIf(then = '', [(now, 'joined', 1)], now = '', [(then, 'left', -1)], [(now, 'moved_in', 1), (then, 'moved_out', -1)])) AS w
+          arrayJoin(multiIf(then = 0, [(now, 'joined', 1)], now = 0, [(then, 'left', -1)], [(now, 'moved_in', 1), (then, 'moved_out', -1)])) AS w
         FROM (
-          SELECT person, arrayMap(d -> tupleElement(arrayFirst(o -> tupleElement(o, 5) <= d AND tupleElement(o, 6) > d, arraySort(o -> tupleElement(o, 1), spells)), 2), {stock_dates:Array(Date32)}) AS places
+          SELECT person, spells.2 AS units, spells.3 AS begins, spells.4 AS ends, arrayMap(d -> arrayFirst((x, b, e) -> b <= d AND e > d, units, begins, ends), {stock_dates:Array(Date32)}) AS places
           FROM (
-            SELECT id_number_token AS person, groupArray((bitShiftLeft(toInt256(-toInt32(start_on)), 84) + bitShiftLeft(toInt256(toUInt32(toString(reporting_unit))), 64) + xxh3(record_id), toString(reporting_unit), toString(worker_category), toString(county_code), start_on, ifNull(end_on, toDate32('2299-12-31')))) AS spells
+            SELECT id_number_token AS person, arraySort(groupArray((bitShiftLeft(toInt256(-toInt32(start_on)), 84) + bitShiftLeft(toInt256(toUInt32(toString(reporting_unit))), 64) + xxh3(record_id), toUInt32(toString(reporting_unit)), start_on, ifNull(end_on, toDate32('2299-12-31')), toUInt8OrZero(toString(worker_category)), toUInt32OrZero(toString(county_code))))) AS spells
             FROM employment FINAL
             WHERE worker_category IN {categories:Array(String)} AND start_on <= arrayMax({stock_dates:Array(Date32)}) AND ifNull(end_on > arrayMin({stock_dates:Array(Date32)}), true)
             GROUP BY person

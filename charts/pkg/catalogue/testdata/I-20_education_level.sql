@@ -13,16 +13,19 @@ FROM (
         FROM (
           SELECT p.unit AS unit, arrayResize(f2.v1, length({dates:Array(Date32)}), {none:String}) AS cats, arrayMap((h, xf1v1) -> if(h > 0 AND xf1v1 > 0, toFloat64(1), 0), p.here, arrayResize(f1.v1, length({dates:Array(Date32)}))) AS ns, p.here AS ms, p.here AS hs
           FROM (
-            SELECT person, tupleElement(s, 2) AS unit, tupleElement(s, 3) AS category, tupleElement(s, 4) AS county,
-              arrayMap(d -> toUInt64(tupleElement(s, 5) <= d AND tupleElement(s, 6) > d
-                AND NOT arrayExists(o -> tupleElement(o, 1) < tupleElement(s, 1) AND tupleElement(o, 5) <= d AND tupleElement(o, 6) > d, spells)), {dates:Array(Date32)}) AS here
+            SELECT person, leftPad(toString(s), 6, '0') AS unit, leftPad(toString(c), 2, '0') AS category, if(a = 0, '', leftPad(toString(a), 6, '0')) AS county,
+              arrayMap(f -> toUInt64(f = i), firsts) AS here
             FROM (
-              SELECT id_number_token AS person, groupArray((bitShiftLeft(toInt256(-toInt32(start_on)), 84) + bitShiftLeft(toInt256(toUInt32(toString(reporting_unit))), 64) + xxh3(record_id), toString(reporting_unit), toString(worker_category), toString(county_code), start_on, ifNull(end_on, toDate32('2299-12-31')))) AS spells
-              FROM employment FINAL
-              WHERE worker_category IN {categories:Array(String)} AND start_on <= arrayMax({dates:Array(Date32)}) AND ifNull(end_on > arrayMin({dates:Array(Date32)}), true)
-              GROUP BY person
+              SELECT person, spells.2 AS units, spells.3 AS begins, spells.4 AS ends, spells.5 AS categories, spells.6 AS areas,
+                arrayMap(d -> arrayFirst((x, b, e) -> b <= d AND e > d, arrayEnumerate(units), begins, ends), {dates:Array(Date32)}) AS firsts
+              FROM (
+                SELECT id_number_token AS person, arraySort(groupArray((bitShiftLeft(toInt256(-toInt32(start_on)), 84) + bitShiftLeft(toInt256(toUInt32(toString(reporting_unit))), 64) + xxh3(record_id), toUInt32(toString(reporting_unit)), start_on, ifNull(end_on, toDate32('2299-12-31')), toUInt8OrZero(toString(worker_category)), toUInt32OrZero(toString(county_code))))) AS spells
+                FROM employment FINAL
+                WHERE worker_category IN {categories:Array(String)} AND start_on <= arrayMax({dates:Array(Date32)}) AND ifNull(end_on > arrayMin({dates:Array(Date32)}), true)
+                GROUP BY person
+              )
             )
-            ARRAY JOIN spells AS s
+            ARRAY JOIN units AS s, categories AS c, areas AS a, arrayEnumerate(units) AS i
           ) AS p
           LEFT JOIN (
             SELECT person, arrayMap(d -> toFloat64(arrayExists(x -> tupleElement(x, 1) <= d AND tupleElement(x, 1) >= toDate32('1900-01-01'), days)), {dates:Array(Date32)}) AS v1
@@ -46,7 +49,11 @@ FROM (
                 toUInt32(3 - indexOf({days_back:Array(Int32)}, roundDown(-toInt32(effective_from), {days_back:Array(Int32)}))) AS _bucket
               SELECT id_number_token AS person,
                 arrayFill((x, o) -> o != 0, argMaxResample(1, 3, 1)(education_code, _order, _bucket), maxResample(1, 3, 1)(_order, _bucket)) AS x1
-              FROM worker FINAL WHERE effective_from <= arrayMax({dates:Array(Date32)})
+              FROM (
+              SELECT _version, education_code, effective_from, id_number_token, reporting_unit FROM worker FINAL WHERE effective_from <= arrayMax({dates:Array(Date32)}) AND effective_from > addMonths(arrayMin({dates:Array(Date32)}), -3)
+              UNION ALL
+              SELECT _version, education_code, effective_from, id_number_token, reporting_unit FROM worker FINAL WHERE effective_from <= addMonths(arrayMin({dates:Array(Date32)}), -3) AND xxh3(id_number_token) NOT IN (SELECT xxh3(id_number_token) FROM worker FINAL WHERE effective_from <= arrayMin({dates:Array(Date32)}) AND effective_from > addMonths(arrayMin({dates:Array(Date32)}), -3))
+            )
               GROUP BY person
             )
           ) AS f2 ON p.person = f2.person

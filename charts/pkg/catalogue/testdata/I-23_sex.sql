@@ -13,16 +13,19 @@ FROM (
         FROM (
           SELECT p.unit AS unit, arrayResize(f1.v3, length({dates:Array(Date32)}), {none:String}) AS cats, arrayMap((h, xf1v1) -> if(h > 0 AND xf1v1 > 0, toFloat64(1), 0), p.here, arrayResize(f1.v1, length({dates:Array(Date32)}))) AS ns, arrayMap((h, xf1v2) -> if(h > 0 AND xf1v2 > 0, toFloat64(1), 0), p.here, arrayResize(f1.v2, length({dates:Array(Date32)}))) AS ms, p.here AS hs
           FROM (
-            SELECT person, tupleElement(s, 2) AS unit, tupleElement(s, 3) AS category, tupleElement(s, 4) AS county,
-              arrayMap(d -> toUInt64(tupleElement(s, 5) <= d AND tupleElement(s, 6) > d
-                AND NOT arrayExists(o -> tupleElement(o, 1) < tupleElement(s, 1) AND tupleElement(o, 5) <= d AND tupleElement(o, 6) > d, spells)), {dates:Array(Date32)}) AS here
+            SELECT person, leftPad(toString(s), 6, '0') AS unit, leftPad(toString(c), 2, '0') AS category, if(a = 0, '', leftPad(toString(a), 6, '0')) AS county,
+              arrayMap(f -> toUInt64(f = i), firsts) AS here
             FROM (
-              SELECT id_number_token AS person, groupArray((bitShiftLeft(toInt256(-toInt32(start_on)), 84) + bitShiftLeft(toInt256(toUInt32(toString(reporting_unit))), 64) + xxh3(record_id), toString(reporting_unit), toString(worker_category), toString(county_code), start_on, ifNull(end_on, toDate32('2299-12-31')))) AS spells
-              FROM employment FINAL
-              WHERE worker_category IN {categories:Array(String)} AND start_on <= arrayMax({dates:Array(Date32)}) AND ifNull(end_on > arrayMin({dates:Array(Date32)}), true)
-              GROUP BY person
+              SELECT person, spells.2 AS units, spells.3 AS begins, spells.4 AS ends, spells.5 AS categories, spells.6 AS areas,
+                arrayMap(d -> arrayFirst((x, b, e) -> b <= d AND e > d, arrayEnumerate(units), begins, ends), {dates:Array(Date32)}) AS firsts
+              FROM (
+                SELECT id_number_token AS person, arraySort(groupArray((bitShiftLeft(toInt256(-toInt32(start_on)), 84) + bitShiftLeft(toInt256(toUInt32(toString(reporting_unit))), 64) + xxh3(record_id), toUInt32(toString(reporting_unit)), start_on, ifNull(end_on, toDate32('2299-12-31')), toUInt8OrZero(toString(worker_category)), toUInt32OrZero(toString(county_code))))) AS spells
+                FROM employment FINAL
+                WHERE worker_category IN {categories:Array(String)} AND start_on <= arrayMax({dates:Array(Date32)}) AND ifNull(end_on > arrayMin({dates:Array(Date32)}), true)
+                GROUP BY person
+              )
             )
-            ARRAY JOIN spells AS s
+            ARRAY JOIN units AS s, categories AS c, areas AS a, arrayEnumerate(units) AS i
           ) AS p
           LEFT JOIN (
             SELECT person,
@@ -35,7 +38,11 @@ FROM (
               SELECT id_number_token AS person,
                 arrayMap((known, x) -> if(known = 1, x, NULL), arrayFill((x, o) -> o != 0, argMaxResample(1, 3, 1)(isNotNull(major_social_work), _order, _bucket), maxResample(1, 3, 1)(_order, _bucket)), arrayFill((x, o) -> o != 0, argMaxResample(1, 3, 1)(assumeNotNull(major_social_work), _order, _bucket), maxResample(1, 3, 1)(_order, _bucket))) AS x1,
                 arrayFill((x, o) -> o != 0, argMaxResample(1, 3, 1)(sex, _order, _bucket), maxResample(1, 3, 1)(_order, _bucket)) AS x2
-              FROM worker FINAL WHERE effective_from <= arrayMax({dates:Array(Date32)})
+              FROM (
+              SELECT _version, effective_from, id_number_token, major_social_work, reporting_unit, sex FROM worker FINAL WHERE effective_from <= arrayMax({dates:Array(Date32)}) AND effective_from > addMonths(arrayMin({dates:Array(Date32)}), -3)
+              UNION ALL
+              SELECT _version, effective_from, id_number_token, major_social_work, reporting_unit, sex FROM worker FINAL WHERE effective_from <= addMonths(arrayMin({dates:Array(Date32)}), -3) AND xxh3(id_number_token) NOT IN (SELECT xxh3(id_number_token) FROM worker FINAL WHERE effective_from <= arrayMin({dates:Array(Date32)}) AND effective_from > addMonths(arrayMin({dates:Array(Date32)}), -3))
+            )
               GROUP BY person
             )
           ) AS f1 ON p.person = f1.person

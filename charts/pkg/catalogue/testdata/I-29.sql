@@ -33,21 +33,21 @@ FROM (
       FROM (SELECT DISTINCT unit FROM (SELECT DISTINCT toString(reporting_unit) AS unit FROM employment))
     ) AS g
     LEFT JOIN (
-      SELECT d, unit, '' AS cat, sum(n) / 13 AS v, toUInt64(sum(n)) AS source
+      SELECT d, leftPad(toString(place), 6, '0') AS unit, '' AS cat, sum(n) / 13 AS v, toUInt64(sum(n)) AS source
       FROM (
-        SELECT unit, i, count() AS n
+        SELECT place, i, count() AS n
         FROM (
-          SELECT person, arrayMap(d -> tupleElement(arrayFirst(o -> tupleElement(o, 5) <= d AND tupleElement(o, 6) > d, arraySort(o -> tupleElement(o, 1), spells)), 2), {stock_dates:Array(Date32)}) AS places
+          SELECT person, spells.2 AS units, spells.3 AS begins, spells.4 AS ends, arrayMap(d -> arrayFirst((x, b, e) -> b <= d AND e > d, units, begins, ends), {stock_dates:Array(Date32)}) AS places
           FROM (
-            SELECT id_number_token AS person, groupArray((bitShiftLeft(toInt256(-toInt32(start_on)), 84) + bitShiftLeft(toInt256(toUInt32(toString(reporting_unit))), 64) + xxh3(record_id), toString(reporting_unit), toString(worker_category), toString(county_code), start_on, ifNull(end_on, toDate32('2299-12-31')))) AS spells
+            SELECT id_number_token AS person, arraySort(groupArray((bitShiftLeft(toInt256(-toInt32(start_on)), 84) + bitShiftLeft(toInt256(toUInt32(toString(reporting_unit))), 64) + xxh3(record_id), toUInt32(toString(reporting_unit)), start_on, ifNull(end_on, toDate32('2299-12-31')), toUInt8OrZero(toString(worker_category)), toUInt32OrZero(toString(county_code))))) AS spells
             FROM employment FINAL
             WHERE worker_category IN {categories:Array(String)} AND start_on <= arrayMax({stock_dates:Array(Date32)}) AND ifNull(end_on > arrayMin({stock_dates:Array(Date32)}), true)
             GROUP BY person
           )
         )
-        ARRAY JOIN places AS unit, arrayEnumerate(places) AS i
-        WHERE unit != ''
-        GROUP BY unit, i
+        ARRAY JOIN places AS place, arrayEnumerate(places) AS i
+        WHERE place != 0
+        GROUP BY place, i
       )
       ARRAY JOIN {dates:Array(Date32)} AS d, {stock_at:Array(Array(UInt32))} AS wanted
       WHERE has(wanted, i)

@@ -48,7 +48,13 @@ FROM (
             toString(division_code) AS area, period AS month,
             argMax(registered_users, bitOr(bitShiftLeft(toUInt128(reporting_unit != '000000'), 120), _version)) AS x
           FROM context FINAL
-          WHERE registered_users IS NOT NULL AND period <= arrayMax({dates:Array(Date32)}) AND NOT endsWith(division_code, '00')
+          WHERE registered_users IS NOT NULL AND period <= arrayMax({dates:Array(Date32)}) AND NOT endsWith(division_code, '00') AND (unit, month) IN (
+            SELECT unit, max(month)
+            FROM (SELECT DISTINCT if(reporting_unit = '000000', concat(substring(division_code, 1, 2), '0000'), toString(reporting_unit)) AS unit, period AS month FROM context FINAL WHERE registered_users IS NOT NULL AND period <= arrayMax({dates:Array(Date32)}) AND NOT endsWith(division_code, '00'))
+            ARRAY JOIN {dates:Array(Date32)} AS d
+            WHERE month <= d
+            GROUP BY unit, d
+          )
           GROUP BY unit, area, month
         )
         ARRAY JOIN {dates:Array(Date32)} AS d
@@ -67,7 +73,13 @@ FROM (
           toString(division_code) AS area, period AS month,
           argMax(county_total, bitOr(bitShiftLeft(toUInt128(reporting_unit != '000000'), 120), _version)) AS x
         FROM context FINAL
-        WHERE county_total IS NOT NULL AND period <= arrayMax({dates:Array(Date32)})
+        WHERE county_total IS NOT NULL AND period <= arrayMax({dates:Array(Date32)}) AND (unit, month) IN (
+          SELECT unit, max(month)
+          FROM (SELECT DISTINCT if(reporting_unit = '000000', concat(substring(division_code, 1, 2), '0000'), toString(reporting_unit)) AS unit, period AS month FROM context FINAL WHERE county_total IS NOT NULL AND period <= arrayMax({dates:Array(Date32)}))
+          ARRAY JOIN {dates:Array(Date32)} AS d
+          WHERE month <= d
+          GROUP BY unit, d
+        )
         GROUP BY unit, area, month
       )
       ARRAY JOIN {dates:Array(Date32)} AS d
