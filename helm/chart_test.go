@@ -811,7 +811,7 @@ func TestAlerts(t *testing.T) {
 		}
 	}
 	sort.Strings(names)
-	require.Equal(t, []string{"DuiwuAccessRefused", "DuiwuBatchesWait", "DuiwuBehind", "DuiwuClickHouseAway", "DuiwuDoctorFinding", "DuiwuKafkaAway", "DuiwuManyRejects",
+	require.Equal(t, []string{"DuiwuAccessRefused", "DuiwuBatchesWait", "DuiwuBehind", "DuiwuClickHouseAway", "DuiwuClockApart", "DuiwuDoctorFinding", "DuiwuKafkaAway", "DuiwuManyRejects",
 		"DuiwuNoGateway", "DuiwuNoWorker", "DuiwuPartitionStopped", "DuiwuTopicMissing"}, names)
 }
 

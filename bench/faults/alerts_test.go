@@ -64,6 +64,10 @@ func TestTheRightAlertFires(t *testing.T) {
 				return []string{"DUIWU_CLICKHOUSE=" + c.as(engine.Dashboards, c.wires[0].clickhouse)}
 			}},
 		{"quarantine flood", "", func(c *cell) error { return c.send(t.Context(), bad) }, []string{"DuiwuManyRejects"}, nil},
+		{"a clock a day ahead", "database's differ", func(c *cell) error {
+			c.clock = time.Now()
+			return c.workers[0].jump(day)
+		}, []string{"DuiwuClockApart"}, nil},
 		{"behind", "", func(c *cell) error {
 			c.wires[0].clickhouse.set(mode{delay: 300 * time.Millisecond})
 			return c.send(t.Context(), many)
