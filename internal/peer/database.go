@@ -4,6 +4,7 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"net"
 	"net/http"
 	"net/url"
 	"strings"
@@ -53,7 +54,7 @@ func NewDatabase(dsn, file string, t TLS) (*Database, error) {
 		return nil, errDSN
 	}
 	if u.Port() == "" {
-		d.Addr = u.Hostname() + map[string]string{"http": ":8123", "https": ":8443"}[u.Scheme]
+		d.Addr = net.JoinHostPort(u.Hostname(), map[string]string{"http": "8123", "https": "8443"}[u.Scheme])
 	}
 	if u.Scheme == "http" && t != (TLS{}) {
 		return nil, errors.New("the DSN begins with http:// and says certificates; write https://")

@@ -141,4 +141,7 @@ func TestAddressesAreReadWithoutTellingThePassword(t *testing.T) {
 	require.Equal(t, "host:8443", d.Addr)
 	require.Equal(t, "host", d.TLS.ServerName)
 	require.False(t, d.TLS.InsecureSkipVerify)
+	d, err = NewDatabase("http://[::1]/duiwu", "", TLS{})
+	require.NoError(t, err)
+	require.Equal(t, "[::1]:8123", d.Addr)
 }
