@@ -2,6 +2,7 @@ package sink
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/duiwu/duiwu/internal/feed"
@@ -36,6 +37,14 @@ type table struct {
 	unit string
 	// made tables hold nothing that a migration does not make again.
 	made bool
+}
+
+// lacks are the settings that an engine, as the server writes it, does not have.
+func (t *table) lacks(full string) []string {
+	if t.settings == "" {
+		return nil
+	}
+	return slices.DeleteFunc(strings.Split(t.settings, ", "), func(s string) bool { return strings.Contains(full, s) })
 }
 
 func (t *table) create(l Layout) string {
@@ -126,14 +135,18 @@ const colRank = "_rank"
 const rankExpr = "MATERIALIZED bitNot(bitOr(bitShiftLeft(toUInt64(toUnixTimestamp64Milli(_arrived_at)), 20), " +
 	"bitAnd(cityHash64(_topic, _incarnation, _partition, _offset, _row), 1048575)))"
 
+// historyTable merges late: each merge writes every row again, which costs the server
+// half of what an insert does, and nobody who reads a history waits for it to be in few
+// parts. Sixteen parts of about one size become one, where five do by default.
 func historyTable(s *feed.Spec) table {
 	t := table{
-		name:    s.HistoryTable(),
-		engine:  "ReplacingMergeTree(" + colRank + ")",
-		primary: s.Key(),
-		order:   append(append([]string(nil), s.Key()...), feed.ColVersion),
-		unit:    ofUnit("reporting_unit"),
-		comment: s.En + ": every version of every record; the earliest arrival of a version stays",
+		name:     s.HistoryTable(),
+		engine:   "ReplacingMergeTree(" + colRank + ")",
+		primary:  s.Key(),
+		order:    append(append([]string(nil), s.Key()...), feed.ColVersion),
+		unit:     ofUnit("reporting_unit"),
+		comment:  s.En + ": every version of every record; the earliest arrival of a version stays",
+		settings: "merge_selector_base = 16",
 	}
 	for _, c := range s.Columns() {
 		t.columns = append(t.columns, column{c.Name, c.ClickHouse, codec(c)})

@@ -56,6 +56,7 @@ type tableState struct {
 	keys    string
 	columns []column
 	durable bool
+	full    string // the engine with its settings, as the server writes them
 }
 
 // plan compares the database with the catalogue and changes nothing.
@@ -93,12 +94,16 @@ func (s *Sink) plan(ctx context.Context) (Layout, []step, error) {
 			steps = append(steps, step{t.name, "ALTER TABLE " + quoteName(t.name) + l.on() + " ADD COLUMN IF NOT EXISTS " + c.ddl() + where})
 			added = append(added, c.column)
 		}
-		if h := have[t.name]; !t.made && len(t.order) > 0 && h.durable != l.Durable {
-			change := " RESET SETTING " + resetSettings
-			if l.Durable {
-				change = " MODIFY SETTING " + durableSettings
-			}
+		alter := func(change string) {
 			steps = append(steps, step{t.name, "ALTER TABLE " + quoteName(t.name) + l.on() + change})
+		}
+		if h := have[t.name]; !t.made && len(t.order) > 0 {
+			if h.durable && !l.Durable {
+				alter(" RESET SETTING " + resetSettings)
+			}
+			if lacks := t.lacks(h.full); len(lacks) > 0 {
+				alter(" MODIFY SETTING " + strings.Join(lacks, ", "))
+			}
 		}
 		return added
 	}
@@ -197,7 +202,7 @@ func (s *Sink) tables(ctx context.Context) (map[string]*tableState, error) {
 		if err := scan(&name, &full, &engine, &t.sorting, &ddl); err != nil {
 			return err
 		}
-		t.keys, t.durable = keysIn(ddl), isDurable(full)
+		t.keys, t.durable, t.full = keysIn(ddl), isDurable(full), full
 		t.engine = cmp.Or(engineOf(full), engine)
 		out[name] = t
 		names = append(names, name)
