@@ -138,7 +138,7 @@ func (s *Sink) layoutOf(have map[string]*tableState) (Layout, error) {
 				cmp.Or(l.Cluster, "one server"), s.opt.Cluster)
 		}
 		if rows := have[l.held("ledger")]; rows != nil {
-			l.Durable = rows.durable
+			l.Durable = isDurable(rows.full)
 		}
 	}
 	switch s.opt.Durable {

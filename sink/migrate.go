@@ -55,7 +55,6 @@ type tableState struct {
 	// keys is the chain of token keys whose rows it takes, empty for any.
 	keys    string
 	columns []column
-	durable bool
 	full    string // the engine with its settings, as the server writes them
 }
 
@@ -98,7 +97,7 @@ func (s *Sink) plan(ctx context.Context) (Layout, []step, error) {
 			steps = append(steps, step{t.name, "ALTER TABLE " + quoteName(t.name) + l.on() + change})
 		}
 		if h := have[t.name]; !t.made && len(t.order) > 0 {
-			if h.durable && !l.Durable {
+			if isDurable(h.full) && !l.Durable {
 				alter(" RESET SETTING " + resetSettings)
 			}
 			if lacks := t.lacks(h.full); len(lacks) > 0 {
@@ -202,7 +201,7 @@ func (s *Sink) tables(ctx context.Context) (map[string]*tableState, error) {
 		if err := scan(&name, &full, &engine, &t.sorting, &ddl); err != nil {
 			return err
 		}
-		t.keys, t.durable, t.full = keysIn(ddl), isDurable(full), full
+		t.keys, t.full = keysIn(ddl), full
 		t.engine = cmp.Or(engineOf(full), engine)
 		out[name] = t
 		names = append(names, name)

@@ -17,12 +17,15 @@ func (in *Indicator) measuredFeeds() []string {
 	return in.Measure.Feeds
 }
 
+// knownAt is the moment as of which the records are read.
+const knownAt = "{known:DateTime64(3, 'Asia/Shanghai')}"
+
 // known restricts a history to what had arrived.
 func (k *compiler) known(and string) string {
 	if k.q.Known.IsZero() {
 		return ""
 	}
-	return and + "_arrived_at <= {known:DateTime64(3, 'Asia/Shanghai')}"
+	return and + "_arrived_at <= " + knownAt
 }
 
 // batches counts the monthly batches that were due in the year of each day, or
@@ -78,7 +81,7 @@ func (k *compiler) versions(feeds []string) string {
 		// A version whose cut was written twice lies twice until a merge.
 		parts = append(parts, "SELECT toString(reporting_unit) AS unit, "+cat+" AS cat, toDate32(reported_at) AS day, uniqExactIf((record_id, _version), op IN "+ops+") AS mended, uniqExact(record_id, _version) AS c FROM "+name+"_history WHERE _part = 0 AND reported_at >= toDateTime(toStartOfMonth(arrayMin({dates:Array(Date32)})), 'Asia/Shanghai') AND reported_at < toDateTime(addDays(arrayMax({dates:Array(Date32)}), 1), 'Asia/Shanghai')"+k.known(" AND ")+" GROUP BY unit, day")
 	}
-	return "SELECT d, unit, cat, toNullable(toFloat64(sum(mended))) AS n, toNullable(toFloat64(sum(c))) AS m, toUInt64(sum(c)) AS source\nFROM (\n" + indent(strings.Join(parts, "\nUNION ALL\n")) + "\n)\nARRAY JOIN {dates:Array(Date32)} AS d\nWHERE day <= d AND day >= " + window("month_to_date") + "\nGROUP BY d, unit, cat"
+	return "SELECT d, unit, cat, toNullable(toFloat64(sum(mended))) AS n, toNullable(toFloat64(sum(c))) AS m, toUInt64(sum(c)) AS source\nFROM (\n" + indent(strings.Join(parts, "\nUNION ALL\n")) + "\n)\nARRAY JOIN {dates:Array(Date32)} AS d\nWHERE day <= d AND day >= " + window("month_to_date", "d") + "\nGROUP BY d, unit, cat"
 }
 
 // receipts counts what became of the records received: all of them, whenever
@@ -109,7 +112,7 @@ func (k *compiler) receipts(l *Leaf) string {
 	}
 	known := ""
 	if !k.q.Known.IsZero() {
-		known = "arrived_at <= {known:DateTime64(3, 'Asia/Shanghai')}"
+		known = "arrived_at <= " + knownAt
 	}
 	sum := func(value string) string {
 		return "SELECT {dates:Array(Date32)}[1] AS d, toString(unit) AS unit, " + cat + " AS cat, toFloat64(" + value + ") AS v, toUInt64(sum(received)) AS source\nFROM receipt_parts_effective" + and(" WHERE ", of, known) + "\nGROUP BY unit, cat"

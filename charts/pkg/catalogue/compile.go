@@ -389,12 +389,13 @@ func (k *compiler) lately(name, key string, columns ...string) string {
 		" AND xxh3(" + key + ") NOT IN (SELECT xxh3(" + key + ")" + from + "effective_from <= arrayMin({dates:Array(Date32)}) AND effective_from > " + recent + ")\n)"
 }
 
-// held names every version of a feed's records that may matter, and more.
+// held names the table that rows reads, with every version that lies in it.
 func (k *compiler) held(name string) string {
-	if s := k.c.Contract.Feed(name); !k.q.Known.IsZero() {
-		return s.HistoryTable()
+	s := k.c.Contract.Feed(name)
+	if k.q.Known.IsZero() {
+		return s.CurrentTable()
 	}
-	return name
+	return s.HistoryTable()
 }
 
 func (k *compiler) joined(name, rows string) string {
@@ -430,11 +431,10 @@ func (k *compiler) rows(name, condition string, columns ...string) string {
 		out = append(out, fmt.Sprintf("c%d AS %s", i+1, c))
 		picked = append(picked, k.latest(name, c)+fmt.Sprintf(" AS c%d", i+1))
 	}
-	const known = "{known:DateTime64(3, 'Asia/Shanghai')}"
-	since := "(SELECT " + hashed(key) + " FROM " + s.HistoryTable() + " WHERE _arrived_at > " + known + condition + ")"
+	since := "(SELECT " + hashed(key) + " FROM " + s.HistoryTable() + " WHERE _arrived_at > " + knownAt + condition + ")"
 	return "(\n  SELECT " + strings.Join(append(slices.Clone(key), cols...), ", ") + "\n  FROM " + s.CurrentTable() + " FINAL\n  WHERE (" + hashed(key) + ") NOT IN " + since + condition +
 		"\n  UNION ALL\n  SELECT " + strings.Join(out, ", ") + "\n  FROM (\n    WITH _version AS _order\n    SELECT " + strings.Join(picked, ", ") + "\n    FROM " + s.HistoryTable() +
-		"\n    WHERE _arrived_at <= " + known + " AND (" + hashed(key) + ") IN " + since + condition + "\n    GROUP BY " + strings.Join(key, ", ") + "\n    HAVING argMax(_is_deleted, _order) = 0\n  )\n)"
+		"\n    WHERE " + k.known("") + " AND (" + hashed(key) + ") IN " + since + condition + "\n    GROUP BY " + strings.Join(key, ", ") + "\n    HAVING argMax(_is_deleted, _order) = 0\n  )\n)"
 }
 
 // columnOf is the column that holds a field's stored form.
@@ -462,7 +462,7 @@ func (k *compiler) grid(feeds ...string) string {
 	for i, f := range feeds {
 		seen[i] = "SELECT DISTINCT toString(reporting_unit) AS unit FROM " + f
 		if !k.q.Known.IsZero() {
-			seen[i] += "_history WHERE _arrived_at <= {known:DateTime64(3, 'Asia/Shanghai')}"
+			seen[i] += "_history" + k.known(" WHERE ")
 		}
 	}
 	codes := "{codes:Array(String)}"
@@ -478,18 +478,18 @@ func (k *compiler) onGrid(counts string, feeds ...string) string {
 		"FROM (\n" + indent(k.grid(feeds...)) + "\n) AS g\nLEFT JOIN (\n" + indent(counts) + "\n) AS c ON g.d = c.d AND g.unit = c.unit AND g.cat = c.cat"
 }
 
-// window is the first day of a window that ends on the day d.
-func window(name string) string {
+// window is the first day of a window that ends on a day.
+func window(name, day string) string {
 	switch name {
 	case "ever", "":
 		return "toDate32('1900-01-01')"
 	case "year_to_date":
-		return "toDate32(toStartOfYear(d))"
+		return "toDate32(toStartOfYear(" + day + "))"
 	case "month_to_date":
-		return "toDate32(toStartOfMonth(d))"
+		return "toDate32(toStartOfMonth(" + day + "))"
 	}
 	n, _ := windowMonths(name)
-	return "addDays(addMonths(d, -" + strconv.Itoa(n) + "), 1)"
+	return "addDays(addMonths(" + day + ", -" + strconv.Itoa(n) + "), 1)"
 }
 
 func windowMonths(name string) (int, bool) {

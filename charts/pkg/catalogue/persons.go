@@ -367,8 +367,8 @@ func (k *compiler) events(w *With) string {
 	cols := []string{col, date}
 	cond := k.holds(w, "x1")
 	wanted := ""
-	if from := window(w.Window); w.Window != "" && w.Window != "ever" {
-		wanted = date + " <= arrayMax({dates:Array(Date32)}) AND " + date + " >= " + strings.ReplaceAll(from, "(d", "(arrayMin({dates:Array(Date32)})")
+	if w.Window != "" && w.Window != "ever" {
+		wanted = date + " <= arrayMax({dates:Array(Date32)}) AND " + date + " >= " + window(w.Window, "arrayMin({dates:Array(Date32)})")
 		if !sum {
 			wanted += " AND " + k.holds(w, col)
 		}
@@ -383,10 +383,9 @@ func (k *compiler) events(w *With) string {
 		if sum {
 			value = "[sum(toFloat64(x1))]"
 		}
-		from := strings.ReplaceAll(window(w.Window), "(d", "({dates:Array(Date32)}[1]")
-		return "SELECT person, " + value + " AS v1\nFROM (\n" + indent(rows) + "\n)\nWHERE " + cond + " AND x2 <= {dates:Array(Date32)}[1] AND x2 >= " + from + "\nGROUP BY person"
+		return "SELECT person, " + value + " AS v1\nFROM (\n" + indent(rows) + "\n)\nWHERE " + cond + " AND x2 <= {dates:Array(Date32)}[1] AND x2 >= " + window(w.Window, "{dates:Array(Date32)}[1]") + "\nGROUP BY person"
 	}
-	in := "tupleElement(x, 1) <= d AND tupleElement(x, 1) >= " + window(w.Window)
+	in := "tupleElement(x, 1) <= d AND tupleElement(x, 1) >= " + window(w.Window, "d")
 	value := "toFloat64(arrayExists(x -> " + in + ", days))"
 	if sum {
 		value = "arraySum(x -> if(" + in + ", tupleElement(x, 2), 0), days)"
@@ -474,7 +473,7 @@ func (k *compiler) byTier(l *Leaf) string {
 	tiers := "SELECT reporting_unit, session_id, toString(argMax(tier, _version)) AS tier FROM " + k.table("training", "session_id", "tier") + " GROUP BY reporting_unit, session_id"
 	rows := k.newest(w.Feed, "", k.columnOf(w.Feed, w.Field), k.columnOf(w.Feed, w.Date), "reporting_unit", "session_id")
 	facts := "SELECT person, tier, groupArray(x2) AS days\nFROM (\n" + indent(rows) + "\n) AS n\nINNER JOIN (" + tiers + ") AS t ON n.x3 = t.reporting_unit AND n.x4 = t.session_id\nWHERE " + k.holds(w, "x1") + "\nGROUP BY person, tier"
-	return k.onGrid(byDay("unit, cat", "{dates:Array(Date32)}", "SELECT p.unit AS unit, e.tier AS cat,\n  sumForEach(arrayMap((h, d) -> h AND arrayExists(x -> x <= d AND x >= "+window(w.Window)+", e.days), p.here, {dates:Array(Date32)})) AS flags\n"+
+	return k.onGrid(byDay("unit, cat", "{dates:Array(Date32)}", "SELECT p.unit AS unit, e.tier AS cat,\n  sumForEach(arrayMap((h, d) -> h AND arrayExists(x -> x <= d AND x >= "+window(w.Window, "d")+", e.days), p.here, {dates:Array(Date32)})) AS flags\n"+
 		"FROM (\n"+indent(k.persons(false))+"\n) AS p\nINNER JOIN (\n"+indent(facts)+"\n) AS e ON p.person = e.person\nGROUP BY unit, cat"), "employment")
 }
 
@@ -562,8 +561,8 @@ func (k *compiler) leavers(l *Leaf) string {
 	} else if len(l.Reasons) > 0 {
 		where = " AND NOT has(" + k.list("reasons", l.Reasons) + ", tupleElement(s, 4))"
 	}
-	start := strings.ReplaceAll(window(strconv.Itoa(l.Months)+"_months"), "(d", "(arrayMin({dates:Array(Date32)})")
+	start := window(strconv.Itoa(l.Months)+"_months", "arrayMin({dates:Array(Date32)})")
 	return k.onGrid("SELECT d, unit, cat, uniqExact(person) AS v, uniqExact(person) AS source\nFROM (\n  SELECT person, tupleElement(s, 1) AS unit, "+cat+" AS cat, tupleElement(s, 3) AS day\n  FROM (\n    SELECT id_number_token AS person, groupArray((toString(reporting_unit), start_on, ifNull(end_on, "+everOpen+"), toString(leave_reason))) AS spells\n    FROM "+
 		k.table("employment", "id_number_token", "start_on", "end_on", "worker_category", "leave_reason")+"\n    WHERE worker_category IN {categories:Array(String)} AND ifNull(end_on >= "+start+", true)\n    GROUP BY person\n  )\n  ARRAY JOIN spells AS s\n  WHERE tupleElement(s, 3) < "+everOpen+
-		where+"\n    AND NOT arrayExists(o -> tupleElement(o, 1) = tupleElement(s, 1) AND tupleElement(o, 2) <= tupleElement(s, 3) AND tupleElement(o, 3) > tupleElement(s, 3), spells)\n)\nARRAY JOIN {dates:Array(Date32)} AS d\nWHERE day <= d AND day >= "+window(strconv.Itoa(l.Months)+"_months")+"\nGROUP BY d, unit, cat", "employment")
+		where+"\n    AND NOT arrayExists(o -> tupleElement(o, 1) = tupleElement(s, 1) AND tupleElement(o, 2) <= tupleElement(s, 3) AND tupleElement(o, 3) > tupleElement(s, 3), spells)\n)\nARRAY JOIN {dates:Array(Date32)} AS d\nWHERE day <= d AND day >= "+window(strconv.Itoa(l.Months)+"_months", "d")+"\nGROUP BY d, unit, cat", "employment")
 }

@@ -112,7 +112,7 @@ func (k *compiler) conditions(s *Source) []string {
 		out = append(out, "ifNull("+col(s.Until)+" "+op+" d, true)")
 	}
 	if s.Date != "" {
-		out = append(out, "ifNull("+col(s.Date)+" <= d AND "+col(s.Date)+" >= "+window(s.Window)+", false)")
+		out = append(out, "ifNull("+col(s.Date)+" <= d AND "+col(s.Date)+" >= "+window(s.Window, "d")+", false)")
 	}
 	if m := s.Match; m != nil {
 		mine, theirs := []string{"d", "unit"}, []string{"d", "unit"}
@@ -198,11 +198,11 @@ func (k *compiler) records(l *Leaf) string {
 func (k *compiler) area(field, where string) string {
 	const unit = "if(reporting_unit = '" + office + "', concat(substring(division_code, 1, 2), '0000'), toString(reporting_unit))"
 	rows := k.table("context", "division_code", "period", field)
-	where = "\nWHERE " + field + " IS NOT NULL AND period <= arrayMax({dates:Array(Date32)})" + where
-	newest := "SELECT unit, max(month)\n  FROM (SELECT DISTINCT " + unit + " AS unit, period AS month FROM " + rows + strings.ReplaceAll(where, "\n", " ") + ")\n  ARRAY JOIN {dates:Array(Date32)} AS d\n  WHERE month <= d\n  GROUP BY unit, d"
+	where = "WHERE " + field + " IS NOT NULL AND period <= arrayMax({dates:Array(Date32)})" + where
+	newest := "SELECT unit, max(month)\n  FROM (SELECT DISTINCT " + unit + " AS unit, period AS month FROM " + rows + " " + where + ")\n  ARRAY JOIN {dates:Array(Date32)} AS d\n  WHERE month <= d\n  GROUP BY unit, d"
 	return "SELECT " + unit + " AS unit,\n" +
 		"  toString(division_code) AS area, period AS month,\n" +
-		"  argMax(" + field + ", bitOr(bitShiftLeft(toUInt128(reporting_unit != '" + office + "'), 120), _version)) AS x\nFROM " + rows + where + " AND (unit, month) IN (\n  " + newest + "\n)\nGROUP BY unit, area, month"
+		"  argMax(" + field + ", bitOr(bitShiftLeft(toUInt128(reporting_unit != '" + office + "'), 120), _version)) AS x\nFROM " + rows + "\n" + where + " AND (unit, month) IN (\n  " + newest + "\n)\nGROUP BY unit, area, month"
 }
 
 // context takes a unit's latest month up to the day: the province's own row if
