@@ -619,7 +619,8 @@ func (c *Catalogue) checkLeaf(l *Leaf, path string, in *Indicator, f *file) {
 		at := fmt.Sprintf("%s.sources.%d", path, i)
 		s := &l.Sources[i]
 		c.checkSource(s, at, f)
-		need(s.Provider == "" || len(in.Measure.Top.Types) > 0, at+".provider", "name the types of organisation in top.types")
+		need(s.Provider == "" || l.Kind == "records" && len(in.Measure.Top.Types) > 0, at+".provider", "a provider is asked for of counted records only; name the types of organisation in top.types")
+		need((s.Provider == "") == (l.Sources[0].Provider == ""), at+".provider", "all sources name a provider, or none does")
 		for _, d := range l.Distinct {
 			need(c.hasField(s.Feed, d), at, "%s.%s is no current field", s.Feed, d)
 		}
@@ -679,6 +680,7 @@ func (c *Catalogue) checkSource(s *Source, path string, f *file) {
 	}
 	if s.Match != nil {
 		c.checkSource(&s.Match.Source, path+".match", f)
+		need(s.Match.Provider == "", "what is matched names no provider")
 		for _, pair := range s.Match.On {
 			need(len(pair) == 2 && c.hasField(s.Feed, pair[0]) && c.hasField(s.Match.Feed, pair[1]), "on lists pairs of a field of %s and one of %s", s.Feed, s.Match.Feed)
 		}

@@ -308,21 +308,28 @@ func (k *compiler) count(leaves []*Leaf) (string, error) {
 		"FROM (\n" + indent(k.grid("employment")) + "\n) AS g\nLEFT JOIN (\n" + indent(counts) + "\n) AS c ON g.d = c.d AND g.unit = c.unit AND g.cat = c.cat", nil
 }
 
-// newest is one row per natural key of a feed about persons: person, then the
-// columns under the names x1, x2 ... Keys of which no record meets a condition, old
-// or new, are left out: most of the time goes into grouping.
-func (k *compiler) newest(name, condition string, columns ...string) string {
+// newest is one row per person with arrays x1, x2 ... as long as each other: columns
+// of the newest record of each natural key, of those that meet a condition on some
+// columns. Nearly every key has one row in all, which needs no grouping by keys, and
+// that takes most of the time. A record without one of the columns is left out.
+func (k *compiler) newest(name, condition string, on []string, columns ...string) string {
 	key := k.naturalKey(k.c.Contract.Feed(name))
-	out := []string{"any(" + k.columnOf(name, "id_number") + ") AS person"}
+	reads := append(append(slices.Clone(key), on...), columns...)
+	var single, several, picked []string
 	for i, c := range columns {
-		out = append(out, k.latest(name, c)+fmt.Sprintf(" AS x%d", i+1))
+		if k.nullable(name, c) {
+			condition += " AND isNotNull(" + c + ")"
+			c = "assumeNotNull(" + c + ")"
+		}
+		single = append(single, fmt.Sprintf("groupArrayIf(%s, NOT _several AND _meets) AS s%d", c, i+1))
+		several = append(several, c)
+		picked = append(picked, fmt.Sprintf("arrayConcat(s%d, arrayMap(x -> tupleElement(x, %d), newest)) AS x%d", i+1, i+4, i+1))
 	}
-	where := ""
-	if condition != "" {
-		hash := "xxh3(" + strings.Join(key, ", ") + ")"
-		where = "\nWHERE " + hash + " IN (SELECT " + hash + " FROM " + k.joined(name, k.held(name)) + " WHERE " + condition + ")"
-	}
-	return "WITH _version AS _order\nSELECT " + strings.Join(out, ", ") + "\nFROM " + k.table(name, append(slices.Clone(key), columns...)...) + where + "\nGROUP BY " + hashed(key)
+	// Versions that FINAL leaves out make a key one of several too; that costs only time.
+	hash := "xxh3(" + strings.Join(key, ", ") + ")"
+	return "SELECT person, arrayReverseSort(x -> tupleElement(x, 2), versions) AS sorted,\n  arrayFilter((x, n) -> n = 1 AND tupleElement(x, 3), sorted, arrayEnumerateUniq(tupleElement(sorted, 1))) AS newest,\n  " + strings.Join(picked, ", ") + "\nFROM (\n  WITH " + hash + " IN (SELECT " + hash + " FROM " + k.joined(name, k.held(name)) + " GROUP BY " + hash + " HAVING count() > 1) AS _several,\n    " + condition + " AS _meets\n  SELECT " +
+		k.columnOf(name, "id_number") + " AS person, " + strings.Join(single, ", ") + ",\n    groupArrayIf((" + hash + ", _version, _meets, " + strings.Join(several, ", ") + "), _several) AS versions\n  FROM " +
+		k.table(name, reads...) + "\n  WHERE _several OR _meets\n  GROUP BY person\n)"
 }
 
 // holds is the condition that a stored value must meet.
@@ -361,40 +368,18 @@ func (k *compiler) listed(w *With) []string {
 // events gives each person a number per day: 1 when one of his or her records
 // meets the condition, or the sum of a field.
 func (k *compiler) events(w *With) string {
-	col := k.columnOf(w.Feed, w.Field)
-	sum := w.Reaches != "" || w.Is == "" && w.AtLeast == "" && !w.Known && len(w.Listed) == 0
-	date := k.columnOf(w.Feed, w.Date)
-	cols := []string{col, date}
-	cond := k.holds(w, "x1")
-	wanted := ""
-	if w.Window != "" && w.Window != "ever" {
-		wanted = date + " <= arrayMax({dates:Array(Date32)}) AND " + date + " >= " + window(w.Window, "arrayMin({dates:Array(Date32)})")
-		if !sum {
-			wanted += " AND " + k.holds(w, col)
-		}
-	}
+	col, date := k.columnOf(w.Feed, w.Field), k.columnOf(w.Feed, w.Date)
+	cond, on := k.holds(w, col), []string{col}
 	if w.UnlessField != "" {
-		cols = append(cols, k.columnOf(w.Feed, w.UnlessField))
-		cond += " AND ifNull(toString(x3), '') != " + k.text("with_unless", w.Unless)
+		unless := k.columnOf(w.Feed, w.UnlessField)
+		cond, on = cond+" AND ifNull(toString("+unless+"), '') != "+k.text("with_unless", w.Unless), append(on, unless)
 	}
-	rows := k.newest(w.Feed, wanted, cols...)
-	if k.one {
-		value := "[toFloat64(1)]"
-		if sum {
-			value = "[sum(toFloat64(x1))]"
-		}
-		return "SELECT person, " + value + " AS v1\nFROM (\n" + indent(rows) + "\n)\nWHERE " + cond + " AND x2 <= {dates:Array(Date32)}[1] AND x2 >= " + window(w.Window, "{dates:Array(Date32)}[1]") + "\nGROUP BY person"
+	cond += " AND " + date + " <= arrayMax({dates:Array(Date32)}) AND " + date + " >= " + window(w.Window, "arrayMin({dates:Array(Date32)})")
+	of, value := "d -> toFloat64(arrayExists(x -> x <= d AND x >= "+window(w.Window, "d")+", x1))", []string{date}
+	if w.Reaches != "" || w.Is == "" && w.AtLeast == "" && !w.Known && len(w.Listed) == 0 {
+		of, value = "d -> arraySum((x, v) -> if(x <= d AND x >= "+window(w.Window, "d")+", toFloat64(v), 0), x1, x2)", []string{date, col}
 	}
-	in := "tupleElement(x, 1) <= d AND tupleElement(x, 1) >= " + window(w.Window, "d")
-	value := "toFloat64(arrayExists(x -> " + in + ", days))"
-	if sum {
-		value = "arraySum(x -> if(" + in + ", tupleElement(x, 2), 0), days)"
-	}
-	amount := "toFloat64(1)"
-	if sum {
-		amount = "toFloat64(x1)"
-	}
-	return "SELECT person, arrayMap(d -> " + value + ", {dates:Array(Date32)}) AS v1\nFROM (\n  SELECT person, groupArray((x2, " + amount + ")) AS days\n  FROM (\n" + indent(indent(rows)) + "\n  )\n  WHERE " + cond + "\n  GROUP BY person\n)"
+	return "SELECT person, arrayMap(" + of + ", {dates:Array(Date32)}) AS v1\nFROM (\n" + indent(k.newest(w.Feed, cond, on, value...)) + "\n)"
 }
 
 // states gives each person the values of a join, made of the snapshot that
@@ -431,9 +416,10 @@ func (k *compiler) attribute(h *head, g *Group) *value {
 	switch g.By {
 	case "highest":
 		// The highest level of the certificates that stand on the day.
-		rows := k.newest(g.Feed, "", col, k.columnOf(g.Feed, g.Date), k.columnOf(g.Feed, g.UnlessField))
-		v := h.events("SELECT person, arrayMap(d -> arrayReduce('max', arrayPushBack(arrayMap(x -> tupleElement(x, 2), arrayFilter(x -> tupleElement(x, 1) <= d, xs)), " + none + ")), {dates:Array(Date32)}) AS v1\nFROM (\n  SELECT person, groupArray((x2, toString(x1))) AS xs\n  FROM (\n" +
-			indent(indent(rows)) + "\n  )\n  WHERE toString(x3) != " + k.text("none_if", g.Unless) + "\n  GROUP BY person\n)")
+		unless := k.columnOf(g.Feed, g.UnlessField)
+		stands := "toString(" + unless + ") != " + k.text("none_if", g.Unless)
+		v := h.events("SELECT person, arrayMap(d -> arrayReduce('max', arrayPushBack(arrayMap(x -> toString(x), arrayFilter((x, day) -> day <= d, x1, x2)), " + none + ")), {dates:Array(Date32)}) AS v1\nFROM (\n" +
+			indent(k.newest(g.Feed, stands, []string{unless}, col, k.columnOf(g.Feed, g.Date))) + "\n)")
 		v.none = none
 		return v
 	case "years":
@@ -471,8 +457,9 @@ func (k *compiler) attribute(h *head, g *Group) *value {
 func (k *compiler) byTier(l *Leaf) string {
 	w := &l.With[0]
 	tiers := "SELECT reporting_unit, session_id, toString(argMax(tier, _version)) AS tier FROM " + k.table("training", "session_id", "tier") + " GROUP BY reporting_unit, session_id"
-	rows := k.newest(w.Feed, "", k.columnOf(w.Feed, w.Field), k.columnOf(w.Feed, w.Date), "reporting_unit", "session_id")
-	facts := "SELECT person, tier, groupArray(x2) AS days\nFROM (\n" + indent(rows) + "\n) AS n\nINNER JOIN (" + tiers + ") AS t ON n.x3 = t.reporting_unit AND n.x4 = t.session_id\nWHERE " + k.holds(w, "x1") + "\nGROUP BY person, tier"
+	col := k.columnOf(w.Feed, w.Field)
+	rows := "SELECT person, day, unit, session\nFROM (\n" + indent(k.newest(w.Feed, k.holds(w, col), []string{col}, k.columnOf(w.Feed, w.Date), "reporting_unit", "session_id")) + "\n)\nARRAY JOIN x1 AS day, x2 AS unit, x3 AS session"
+	facts := "SELECT person, tier, groupArray(day) AS days\nFROM (\n" + indent(rows) + "\n) AS n\nINNER JOIN (" + tiers + ") AS t ON n.unit = t.reporting_unit AND n.session = t.session_id\nGROUP BY person, tier"
 	return k.onGrid(byDay("unit, cat", "{dates:Array(Date32)}", "SELECT p.unit AS unit, e.tier AS cat,\n  sumForEach(arrayMap((h, d) -> h AND arrayExists(x -> x <= d AND x >= "+window(w.Window, "d")+", e.days), p.here, {dates:Array(Date32)})) AS flags\n"+
 		"FROM (\n"+indent(k.persons(false))+"\n) AS p\nINNER JOIN (\n"+indent(facts)+"\n) AS e ON p.person = e.person\nGROUP BY unit, cat"), "employment")
 }

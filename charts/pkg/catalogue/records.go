@@ -76,7 +76,11 @@ func (k *compiler) state(s *Source, more ...string) string {
 		for i, c := range cols {
 			take = append(take, fmt.Sprintf("tupleElement(t, %d) AS %s", i+2, c))
 		}
-		rows = "SELECT d, " + strings.Join(take, ", ") + "\nFROM (SELECT d, tupleElement(arrayFirst(x -> tupleElement(x, 1) <= d, xs), 3) AS t\nFROM (" + with + "SELECT arrayReverseSort(x -> tupleElement(x, 2), groupArray((effective_from, _order, (" + tuple + ")))) AS xs FROM " + k.begun(s.Feed, columns...) +
+		from := k.begun(s.Feed, columns...)
+		if by[0] == byEffective {
+			from = k.lately(s.Feed, strings.Join(key, ", "), columns...)
+		}
+		rows = "SELECT d, " + strings.Join(take, ", ") + "\nFROM (SELECT d, tupleElement(arrayFirst(x -> tupleElement(x, 1) <= d, xs), 3) AS t\nFROM (" + with + "SELECT arrayReverseSort(x -> tupleElement(x, 2), groupArray((effective_from, _order, (" + tuple + ")))) AS xs FROM " + from +
 			" GROUP BY " + keys + ")\nARRAY JOIN {dates:Array(Date32)} AS d\nWHERE arrayExists(x -> tupleElement(x, 1) <= d, xs))"
 	}
 	if cond := k.conditions(s); len(cond) > 0 {
@@ -128,10 +132,6 @@ func (k *compiler) conditions(s *Source) []string {
 		k.split = split
 		out = append(out, "("+strings.Join(mine, ", ")+") IN (\n"+indent("SELECT "+strings.Join(theirs, ", ")+" FROM (\n"+indent(other)+"\n)")+"\n)")
 	}
-	if s.Provider != "" {
-		orgs := k.state(&Source{Feed: "org", Where: []Where{{Field: "status", Is: []string{"active"}}, {Field: "org_type", Is: k.in.Measure.Top.Types}}}, "uscc")
-		out = append(out, "(d, "+col(s.Provider)+") IN (SELECT d, uscc FROM (\n"+indent(orgs)+"\n))")
-	}
 	return out
 }
 
@@ -156,7 +156,8 @@ func (k *compiler) splitField(name string) string {
 }
 
 func (k *compiler) records(l *Leaf) string {
-	var parts, feeds []string
+	var parts, feeds, where []string
+	provider := l.Sources[0].Provider != ""
 	for i := range l.Sources {
 		s := &l.Sources[i]
 		feeds = append(feeds, s.Feed)
@@ -179,17 +180,30 @@ func (k *compiler) records(l *Leaf) string {
 			}
 			key = "[" + strings.Join(keys, ", ") + "]"
 		}
-		parts = append(parts, "SELECT d, unit, "+cat+" AS cat, "+key+" AS key\nFROM (\n"+indent(k.state(s, more...))+"\n)")
+		if provider {
+			key += " AS key, " + k.columnOf(s.Feed, s.Provider) + " AS provider"
+		} else {
+			key += " AS key"
+		}
+		parts = append(parts, "SELECT d, unit, "+cat+" AS cat, "+key+"\nFROM (\n"+indent(k.state(s, more...))+"\n)")
 	}
 	rows := strings.Join(parts, "\nUNION ALL\n")
-	value, where := "count()", ""
+	value := "count()"
 	if len(l.Distinct) > 0 {
 		value = "uniqExact(key)"
 	}
-	if l.Counties {
-		where = "\nWHERE (d, unit, key[1]) IN (SELECT d, unit, area FROM (\n" + indent(k.counties("registered_users")) + "\n))"
+	if provider {
+		orgs := k.state(&Source{Feed: "org", Where: []Where{{Field: "status", Is: []string{"active"}}, {Field: "org_type", Is: k.in.Measure.Top.Types}}}, "uscc")
+		where = append(where, "(d, provider) IN (SELECT d, uscc FROM (\n"+indent(orgs)+"\n))")
 	}
-	return k.onGrid("SELECT d, unit, cat, "+value+" AS v, count() AS source\nFROM (\n"+indent(rows)+"\n)"+where+"\nGROUP BY d, unit, cat", feeds...)
+	if l.Counties {
+		where = append(where, "(d, unit, key[1]) IN (SELECT d, unit, area FROM (\n"+indent(k.counties("registered_users"))+"\n))")
+	}
+	counts := "SELECT d, unit, cat, " + value + " AS v, count() AS source\nFROM (\n" + indent(rows) + "\n)"
+	if len(where) > 0 {
+		counts += "\nWHERE " + strings.Join(where, " AND ")
+	}
+	return k.onGrid(counts+"\nGROUP BY d, unit, cat", feeds...)
 }
 
 // area gives the counts of context by unit, area and month, of the months that are a

@@ -30,17 +30,20 @@ FROM (
               ARRAY JOIN units AS s, categories AS c, areas AS a, arrayEnumerate(units) AS i
             ) AS p
             LEFT JOIN (
-              SELECT person, arrayMap(d -> arrayReduce('max', arrayPushBack(arrayMap(x -> tupleElement(x, 2), arrayFilter(x -> tupleElement(x, 1) <= d, xs)), {none:String})), {dates:Array(Date32)}) AS v1
+              SELECT person, arrayMap(d -> arrayReduce('max', arrayPushBack(arrayMap(x -> toString(x), arrayFilter((x, day) -> day <= d, x1, x2)), {none:String})), {dates:Array(Date32)}) AS v1
               FROM (
-                SELECT person, groupArray((x2, toString(x1))) AS xs
+                SELECT person, arrayReverseSort(x -> tupleElement(x, 2), versions) AS sorted,
+                  arrayFilter((x, n) -> n = 1 AND tupleElement(x, 3), sorted, arrayEnumerateUniq(tupleElement(sorted, 1))) AS newest,
+                  arrayConcat(s1, arrayMap(x -> tupleElement(x, 4), newest)) AS x1, arrayConcat(s2, arrayMap(x -> tupleElement(x, 5), newest)) AS x2
                 FROM (
-                  WITH _version AS _order
-                  SELECT any(id_number_token) AS person, argMax(cert_level, _order) AS x1, argMax(issued_on, _order) AS x2, argMax(cert_status, _order) AS x3
+                  WITH xxh3(id_number_token, cert_level) IN (SELECT xxh3(id_number_token, cert_level) FROM qualification GROUP BY xxh3(id_number_token, cert_level) HAVING count() > 1) AS _several,
+                    toString(cert_status) != {none_if:String} AS _meets
+                  SELECT id_number_token AS person, groupArrayIf(cert_level, NOT _several AND _meets) AS s1, groupArrayIf(issued_on, NOT _several AND _meets) AS s2,
+                    groupArrayIf((xxh3(id_number_token, cert_level), _version, _meets, cert_level, issued_on), _several) AS versions
                   FROM qualification FINAL
-                  GROUP BY xxh3(id_number_token, cert_level), cityHash64(id_number_token, cert_level)
+                  WHERE _several OR _meets
+                  GROUP BY person
                 )
-                WHERE toString(x3) != {none_if:String}
-                GROUP BY person
               )
             ) AS f1 ON p.person = f1.person
           )

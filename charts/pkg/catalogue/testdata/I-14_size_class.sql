@@ -14,7 +14,11 @@ FROM (
         FROM (
           SELECT d, tupleElement(t, 1) AS unit, tupleElement(t, 2) AS org_type, tupleElement(t, 3) AS status, tupleElement(t, 4) AS uscc, tupleElement(t, 5) AS worker_total
           FROM (SELECT d, tupleElement(arrayFirst(x -> tupleElement(x, 1) <= d, xs), 3) AS t
-          FROM (WITH bitOr(bitShiftLeft(toUInt256(toInt32(effective_from) + 40000), 127), bitOr(bitShiftLeft(toUInt256(999999 - toUInt32(toString(reporting_unit))), 107), toUInt256(_version))) AS _order SELECT arrayReverseSort(x -> tupleElement(x, 2), groupArray((effective_from, _order, (toString(reporting_unit), org_type, status, uscc, worker_total)))) AS xs FROM org FINAL WHERE effective_from <= arrayMax({dates:Array(Date32)}) GROUP BY uscc)
+          FROM (WITH bitOr(bitShiftLeft(toUInt256(toInt32(effective_from) + 40000), 127), bitOr(bitShiftLeft(toUInt256(999999 - toUInt32(toString(reporting_unit))), 107), toUInt256(_version))) AS _order SELECT arrayReverseSort(x -> tupleElement(x, 2), groupArray((effective_from, _order, (toString(reporting_unit), org_type, status, uscc, worker_total)))) AS xs FROM (
+            SELECT _version, effective_from, org_type, reporting_unit, status, uscc, worker_total FROM org FINAL WHERE effective_from <= arrayMax({dates:Array(Date32)}) AND effective_from > addMonths(arrayMin({dates:Array(Date32)}), -3)
+            UNION ALL
+            SELECT _version, effective_from, org_type, reporting_unit, status, uscc, worker_total FROM org FINAL WHERE effective_from <= addMonths(arrayMin({dates:Array(Date32)}), -3) AND xxh3(uscc) NOT IN (SELECT xxh3(uscc) FROM org FINAL WHERE effective_from <= arrayMin({dates:Array(Date32)}) AND effective_from > addMonths(arrayMin({dates:Array(Date32)}), -3))
+          ) GROUP BY uscc)
           ARRAY JOIN {dates:Array(Date32)} AS d
           WHERE arrayExists(x -> tupleElement(x, 1) <= d, xs))
         )

@@ -10,7 +10,7 @@ FROM (
     LEFT JOIN (
       SELECT d, unit, cat, uniqExact(key) AS v, count() AS source
       FROM (
-        SELECT d, unit, '' AS cat, [toString(county_code)] AS key
+        SELECT d, unit, '' AS cat, [toString(county_code)] AS key, provider_uscc AS provider
         FROM (
           SELECT *
           FROM (
@@ -18,20 +18,10 @@ FROM (
             FROM (WITH bitOr(bitShiftLeft(toUInt256(substring(purchaser_uscc, 3, 2) = substring(toString(reporting_unit), 1, 2)), 145), bitOr(bitShiftLeft(toUInt256(999999 - toUInt32(toString(reporting_unit))), 107), toUInt256(_version))) AS _order SELECT argMax(toString(reporting_unit), _order) AS x0, argMax(county_code, _order) AS x1, argMax(end_on, _order) AS x2, argMax(provider_uscc, _order) AS x3, argMax(start_on, _order) AS x4 FROM project FINAL GROUP BY xxh3(purchaser_uscc, project_id), cityHash64(purchaser_uscc, project_id))
             ARRAY JOIN {dates:Array(Date32)} AS d
           )
-          WHERE ifNull(start_on <= d, true) AND ifNull(end_on >= d, true) AND (d, provider_uscc) IN (SELECT d, uscc FROM (
-            SELECT *
-            FROM (
-              SELECT d, tupleElement(t, 1) AS unit, tupleElement(t, 2) AS org_type, tupleElement(t, 3) AS status, tupleElement(t, 4) AS uscc
-              FROM (SELECT d, tupleElement(arrayFirst(x -> tupleElement(x, 1) <= d, xs), 3) AS t
-              FROM (WITH bitOr(bitShiftLeft(toUInt256(toInt32(effective_from) + 40000), 127), bitOr(bitShiftLeft(toUInt256(999999 - toUInt32(toString(reporting_unit))), 107), toUInt256(_version))) AS _order SELECT arrayReverseSort(x -> tupleElement(x, 2), groupArray((effective_from, _order, (toString(reporting_unit), org_type, status, uscc)))) AS xs FROM org FINAL WHERE effective_from <= arrayMax({dates:Array(Date32)}) GROUP BY uscc)
-              ARRAY JOIN {dates:Array(Date32)} AS d
-              WHERE arrayExists(x -> tupleElement(x, 1) <= d, xs))
-            )
-            WHERE has({where_status:Array(String)}, ifNull(toString(status), '')) AND has({where_org_type:Array(String)}, ifNull(toString(org_type), ''))
-          ))
+          WHERE ifNull(start_on <= d, true) AND ifNull(end_on >= d, true)
         )
         UNION ALL
-        SELECT d, unit, '' AS cat, [toString(county_code)] AS key
+        SELECT d, unit, '' AS cat, [toString(county_code)] AS key, provider_uscc AS provider
         FROM (
           SELECT *
           FROM (
@@ -41,20 +31,10 @@ FROM (
             ARRAY JOIN {dates:Array(Date32)} AS d
             WHERE arrayExists(x -> tupleElement(x, 1) <= d, xs))
           )
-          WHERE ifNull(start_on <= d, true) AND ifNull(end_on >= d, true) AND (d, provider_uscc) IN (SELECT d, uscc FROM (
-            SELECT *
-            FROM (
-              SELECT d, tupleElement(t, 1) AS unit, tupleElement(t, 2) AS org_type, tupleElement(t, 3) AS status, tupleElement(t, 4) AS uscc
-              FROM (SELECT d, tupleElement(arrayFirst(x -> tupleElement(x, 1) <= d, xs), 3) AS t
-              FROM (WITH bitOr(bitShiftLeft(toUInt256(toInt32(effective_from) + 40000), 127), bitOr(bitShiftLeft(toUInt256(999999 - toUInt32(toString(reporting_unit))), 107), toUInt256(_version))) AS _order SELECT arrayReverseSort(x -> tupleElement(x, 2), groupArray((effective_from, _order, (toString(reporting_unit), org_type, status, uscc)))) AS xs FROM org FINAL WHERE effective_from <= arrayMax({dates:Array(Date32)}) GROUP BY uscc)
-              ARRAY JOIN {dates:Array(Date32)} AS d
-              WHERE arrayExists(x -> tupleElement(x, 1) <= d, xs))
-            )
-            WHERE has({where_status:Array(String)}, ifNull(toString(status), '')) AND has({where_org_type:Array(String)}, ifNull(toString(org_type), ''))
-          ))
+          WHERE ifNull(start_on <= d, true) AND ifNull(end_on >= d, true)
         )
         UNION ALL
-        SELECT d, unit, '' AS cat, [toString(county_code)] AS key
+        SELECT d, unit, '' AS cat, [toString(county_code)] AS key, employer_uscc AS provider
         FROM (
           SELECT *
           FROM (
@@ -62,20 +42,24 @@ FROM (
             FROM (WITH bitOr(bitShiftLeft(toUInt256(999999 - toUInt32(toString(reporting_unit))), 107), toUInt256(_version)) AS _order SELECT argMax(toString(reporting_unit), _order) AS x0, argMax(county_code, _order) AS x1, argMax(employer_uscc, _order) AS x2, if(argMax(isNull(end_on), _order), NULL, argMax(assumeNotNull(end_on), _order)) AS x3, argMax(start_on, _order) AS x4, argMax(worker_category, _order) AS x5 FROM employment FINAL GROUP BY xxh3(id_number_token, employer_uscc, start_on), cityHash64(id_number_token, employer_uscc, start_on))
             ARRAY JOIN {dates:Array(Date32)} AS d
           )
-          WHERE has({where_worker_category:Array(String)}, ifNull(toString(worker_category), '')) AND ifNull(start_on <= d, true) AND ifNull(end_on > d, true) AND (d, employer_uscc) IN (SELECT d, uscc FROM (
-            SELECT *
-            FROM (
-              SELECT d, tupleElement(t, 1) AS unit, tupleElement(t, 2) AS org_type, tupleElement(t, 3) AS status, tupleElement(t, 4) AS uscc
-              FROM (SELECT d, tupleElement(arrayFirst(x -> tupleElement(x, 1) <= d, xs), 3) AS t
-              FROM (WITH bitOr(bitShiftLeft(toUInt256(toInt32(effective_from) + 40000), 127), bitOr(bitShiftLeft(toUInt256(999999 - toUInt32(toString(reporting_unit))), 107), toUInt256(_version))) AS _order SELECT arrayReverseSort(x -> tupleElement(x, 2), groupArray((effective_from, _order, (toString(reporting_unit), org_type, status, uscc)))) AS xs FROM org FINAL WHERE effective_from <= arrayMax({dates:Array(Date32)}) GROUP BY uscc)
-              ARRAY JOIN {dates:Array(Date32)} AS d
-              WHERE arrayExists(x -> tupleElement(x, 1) <= d, xs))
-            )
-            WHERE has({where_status:Array(String)}, ifNull(toString(status), '')) AND has({where_org_type:Array(String)}, ifNull(toString(org_type), ''))
-          ))
+          WHERE has({where_worker_category:Array(String)}, ifNull(toString(worker_category), '')) AND ifNull(start_on <= d, true) AND ifNull(end_on > d, true)
         )
       )
-      WHERE (d, unit, key[1]) IN (SELECT d, unit, area FROM (
+      WHERE (d, provider) IN (SELECT d, uscc FROM (
+        SELECT *
+        FROM (
+          SELECT d, tupleElement(t, 1) AS unit, tupleElement(t, 2) AS org_type, tupleElement(t, 3) AS status, tupleElement(t, 4) AS uscc
+          FROM (SELECT d, tupleElement(arrayFirst(x -> tupleElement(x, 1) <= d, xs), 3) AS t
+          FROM (WITH bitOr(bitShiftLeft(toUInt256(toInt32(effective_from) + 40000), 127), bitOr(bitShiftLeft(toUInt256(999999 - toUInt32(toString(reporting_unit))), 107), toUInt256(_version))) AS _order SELECT arrayReverseSort(x -> tupleElement(x, 2), groupArray((effective_from, _order, (toString(reporting_unit), org_type, status, uscc)))) AS xs FROM (
+            SELECT _version, effective_from, org_type, reporting_unit, status, uscc FROM org FINAL WHERE effective_from <= arrayMax({dates:Array(Date32)}) AND effective_from > addMonths(arrayMin({dates:Array(Date32)}), -3)
+            UNION ALL
+            SELECT _version, effective_from, org_type, reporting_unit, status, uscc FROM org FINAL WHERE effective_from <= addMonths(arrayMin({dates:Array(Date32)}), -3) AND xxh3(uscc) NOT IN (SELECT xxh3(uscc) FROM org FINAL WHERE effective_from <= arrayMin({dates:Array(Date32)}) AND effective_from > addMonths(arrayMin({dates:Array(Date32)}), -3))
+          ) GROUP BY uscc)
+          ARRAY JOIN {dates:Array(Date32)} AS d
+          WHERE arrayExists(x -> tupleElement(x, 1) <= d, xs))
+        )
+        WHERE has({where_status:Array(String)}, ifNull(toString(status), '')) AND has({where_org_type:Array(String)}, ifNull(toString(org_type), ''))
+      )) AND (d, unit, key[1]) IN (SELECT d, unit, area FROM (
         SELECT d, unit, area, x
         FROM (
           SELECT d, unit, area, x, month, max(month) OVER (PARTITION BY d, unit) AS latest

@@ -28,15 +28,26 @@ FROM (
           ARRAY JOIN units AS s, categories AS c, areas AS a, arrayEnumerate(units) AS i
         ) AS p
         INNER JOIN (
-          SELECT person, tier, groupArray(x2) AS days
+          SELECT person, tier, groupArray(day) AS days
           FROM (
-            WITH _version AS _order
-            SELECT any(id_number_token) AS person, if(argMax(isNull(passed), _order), NULL, argMax(assumeNotNull(passed), _order)) AS x1, argMax(effective_from, _order) AS x2, argMax(reporting_unit, _order) AS x3, argMax(session_id, _order) AS x4
-            FROM attendance FINAL
-            GROUP BY xxh3(reporting_unit, session_id, id_number_token), cityHash64(reporting_unit, session_id, id_number_token)
+            SELECT person, day, unit, session
+            FROM (
+              SELECT person, arrayReverseSort(x -> tupleElement(x, 2), versions) AS sorted,
+                arrayFilter((x, n) -> n = 1 AND tupleElement(x, 3), sorted, arrayEnumerateUniq(tupleElement(sorted, 1))) AS newest,
+                arrayConcat(s1, arrayMap(x -> tupleElement(x, 4), newest)) AS x1, arrayConcat(s2, arrayMap(x -> tupleElement(x, 5), newest)) AS x2, arrayConcat(s3, arrayMap(x -> tupleElement(x, 6), newest)) AS x3
+              FROM (
+                WITH xxh3(reporting_unit, session_id, id_number_token) IN (SELECT xxh3(reporting_unit, session_id, id_number_token) FROM attendance GROUP BY xxh3(reporting_unit, session_id, id_number_token) HAVING count() > 1) AS _several,
+                  ifNull(toString(passed), '') = {with_is:String} AS _meets
+                SELECT id_number_token AS person, groupArrayIf(effective_from, NOT _several AND _meets) AS s1, groupArrayIf(reporting_unit, NOT _several AND _meets) AS s2, groupArrayIf(session_id, NOT _several AND _meets) AS s3,
+                  groupArrayIf((xxh3(reporting_unit, session_id, id_number_token), _version, _meets, effective_from, reporting_unit, session_id), _several) AS versions
+                FROM attendance FINAL
+                WHERE _several OR _meets
+                GROUP BY person
+              )
+            )
+            ARRAY JOIN x1 AS day, x2 AS unit, x3 AS session
           ) AS n
-          INNER JOIN (SELECT reporting_unit, session_id, toString(argMax(tier, _version)) AS tier FROM training FINAL GROUP BY reporting_unit, session_id) AS t ON n.x3 = t.reporting_unit AND n.x4 = t.session_id
-          WHERE ifNull(toString(x1), '') = {with_is:String}
+          INNER JOIN (SELECT reporting_unit, session_id, toString(argMax(tier, _version)) AS tier FROM training FINAL GROUP BY reporting_unit, session_id) AS t ON n.unit = t.reporting_unit AND n.session = t.session_id
           GROUP BY person, tier
         ) AS e ON p.person = e.person
         GROUP BY unit, cat

@@ -28,46 +28,54 @@ FROM (
             ARRAY JOIN units AS s, categories AS c, areas AS a, arrayEnumerate(units) AS i
           ) AS p
           LEFT JOIN (
-            SELECT person, arrayMap(d -> toFloat64(arrayExists(x -> tupleElement(x, 1) <= d AND tupleElement(x, 1) >= toDate32('1900-01-01'), days)), {dates:Array(Date32)}) AS v1
+            SELECT person, arrayMap(d -> toFloat64(arrayExists(x -> x <= d AND x >= toDate32('1900-01-01'), x1)), {dates:Array(Date32)}) AS v1
             FROM (
-              SELECT person, groupArray((x2, toFloat64(1))) AS days
+              SELECT person, arrayReverseSort(x -> tupleElement(x, 2), versions) AS sorted,
+                arrayFilter((x, n) -> n = 1 AND tupleElement(x, 3), sorted, arrayEnumerateUniq(tupleElement(sorted, 1))) AS newest,
+                arrayConcat(s1, arrayMap(x -> tupleElement(x, 4), newest)) AS x1
               FROM (
-                WITH _version AS _order
-                SELECT any(id_number_token) AS person, argMax(cert_level, _order) AS x1, argMax(issued_on, _order) AS x2, argMax(cert_status, _order) AS x3
+                WITH xxh3(id_number_token, cert_level) IN (SELECT xxh3(id_number_token, cert_level) FROM qualification GROUP BY xxh3(id_number_token, cert_level) HAVING count() > 1) AS _several,
+                  ifNull(toString(cert_level), '') >= {with_min:String} AND ifNull(toString(cert_status), '') != {with_unless:String} AND issued_on <= arrayMax({dates:Array(Date32)}) AND issued_on >= toDate32('1900-01-01') AS _meets
+                SELECT id_number_token AS person, groupArrayIf(issued_on, NOT _several AND _meets) AS s1,
+                  groupArrayIf((xxh3(id_number_token, cert_level), _version, _meets, issued_on), _several) AS versions
                 FROM qualification FINAL
-                GROUP BY xxh3(id_number_token, cert_level), cityHash64(id_number_token, cert_level)
+                WHERE _several OR _meets
+                GROUP BY person
               )
-              WHERE ifNull(toString(x1), '') >= {with_min:String} AND ifNull(toString(x3), '') != {with_unless:String}
-              GROUP BY person
             )
           ) AS f1 ON p.person = f1.person
           LEFT JOIN (
-            SELECT person, arrayMap(d -> arraySum(x -> if(tupleElement(x, 1) <= d AND tupleElement(x, 1) >= addDays(addMonths(d, -36), 1), tupleElement(x, 2), 0), days), {dates:Array(Date32)}) AS v1
+            SELECT person, arrayMap(d -> arraySum((x, v) -> if(x <= d AND x >= addDays(addMonths(d, -36), 1), toFloat64(v), 0), x1, x2), {dates:Array(Date32)}) AS v1
             FROM (
-              SELECT person, groupArray((x2, toFloat64(x1))) AS days
+              SELECT person, arrayReverseSort(x -> tupleElement(x, 2), versions) AS sorted,
+                arrayFilter((x, n) -> n = 1 AND tupleElement(x, 3), sorted, arrayEnumerateUniq(tupleElement(sorted, 1))) AS newest,
+                arrayConcat(s1, arrayMap(x -> tupleElement(x, 4), newest)) AS x1, arrayConcat(s2, arrayMap(x -> tupleElement(x, 5), newest)) AS x2
               FROM (
-                WITH _version AS _order
-                SELECT any(id_number_token) AS person, argMax(hours_earned, _order) AS x1, argMax(effective_from, _order) AS x2
+                WITH xxh3(reporting_unit, session_id, id_number_token) IN (SELECT xxh3(reporting_unit, session_id, id_number_token) FROM attendance GROUP BY xxh3(reporting_unit, session_id, id_number_token) HAVING count() > 1) AS _several,
+                  true AND effective_from <= arrayMax({dates:Array(Date32)}) AND effective_from >= addDays(addMonths(arrayMin({dates:Array(Date32)}), -36), 1) AS _meets
+                SELECT id_number_token AS person, groupArrayIf(effective_from, NOT _several AND _meets) AS s1, groupArrayIf(hours_earned, NOT _several AND _meets) AS s2,
+                  groupArrayIf((xxh3(reporting_unit, session_id, id_number_token), _version, _meets, effective_from, hours_earned), _several) AS versions
                 FROM attendance FINAL
-                WHERE xxh3(reporting_unit, session_id, id_number_token) IN (SELECT xxh3(reporting_unit, session_id, id_number_token) FROM attendance WHERE effective_from <= arrayMax({dates:Array(Date32)}) AND effective_from >= addDays(addMonths(arrayMin({dates:Array(Date32)}), -36), 1))
-                GROUP BY xxh3(reporting_unit, session_id, id_number_token), cityHash64(reporting_unit, session_id, id_number_token)
+                WHERE _several OR _meets
+                GROUP BY person
               )
-              WHERE true
-              GROUP BY person
             )
           ) AS f2 ON p.person = f2.person
           LEFT JOIN (
-            SELECT person, arrayMap(d -> toFloat64(arrayExists(x -> tupleElement(x, 1) <= d AND tupleElement(x, 1) >= toDate32('1900-01-01'), days)), {dates:Array(Date32)}) AS v1
+            SELECT person, arrayMap(d -> toFloat64(arrayExists(x -> x <= d AND x >= toDate32('1900-01-01'), x1)), {dates:Array(Date32)}) AS v1
             FROM (
-              SELECT person, groupArray((x2, toFloat64(1))) AS days
+              SELECT person, arrayReverseSort(x -> tupleElement(x, 2), versions) AS sorted,
+                arrayFilter((x, n) -> n = 1 AND tupleElement(x, 3), sorted, arrayEnumerateUniq(tupleElement(sorted, 1))) AS newest,
+                arrayConcat(s1, arrayMap(x -> tupleElement(x, 4), newest)) AS x1
               FROM (
-                WITH _version AS _order
-                SELECT any(id_number_token) AS person, argMax(cert_level, _order) AS x1, argMax(issued_on, _order) AS x2, argMax(cert_status, _order) AS x3
+                WITH xxh3(id_number_token, cert_level) IN (SELECT xxh3(id_number_token, cert_level) FROM qualification GROUP BY xxh3(id_number_token, cert_level) HAVING count() > 1) AS _several,
+                  ifNull(toString(cert_level), '') >= {with_min_2:String} AND ifNull(toString(cert_status), '') != {with_unless:String} AND issued_on <= arrayMax({dates:Array(Date32)}) AND issued_on >= toDate32('1900-01-01') AS _meets
+                SELECT id_number_token AS person, groupArrayIf(issued_on, NOT _several AND _meets) AS s1,
+                  groupArrayIf((xxh3(id_number_token, cert_level), _version, _meets, issued_on), _several) AS versions
                 FROM qualification FINAL
-                GROUP BY xxh3(id_number_token, cert_level), cityHash64(id_number_token, cert_level)
+                WHERE _several OR _meets
+                GROUP BY person
               )
-              WHERE ifNull(toString(x1), '') >= {with_min_2:String} AND ifNull(toString(x3), '') != {with_unless:String}
-              GROUP BY person
             )
           ) AS f3 ON p.person = f3.person
           LEFT JOIN (

@@ -45,18 +45,20 @@ FROM (
             )
           ) AS f1 ON p.person = f1.person
           LEFT JOIN (
-            SELECT person, arrayMap(d -> toFloat64(arrayExists(x -> tupleElement(x, 1) <= d AND tupleElement(x, 1) >= addDays(addMonths(d, -24), 1), days)), {dates:Array(Date32)}) AS v1
+            SELECT person, arrayMap(d -> toFloat64(arrayExists(x -> x <= d AND x >= addDays(addMonths(d, -24), 1), x1)), {dates:Array(Date32)}) AS v1
             FROM (
-              SELECT person, groupArray((x2, toFloat64(1))) AS days
+              SELECT person, arrayReverseSort(x -> tupleElement(x, 2), versions) AS sorted,
+                arrayFilter((x, n) -> n = 1 AND tupleElement(x, 3), sorted, arrayEnumerateUniq(tupleElement(sorted, 1))) AS newest,
+                arrayConcat(s1, arrayMap(x -> tupleElement(x, 4), newest)) AS x1
               FROM (
-                WITH _version AS _order
-                SELECT any(id_number_token) AS person, if(argMax(isNull(as_trainer), _order), NULL, argMax(assumeNotNull(as_trainer), _order)) AS x1, argMax(effective_from, _order) AS x2
+                WITH xxh3(reporting_unit, session_id, id_number_token) IN (SELECT xxh3(reporting_unit, session_id, id_number_token) FROM attendance GROUP BY xxh3(reporting_unit, session_id, id_number_token) HAVING count() > 1) AS _several,
+                  ifNull(toString(as_trainer), '') = {with_is:String} AND effective_from <= arrayMax({dates:Array(Date32)}) AND effective_from >= addDays(addMonths(arrayMin({dates:Array(Date32)}), -24), 1) AS _meets
+                SELECT id_number_token AS person, groupArrayIf(effective_from, NOT _several AND _meets) AS s1,
+                  groupArrayIf((xxh3(reporting_unit, session_id, id_number_token), _version, _meets, effective_from), _several) AS versions
                 FROM attendance FINAL
-                WHERE xxh3(reporting_unit, session_id, id_number_token) IN (SELECT xxh3(reporting_unit, session_id, id_number_token) FROM attendance WHERE effective_from <= arrayMax({dates:Array(Date32)}) AND effective_from >= addDays(addMonths(arrayMin({dates:Array(Date32)}), -24), 1) AND ifNull(toString(as_trainer), '') = {with_is:String})
-                GROUP BY xxh3(reporting_unit, session_id, id_number_token), cityHash64(reporting_unit, session_id, id_number_token)
+                WHERE _several OR _meets
+                GROUP BY person
               )
-              WHERE ifNull(toString(x1), '') = {with_is:String}
-              GROUP BY person
             )
           ) AS f2 ON p.person = f2.person
           GROUP BY unit, cat

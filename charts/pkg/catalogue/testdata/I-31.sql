@@ -8,7 +8,11 @@ FROM (
         FROM (
           SELECT d, tupleElement(t, 1) AS unit, tupleElement(t, 2) AS adjust_rule, tupleElement(t, 3) AS division_code
           FROM (SELECT d, tupleElement(arrayFirst(x -> tupleElement(x, 1) <= d, xs), 3) AS t
-          FROM (WITH bitOr(bitShiftLeft(toUInt256(toInt32(effective_from) + 40000), 127), bitOr(bitShiftLeft(toUInt256(999999 - toUInt32(toString(reporting_unit))), 107), toUInt256(_version))) AS _order SELECT arrayReverseSort(x -> tupleElement(x, 2), groupArray((effective_from, _order, (toString(reporting_unit), adjust_rule, division_code)))) AS xs FROM pay_standard FINAL WHERE effective_from <= arrayMax({dates:Array(Date32)}) GROUP BY xxh3(division_code, cert_level), cityHash64(division_code, cert_level))
+          FROM (WITH bitOr(bitShiftLeft(toUInt256(toInt32(effective_from) + 40000), 127), bitOr(bitShiftLeft(toUInt256(999999 - toUInt32(toString(reporting_unit))), 107), toUInt256(_version))) AS _order SELECT arrayReverseSort(x -> tupleElement(x, 2), groupArray((effective_from, _order, (toString(reporting_unit), adjust_rule, division_code)))) AS xs FROM (
+            SELECT _version, adjust_rule, cert_level, division_code, effective_from, reporting_unit FROM pay_standard FINAL WHERE effective_from <= arrayMax({dates:Array(Date32)}) AND effective_from > addMonths(arrayMin({dates:Array(Date32)}), -3)
+            UNION ALL
+            SELECT _version, adjust_rule, cert_level, division_code, effective_from, reporting_unit FROM pay_standard FINAL WHERE effective_from <= addMonths(arrayMin({dates:Array(Date32)}), -3) AND xxh3(division_code, cert_level) NOT IN (SELECT xxh3(division_code, cert_level) FROM pay_standard FINAL WHERE effective_from <= arrayMin({dates:Array(Date32)}) AND effective_from > addMonths(arrayMin({dates:Array(Date32)}), -3))
+          ) GROUP BY xxh3(division_code, cert_level), cityHash64(division_code, cert_level))
           ARRAY JOIN {dates:Array(Date32)} AS d
           WHERE arrayExists(x -> tupleElement(x, 1) <= d, xs))
         )
@@ -20,7 +24,11 @@ FROM (
         FROM (
           SELECT d, tupleElement(t, 1) AS unit, tupleElement(t, 2) AS adjust_rule, tupleElement(t, 3) AS division_code
           FROM (SELECT d, tupleElement(arrayFirst(x -> tupleElement(x, 1) <= d, xs), 3) AS t
-          FROM (WITH bitOr(bitShiftLeft(toUInt256(toInt32(effective_from) + 40000), 127), bitOr(bitShiftLeft(toUInt256(999999 - toUInt32(toString(reporting_unit))), 107), toUInt256(_version))) AS _order SELECT arrayReverseSort(x -> tupleElement(x, 2), groupArray((effective_from, _order, (toString(reporting_unit), adjust_rule, division_code)))) AS xs FROM pay_standard FINAL WHERE effective_from <= arrayMax({dates:Array(Date32)}) GROUP BY xxh3(division_code, cert_level), cityHash64(division_code, cert_level))
+          FROM (WITH bitOr(bitShiftLeft(toUInt256(toInt32(effective_from) + 40000), 127), bitOr(bitShiftLeft(toUInt256(999999 - toUInt32(toString(reporting_unit))), 107), toUInt256(_version))) AS _order SELECT arrayReverseSort(x -> tupleElement(x, 2), groupArray((effective_from, _order, (toString(reporting_unit), adjust_rule, division_code)))) AS xs FROM (
+            SELECT _version, adjust_rule, cert_level, division_code, effective_from, reporting_unit FROM pay_standard FINAL WHERE effective_from <= arrayMax({dates:Array(Date32)}) AND effective_from > addMonths(arrayMin({dates:Array(Date32)}), -3)
+            UNION ALL
+            SELECT _version, adjust_rule, cert_level, division_code, effective_from, reporting_unit FROM pay_standard FINAL WHERE effective_from <= addMonths(arrayMin({dates:Array(Date32)}), -3) AND xxh3(division_code, cert_level) NOT IN (SELECT xxh3(division_code, cert_level) FROM pay_standard FINAL WHERE effective_from <= arrayMin({dates:Array(Date32)}) AND effective_from > addMonths(arrayMin({dates:Array(Date32)}), -3))
+          ) GROUP BY xxh3(division_code, cert_level), cityHash64(division_code, cert_level))
           ARRAY JOIN {dates:Array(Date32)} AS d
           WHERE arrayExists(x -> tupleElement(x, 1) <= d, xs))
         )
@@ -32,7 +40,11 @@ FROM (
         FROM (
           SELECT d, tupleElement(t, 1) AS unit, tupleElement(t, 2) AS adjust_rule, tupleElement(t, 3) AS division_code
           FROM (SELECT d, tupleElement(arrayFirst(x -> tupleElement(x, 1) <= d, xs), 3) AS t
-          FROM (WITH bitOr(bitShiftLeft(toUInt256(toInt32(effective_from) + 40000), 127), bitOr(bitShiftLeft(toUInt256(999999 - toUInt32(toString(reporting_unit))), 107), toUInt256(_version))) AS _order SELECT arrayReverseSort(x -> tupleElement(x, 2), groupArray((effective_from, _order, (toString(reporting_unit), adjust_rule, division_code)))) AS xs FROM pay_standard FINAL WHERE effective_from <= arrayMax({dates:Array(Date32)}) GROUP BY xxh3(division_code, cert_level), cityHash64(division_code, cert_level))
+          FROM (WITH bitOr(bitShiftLeft(toUInt256(toInt32(effective_from) + 40000), 127), bitOr(bitShiftLeft(toUInt256(999999 - toUInt32(toString(reporting_unit))), 107), toUInt256(_version))) AS _order SELECT arrayReverseSort(x -> tupleElement(x, 2), groupArray((effective_from, _order, (toString(reporting_unit), adjust_rule, division_code)))) AS xs FROM (
+            SELECT _version, adjust_rule, cert_level, division_code, effective_from, reporting_unit FROM pay_standard FINAL WHERE effective_from <= arrayMax({dates:Array(Date32)}) AND effective_from > addMonths(arrayMin({dates:Array(Date32)}), -3)
+            UNION ALL
+            SELECT _version, adjust_rule, cert_level, division_code, effective_from, reporting_unit FROM pay_standard FINAL WHERE effective_from <= addMonths(arrayMin({dates:Array(Date32)}), -3) AND xxh3(division_code, cert_level) NOT IN (SELECT xxh3(division_code, cert_level) FROM pay_standard FINAL WHERE effective_from <= arrayMin({dates:Array(Date32)}) AND effective_from > addMonths(arrayMin({dates:Array(Date32)}), -3))
+          ) GROUP BY xxh3(division_code, cert_level), cityHash64(division_code, cert_level))
           ARRAY JOIN {dates:Array(Date32)} AS d
           WHERE arrayExists(x -> tupleElement(x, 1) <= d, xs))
         )
