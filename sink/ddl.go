@@ -156,19 +156,21 @@ func historyTable(s *feed.Spec) table {
 }
 
 // currentTable never runs CLEANUP: a void must stay, or a late older version of
-// its record would come back to life. Monthly states are kept by the year: one
-// that is over settles into a single part, and FINAL has nothing to do for it.
+// its record would come back to life. What nothing was added to for an hour settles
+// into a single part, for which FINAL has nothing to do: units send some hours a
+// month, and panels are looked at all day. Monthly states are kept by the year, so
+// that those which are over stay settled.
 func currentTable(s *feed.Spec) table {
 	t := table{
-		name:    s.CurrentTable(),
-		engine:  "ReplacingMergeTree(" + feed.ColVersion + ", " + feed.ColDeleted + ")",
-		order:   s.Key(),
-		unit:    ofUnit("reporting_unit"),
-		comment: s.En + ": the newest version of each record; read it with FINAL",
+		name:     s.CurrentTable(),
+		engine:   "ReplacingMergeTree(" + feed.ColVersion + ", " + feed.ColDeleted + ")",
+		order:    s.Key(),
+		unit:     ofUnit("reporting_unit"),
+		comment:  s.En + ": the newest version of each record; read it with FINAL",
+		settings: "min_age_to_force_merge_seconds = 3600, min_age_to_force_merge_on_partition_only = 1",
 	}
 	if s.KeyHasDate() {
 		t.partition = "toYear(effective_from)"
-		t.settings = "min_age_to_force_merge_seconds = 3600, min_age_to_force_merge_on_partition_only = 1"
 	}
 	for _, c := range s.Columns() {
 		if c.Current {

@@ -396,10 +396,10 @@ func fill(ctx context.Context, dsn string, contract *feed.Catalogue, rows int) e
 	return nil
 }
 
-// settle merges the years that are over, as the server does by itself within an
-// hour of their last row.
+// settle merges the current tables and the years that are over, as the server does
+// by itself an hour after their last row. The last year of states stays as it came.
 func settle(ctx context.Context, conn clickhouse.Conn) error {
-	rows, err := conn.Query(ctx, "SELECT DISTINCT table, partition FROM system.parts WHERE active AND database = currentDatabase() AND partition < '2016' AND partition != 'tuple()'")
+	rows, err := conn.Query(ctx, "SELECT DISTINCT table, partition FROM system.parts WHERE active AND database = currentDatabase() AND (partition = 'tuple()' AND table NOT LIKE '%\\_history' OR partition < '2016')")
 	if err != nil {
 		return err
 	}

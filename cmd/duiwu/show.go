@@ -76,9 +76,14 @@ func runShow(_ context.Context, env *environment, args []string) error {
 	}
 	switch rest[0] {
 	case "ddl":
-		statements := sink.SystemDDL(l)
+		var statements []string
 		if spec != nil {
 			statements = sink.DDL(spec, l)
+		} else {
+			for _, s := range cat.Feeds {
+				statements = append(statements, sink.DDL(s, l)...)
+			}
+			statements = append(statements, sink.SystemDDL(l)...)
 		}
 		for _, s := range statements {
 			if _, err := fmt.Fprintf(env.stdout, "%s;\n\n", s); err != nil {
