@@ -164,7 +164,7 @@ function Moment({ id, type, label, help, value, disabled, onCommit }: { id: stri
 
 function Definition({ indicator: i, url }: { indicator: Indicator; url: string }) {
   const lang = language();
-  const goals = i.goals.map((g) => `${g.id} ${g.value} (${g.unit})${g.verified ? "" : t("query.definition.unverified", ", unverified")}`).join("; ");
+  const goals = i.goals.map((g) => `${g.id} ${g.value} ${pick(g.unit, lang)}${g.verified ? "" : t("query.definition.unverified", ", unverified")}`).join(lang === "zh" ? "；" : "; ");
   return (
     <Box padding={1} backgroundColor="secondary" borderRadius="default" role="note" aria-label={t("query.definition.label", "Definition of {{name}}", { name: pick(i, lang) })}>
       <Text element="p">{pick(i.definition, lang)}</Text>
