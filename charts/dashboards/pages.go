@@ -85,7 +85,7 @@ func d03() Page {
 				trend(12, "I-12", "差异来自区域之间，还是区域内部？", "Does the difference lie between regions or within them?", "theil_part").tall(11),
 				parts(8, "I-11", "region", "东、中、西部内部各有多不均衡？", "How uneven is each region within itself?"),
 				trend(8, "I-13", "不按需求加权，结论一样吗？", "Does it hold without weights?", "spread").codes("cv", "cv_plain"),
-				trend(8, "I-13", "人手多的省是人手少的省的几倍？", "How many times the staff of the poor have the rich?", "spread").codes("p90_p10").
+				trend(8, "I-13", "人手多的省是人手少的省的几倍？", "How far apart are best and worst staffed?", "spread").codes("p90_p10").
 					says("各省每单位需求社工数的第 90 百分位与第 10 百分位之比。", "The 90th percentile of workers per need over the 10th."),
 				provinces(24, "I-09", "按常住人口看，谁多谁少？", "By residents, who has many, who has few?", year, nation, rank),
 			}},
@@ -153,7 +153,7 @@ func d07() Page {
 			figure(5, "I-21", "持证者中多少是中高级？", "How many of them intermediate or senior?"),
 			figure(5, "I-18", "继续教育达标了吗？", "Is continuing education met?"),
 			figure(5, "I-22", "多少人本科及以上？", "How many have a degree?"),
-			figure(4, "I-23", "多少人学社工？", "Who studied it?"),
+			figure(4, "I-23", "多少人学社工？", "Who studied social work?"),
 			parts(12, "I-01", "cert_level", "从无证到高级，各级有多少人？", "From none to senior: how many at each level?"),
 			parts(12, "I-01", "education_level", "学历结构怎样？", "How is education distributed?"),
 			trend(12, "I-20", "持证率在上升吗？", "Is the certified share rising?"),
@@ -177,7 +177,7 @@ func d08() Page {
 			parts(12, "I-30", "tenure_band", "在岗年限怎样分布？", "How is tenure distributed?"),
 			trend(12, "I-44", "跨省流动在增加吗？", "Do more people move between provinces?"),
 			ranked(12, "I-29", "哪些省份留不住人？", "Which provinces cannot keep people?"),
-			matrix(24, "I-44", "other_unit", "一年里谁从哪里转到哪里？", "Who moved from where to where within a year?").tall(19).says("每行是转入的省份，每列是转出的省份。", "A row is where they went, a column where they came from."),
+			matrix(24, "I-44", "other_unit", "一年里谁从哪里转到哪里？", "Who moved from where to where within a year?").tall(20).says("每行是转入的省份，每列是转出的省份。", "A row is where they went, a column where they came from."),
 			matrix(12, "I-07", "movement", "各省本月进出多少人？", "Who joined, left and moved this month, by province?").says("本月截至统计日的数；上月及以前见首页走势。", "This month up to the day; the months before are on the first page."),
 			provinces(12, "I-32", "哪些省份参保不足？", "Which provinces insure least?", year, nation, rank).lowest(),
 			provinces(12, "I-31", "哪些省份薪酬标准还没落到县？", "Where do pay standards not reach the counties?", year, nation, rank).lowest(),
@@ -290,9 +290,9 @@ func d12() Page {
 			monthly(9, "I-01", "今天的数与首次公布的差多少？", "How far is today from what was first published?", "first_published").tall(12).says("“—”表示该月尚未公布。", "A dash: the month is not published yet."),
 			parts(12, "I-34", "feed", "哪类数据最难通过？", "Which feed passes least?").flatly().lowest().tall(11),
 			provinces(12, "I-34", "哪些省份通过率低？", "Which provinces pass least?", nation, rank).lowest().tall(11),
-			// Of a pair the share is next to nothing; the persons are what has to be settled.
-			matrix(24, "I-37", "other_unit", "哪两个省在重复报同一批人？", "Which pairs of provinces report the same people?").column("numerator").tall(19).
-				says("每格是两省同时在岗的人数。", "A cell counts the persons at work in both."),
+			// Of a pair nearly every cell is too small to be shown.
+			ranked(24, "I-37", "哪些省份与外省重复上报的人最多？", "Which provinces report people whom others report too?").
+				says("与谁重复，见下方待核案件中的“两地在岗”。", "With whom, say the waiting cases below: open in two units."),
 			heat(24, "I-39", "历史月份被改动了多少？", "How much were past months revised?"),
 		}},
 		{title: text("待核案件", "Cases that wait for a steward"), panels: []panel{
@@ -324,7 +324,7 @@ func operator() Page {
 // wall is one screen for an office: nothing on it scrolls, and it is read from
 // five metres. Grafana shows it with ?kiosk&theme=dark.
 func wall() Page {
-	return Page{ID: "WALL", Name: text("大屏", "Wall"), Question: text("队伍今天怎么样，数据到了吗？", "How is the force today, and has the data come?"), placed: true, rows: []row{{panels: []panel{
+	return Page{ID: "WALL", Name: text("大屏", "Wall"), Question: text("队伍今天怎么样，数据到了吗？", "How is the force, and has its data come?"), placed: true, rows: []row{{panels: []panel{
 		figure(4, "I-01", "队伍有多大？", "How large is the force?"),
 		figure(4, "I-02", "目标完成多少？", "How near the target?").at(4, 0, 5),
 		figure(4, "I-03", "一名社工面对多少人？", "Users per worker?").at(8, 0, 5),

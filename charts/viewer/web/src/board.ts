@@ -331,6 +331,7 @@ function cardOf(p: Panel, query: Query | undefined, f: Frame | string, style: Re
   const drawn = typeof f === "string" || p.type === "xychart" || p.type === "stat" && (figures.length < 2 || unitOf(figures[0]) === "%") ? ""
     : ["timeseries", "barchart"].includes(p.type) && figures.length ? unitOf(figures[0]) : commonUnit(p, f);
   const said = notes(p);
+  if (p.type === "table" && !isTiles(p) && meta && Object.values(meta.states).includes("late")) said.push(L("◦ 本期未到，为最近一次的数值。", "◦ the last month has not come; its last value."));
   const card = h("section", { class: `card board-card ${isTiles(p) ? "tiles-card" : p.type}`, style, "data-panel": String(p.id) },
     h("header", {}, h("h3", {}, p.title), h("p", { class: "sub" }, [meta && !document.body.dataset.wall ? (lang === "zh" ? meta.zh : meta.en) : "", drawn].filter(Boolean).join(" · ")), source), h("div", { class: "body" }, body(p, f)), said.length ? h("p", { class: "hint" }, said.join(" ")) : null);
   if (query && typeof f !== "string") card.querySelector("header")!.append(tools(p, query, card, f));
@@ -424,7 +425,7 @@ export async function board(today: string, id: string): Promise<HTMLElement> {
   const other = lang === "zh" ? "en" : "zh", dark = theme === "dark" ? "light" : "dark";
   const wall = id === "WALL";
   return h("div", { class: "board" + (wall ? " wall" : "") },
-    h("header", { class: "page-head" }, h("div", { class: "titles" }, h("p", { class: "kicker" }, wall ? L("全国禁毒社会工作者队伍建设", "China's anti-drug social workers") : d.title), h("h1", {}, d.description)),
+    h("header", { class: "page-head" }, h("div", { class: "titles" }, h("p", { class: "kicker" }, wall ? L("全国禁毒社会工作者队伍建设", "Anti-drug social workers") : d.title), h("h1", {}, d.description)),
       h("nav", {}, ...controls, menu(id),
         h("a", { href: href(id, { ...keep(), lang: other }), lang: other === "zh" ? "zh-Hans" : "en" }, other === "zh" ? "中文" : "English"),
         wall ? null : printer(),

@@ -5,6 +5,7 @@ import * as echarts from "echarts/core";
 import { SVGRenderer } from "echarts/renderers";
 import { full, number, scaled, type Field, type Frame } from "./board";
 import { month } from "./format";
+import { L } from "./i18n";
 
 echarts.use([BarChart, LineChart, GridComponent, LegendComponent, TooltipComponent, MarkLineComponent, AriaComponent, SVGRenderer]);
 
@@ -151,7 +152,7 @@ export function bars(el: HTMLElement, f: Frame, opts: { horizontal: boolean; sta
       xAxis: opts.horizontal ? amounts : names, yAxis: opts.horizontal ? names : amounts,
       series: fields.map((x) => ({
         name: x.title, type: "bar", data: x.values.map((v) => (typeof v === "number" ? scaled(v, all) : valued ? 0 : null)), stack: opts.stacked ? "all" : undefined, barMaxWidth: 3 * u, itemStyle: { borderRadius: opts.stacked ? 0 : 2 },
-        label: { show: valued, position: opts.horizontal ? "right" : "top", ...label, rotate: upright ? 90 : 0, align: upright || opts.horizontal ? "left" as const : "center" as const, verticalAlign: upright || opts.horizontal ? "middle" as const : "bottom" as const, color: css("--ink"), fontSize: letters, formatter: (v: { dataIndex: number }) => said(x.values[v.dataIndex]) },
+        label: { show: valued, position: opts.horizontal ? "right" : "top", ...label, rotate: upright ? 90 : 0, align: upright || opts.horizontal ? "left" as const : "center" as const, verticalAlign: upright || opts.horizontal ? "middle" as const : "bottom" as const, color: css("--ink"), fontSize: letters, formatter: (v: { dataIndex: number }) => (upright && x.values[v.dataIndex] === null ? L("无", "none") : said(x.values[v.dataIndex])) },
       })),
       ...(opts.horizontal ? { grid: { ...base.grid, right: 5 * u } } : {}),
     }, true);
