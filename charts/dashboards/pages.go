@@ -25,7 +25,7 @@ func d01() Page {
 			figure(6, "I-06", "按配备标准还缺多少人？", "How many workers are missing?").at(18, 0, 5),
 			tiles(9, "I-10", "力量分布是否均衡？", "Is the force spread evenly?").at(0, 5, 16),
 			trend(8, "I-01", "队伍在增长吗？", "Is the force growing?").at(9, 5, 8),
-			trend(7, "I-07", "每月进多少人、出多少人？", "How many join and leave each month?", "movement").says("画到上一个整月。", "Up to the last month that is over.").at(17, 5, 8),
+			trend(7, "I-07", "每月进多少人、出多少人？", "Who joins, who leaves?", "movement").says("画到上一个整月。", "Up to the last month that is over.").at(17, 5, 8),
 			ranked(15, "I-10", "哪里人手多，哪里人手少？", "Where are workers many, where few?").at(9, 13, 8),
 		}},
 		{title: text("社会化：组织与购买", "Socialised: organisations and purchase"), panels: []panel{
@@ -312,7 +312,7 @@ func operator() Page {
 			figure(8, "I-33", "按时到达多少？", "How much arrives in time?"),
 			live("trend", 16, "rate_nation", "现在每分钟收到多少？", "How much comes in a minute now?"),
 			live("stat", 8, "age_nation", "最新一条记录是多久以前入库的？", "How long ago was the newest record stored?"),
-			list(24, "balance", "收到的每条记录都有去向吗？", "Has every record received a name for its end?").says("收到 = 入库 + 重复 + 拒收。「不平衡」不为零是程序的错误，请运行 duiwu doctor。", "received = stored + duplicate + rejected. An unexplained count that is not zero is a bug of the program; run duiwu doctor.").tall(12),
+			list(24, "balance", "收到的每条记录都有去向吗？", "Has every record received a name for its end?").says("收到 = 入库 + 重复 + 拒收。“不平衡”不为零是程序的错误，请运行 duiwu doctor。", "received = stored + duplicate + rejected. An unexplained count that is not zero is a bug of the program; run duiwu doctor.").tall(12),
 			list(12, "rules", "记录因为什么被拒收？", "Why are records rejected?"),
 			list(12, "partitions", "每个通道写到哪里、停了多久？", "Where does each topic stand, and since when?"),
 			list(24, "arrivals", "哪个单位的哪类数据最久没有更新？", "Whose data was not updated for longest?").tall(14),

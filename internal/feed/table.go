@@ -232,8 +232,11 @@ type UnitInfo struct {
 // ShortEn is the English name for axes and headings, where the whole of some is
 // longer than what it names.
 func (u *UnitInfo) ShortEn() string {
-	if u.Type == "corps" {
+	switch u.Type {
+	case "corps":
 		return "Xinjiang Corps"
+	case "national":
+		return "national office"
 	}
 	name, _, _ := strings.Cut(u.En, " (")
 	return name

@@ -331,9 +331,11 @@ function cardOf(p: Panel, query: Query | undefined, f: Frame | string, style: Re
   const drawn = typeof f === "string" || p.type === "xychart" || p.type === "stat" && (figures.length < 2 || unitOf(figures[0]) === "%") ? ""
     : ["timeseries", "barchart"].includes(p.type) && figures.length ? unitOf(figures[0]) : commonUnit(p, f);
   const said = notes(p);
-  if (p.type === "table" && !isTiles(p) && meta && Object.values(meta.states).includes("late")) said.push(L("◦ 本期未到，为最近一次的数值。", "◦ the last month has not come; its last value."));
+  const states = new Set(meta && ["table", "barchart"].includes(p.type) && !isTiles(p) ? Object.values(meta.states) : []);
+  if (states.has("late") && p.type === "table") said.push(L("◦ 本期未到，为最近一次的数值。", "◦ the last month has not come; its last value."));
+  if (states.has("suppressed")) said.push(L(`人数不足 ${meta!.suppressBelow} 人等不宜公开的数，以“—”或“<${meta!.suppressBelow}”代替。`, `A dash or <${meta!.suppressBelow} stands for what is too small to be shown.`));
   const card = h("section", { class: `card board-card ${isTiles(p) ? "tiles-card" : p.type}`, style, "data-panel": String(p.id) },
-    h("header", {}, h("h3", {}, p.title), h("p", { class: "sub" }, [meta && !document.body.dataset.wall ? (lang === "zh" ? meta.zh : meta.en) : "", drawn].filter(Boolean).join(" · ")), source), h("div", { class: "body" }, body(p, f)), said.length ? h("p", { class: "hint" }, said.join(" ")) : null);
+    h("header", {}, h("h3", {}, p.title), h("p", { class: "sub" }, meta && !document.body.dataset.wall ? h("span", {}, lang === "zh" ? meta.zh : meta.en) : null, drawn ? h("b", {}, drawn) : null), source), h("div", { class: "body" }, body(p, f)), said.length ? h("p", { class: "hint" }, said.join(" ")) : null);
   if (query && typeof f !== "string") card.querySelector("header")!.append(tools(p, query, card, f));
   return card;
 }

@@ -5,7 +5,6 @@ import * as echarts from "echarts/core";
 import { SVGRenderer } from "echarts/renderers";
 import { full, number, scaled, type Field, type Frame } from "./board";
 import { month } from "./format";
-import { L } from "./i18n";
 
 echarts.use([BarChart, LineChart, GridComponent, LegendComponent, TooltipComponent, MarkLineComponent, AriaComponent, SVGRenderer]);
 
@@ -146,13 +145,14 @@ export function bars(el: HTMLElement, f: Frame, opts: { horizontal: boolean; sta
     const widest = valued ? Math.max(...fields[0].values.map((n) => said(n).length)) * 0.6 * letters : 0;
     const upright = valued && !opts.horizontal && widest > (el.clientWidth - 4 * u) / labels.length;
     if (upright) base.grid.top = widest + 0.6 * u;
+    const nothing = { value: 0, label: { rotate: 0, align: opts.horizontal ? "left" as const : "center" as const } };
     c.setOption({
       ...base, aria: { enabled: true, decal: { show: printing() && fields.length > 1 }, label: { description: describe(fields, (i) => labels[i]) } },
       tooltip: { ...tip, trigger: "axis", axisPointer: { type: "shadow" }, valueFormatter: (v: unknown, i: number) => (typeof v === "number" && (!valued || typeof fields[0].values[i] === "number") ? full(v / scaled(1, all), all) : "—") },
       xAxis: opts.horizontal ? amounts : names, yAxis: opts.horizontal ? names : amounts,
       series: fields.map((x) => ({
-        name: x.title, type: "bar", data: x.values.map((v) => (typeof v === "number" ? scaled(v, all) : valued ? 0 : null)), stack: opts.stacked ? "all" : undefined, barMaxWidth: 3 * u, itemStyle: { borderRadius: opts.stacked ? 0 : 2 },
-        label: { show: valued, position: opts.horizontal ? "right" : "top", ...label, rotate: upright ? 90 : 0, align: upright || opts.horizontal ? "left" as const : "center" as const, verticalAlign: upright || opts.horizontal ? "middle" as const : "bottom" as const, color: css("--ink"), fontSize: letters, formatter: (v: { dataIndex: number }) => (upright && x.values[v.dataIndex] === null ? L("无", "none") : said(x.values[v.dataIndex])) },
+        name: x.title, type: "bar", data: x.values.map((v) => (typeof v === "number" ? scaled(v, all) : valued ? nothing : null)), stack: opts.stacked ? "all" : undefined, barMaxWidth: 3 * u, itemStyle: { borderRadius: opts.stacked ? 0 : 2 },
+        label: { show: valued, position: opts.horizontal ? "right" : "top", ...label, rotate: upright ? 90 : 0, align: upright || opts.horizontal ? "left" as const : "center" as const, verticalAlign: upright || opts.horizontal ? "middle" as const : "bottom" as const, color: css("--ink"), fontSize: letters, formatter: (v: { dataIndex: number }) => said(x.values[v.dataIndex]) },
       })),
       ...(opts.horizontal ? { grid: { ...base.grid, right: 5 * u } } : {}),
     }, true);
