@@ -21,12 +21,12 @@ func d01() Page {
 		{panels: []panel{
 			figure(6, "I-01", "队伍有多大？", "How large is the force?").at(0, 0, 5),
 			figure(6, "I-02", "规模目标完成了多少？", "How much of the size target is reached?").at(6, 0, 5),
-			figure(6, "I-03", "一名社工要面对多少人？", "How many does one worker face?").at(12, 0, 5),
-			figure(6, "I-06", "还缺多少人？", "How many are missing?").at(18, 0, 5),
+			figure(6, "I-03", "一名社工面对多少名吸毒人员？", "How many users does one worker face?").at(12, 0, 5),
+			figure(6, "I-06", "按配备标准还缺多少人？", "How many workers are missing?").at(18, 0, 5),
 			tiles(9, "I-10", "力量分布是否均衡？", "Is the force spread evenly?").at(0, 5, 16),
 			trend(8, "I-01", "队伍在增长吗？", "Is the force growing?").at(9, 5, 8),
-			trend(7, "I-07", "每月进多少人、出多少人？", "How many join and leave each month?", "movement").says("最后一点是本月至统计日的数。", "The last point is this month so far.").at(17, 5, 8),
-			ranked(15, "I-10", "哪里人手多，哪里人手少？", "Where are hands, where are none?").at(9, 13, 8),
+			trend(7, "I-07", "每月进多少人、出多少人？", "Who joins, who leaves?", "movement").says("画到上一个整月。", "Up to the last month that is over.").at(17, 5, 8),
+			ranked(15, "I-10", "哪里人手多，哪里人手少？", "Where are workers many, where few?").at(9, 13, 8),
 		}},
 		{title: text("社会化：组织与购买", "Socialised: organisations and purchase"), panels: []panel{
 			figure(6, "I-14", "有多少家社会组织在做？", "How many organisations are at work?"),
@@ -39,11 +39,11 @@ func d01() Page {
 			figure(8, "I-22", "多少人本科及以上？", "How many have a degree?"),
 		}},
 		{title: text("职业化：保障与流动", "Vocational: protection and turnover"), panels: []panel{
-			figure(8, "I-29", "一年里走了多少人？", "How many left within a year?"),
+			figure(8, "I-29", "一年里流失了多少人？", "How many left within a year?"),
 			figure(8, "I-32", "社会保险都参加了吗？", "Is everybody insured?"),
 			figure(8, "I-31", "薪酬标准落到县了吗？", "Do counties have a pay standard?"),
 		}},
-		{title: text("这些数字可信吗", "May these figures be trusted"), panels: []panel{
+		{title: text("数据质量：报送与时效", "Data quality: reporting and freshness"), panels: []panel{
 			figure(8, "I-33", "各地按时报了吗？", "Did all report in time?"),
 			now(8, "I-40", "数据有多新？", "How fresh is the data?"),
 			late(8, "还差谁的数据？", "Whose data is missing?").tall(5),
@@ -56,15 +56,15 @@ func d02() Page {
 		{panels: []panel{
 			figure(6, "I-01", "队伍有多大？", "How large is the force?"),
 			figure(6, "I-03", "每名社工对应多少现有吸毒人员？", "How many registered users per worker?"),
-			figure(6, "I-04", "每名社工对应多少社区戒毒康复人员？", "How many persons in rehabilitation per worker?"),
-			figure(6, "I-06", "按配备标准还缺多少人？", "How many are missing by the ratio?"),
+			figure(6, "I-04", "每名社工对应多少康复人员？", "How many in rehabilitation per worker?"),
+			figure(6, "I-06", "按配备标准还缺多少人？", "How many workers are missing?"),
 			trend(12, "I-01", "哪一类社工在增长？", "Which category is growing?", "worker_category"),
 			trend(12, "I-03", "负担在减轻吗？", "Is the load easing?").compare(target).says("虚线为配备目标。", "The dashed line is the staffing target."),
 			ranked(24, "I-06", "哪些省份缺口最大？", "Which provinces lack most?"),
-			provinces(12, "I-03", "各省每名社工面对多少人？", "How many does a worker face, by province?", previous, year, target, rank),
-			provinces(12, "I-08", "乡镇街道都有人管了吗？", "Is every township covered?", year, target, rank).lowest(),
-			ranked(12, "I-05", "社工占专职人员的多少？", "What share of full-time staff are social workers?"),
-			parts(12, "I-01", "age_band", "队伍有多年轻？", "How young is the force?"),
+			provinces(12, "I-03", "哪些省份社工负担最重？", "Where is the load heaviest?", previous, year, target, rank),
+			provinces(12, "I-08", "哪些省份乡镇街道覆盖最少？", "Where are fewest townships covered?", year, target, rank).lowest(),
+			ranked(12, "I-05", "专职人员中社工占多少？", "What share of full-time staff are social workers?"),
+			parts(12, "I-01", "age_band", "队伍的年龄结构怎样？", "How old is the force?"),
 		}},
 	}}
 }
@@ -83,8 +83,10 @@ func d03() Page {
 					note:  text("曲线离对角线越远，分布越不均衡；隐去的省份不在曲线上。", "The farther from the diagonal, the less even; hidden provinces are left out."),
 					query: Query{Indicator: "I-10", GroupBy: province, Format: "lorenz"}},
 				trend(12, "I-12", "差异来自区域之间，还是区域内部？", "Does the difference lie between regions or within them?", "theil_part").tall(11),
-				parts(12, "I-11", "region", "东、中、西部内部各有多不均衡？", "How uneven is each region within itself?"),
-				trend(12, "I-13", "最多与最少相差几倍？", "How many times apart are the ends?", "spread"),
+				parts(8, "I-11", "region", "东、中、西部内部各有多不均衡？", "How uneven is each region within itself?"),
+				trend(8, "I-13", "不按需求加权，结论一样吗？", "Does it hold without weights?", "spread").codes("cv", "cv_plain"),
+				trend(8, "I-13", "人手多的省是人手少的省的几倍？", "How far apart are best and worst staffed?", "spread").codes("p90_p10").
+					says("各省每单位需求社工数的第 90 百分位与第 10 百分位之比。", "The 90th percentile of workers per need over the 10th."),
 				provinces(24, "I-09", "按常住人口看，谁多谁少？", "By residents, who has many, who has few?", year, nation, rank),
 			}},
 		}}
@@ -99,10 +101,10 @@ func d04() Page {
 			trend(12, "I-14", "哪一类组织在增加？", "Which type is growing?", "org_type"),
 			trend(12, "I-15", "覆盖在扩大吗？", "Is coverage widening?"),
 			ranked(12, "I-14", "哪些省份组织多？", "Which provinces have many?"),
-			ranked(12, "I-15", "哪些省份还有空白县？", "Which provinces still have counties without one?").lowest(),
-			parts(12, "I-14", "size_class", "机构有多大？", "How large are the organisations?").says("按机构自报的禁毒社工数分段。", "By the number of workers that each organisation reports."),
+			ranked(12, "I-15", "哪些省份空白县最多？", "Which provinces have most counties without one?").first(10, "asc"),
+			parts(12, "I-14", "size_class", "社会组织规模多大？", "How large are the organisations?").says("按机构自报的禁毒社工数分段。", "By the number of workers that each organisation reports."),
 			provinceParts(12, "I-14", "org_type", "各省是哪一类组织在做？", "Which types work where?"),
-			provinces(24, "I-15", "各省县级覆盖率与去年相比", "County coverage of each province against last year", year, nation, rank),
+			provinces(24, "I-15", "各省县级覆盖率比去年提高了吗？", "Has each province's county coverage risen?", year, nation, rank).lowest(),
 		}},
 	}}
 }
@@ -117,7 +119,7 @@ func d05() Page {
 			parts(12, "I-24", "purchase_mode", "买项目与买岗位各多少？", "How much for projects, how much for posts?").column("numerator"),
 			trend(12, "I-24", "购买方式在变吗？", "Is the mode of purchase changing?", "purchase_mode"),
 			provinceParts(24, "I-24", "purchase_mode", "各省怎么买？", "How does each province buy?").column("numerator"),
-			matrix(12, "I-27", "spending", "各省总额、每名社工、每万人口各投入多少？", "How much in total, per worker, per 10,000 residents?"),
+			matrix(12, "I-27", "spending", "各省总额、每名社工、每万人口各投入多少？", "How much in total, per worker, per 10,000 residents?").highest(),
 			provinces(12, "I-28", "哪里的岗位招不到人？", "Where do posts stay empty?", year, nation, rank),
 			listBars(12, "project_funds", "钱从哪里来？", "Where does the money come from?"),
 			listBars(12, "project_methods", "用什么方式采购？", "How is it procured?"),
@@ -132,11 +134,11 @@ func d06() Page {
 			figure(8, "I-16", "今年人人参训了吗？", "Was everybody trained this year?"),
 			figure(8, "I-17", "人均多少学时？", "How many hours per worker?"),
 			figure(8, "I-19", "师资骨干有多少？", "How many trainers and backbone?"),
-			trend(12, "I-16", "各层级训了多少人？", "How many were trained at each tier?", "training_tier").says("国家、省级训师资，市级训骨干，县级轮训全员。", "Nation and province train trainers, the city backbone, the county everybody in turn."),
+			trend(12, "I-16", "各层级培训覆盖了多少社工？", "How many workers does each tier reach?", "training_tier").says("国家、省级训师资，市级训骨干，县级轮训全员。", "Nation and province train trainers, the city backbone, the county everybody in turn."),
 			trend(12, "I-17", "学时在增加吗？", "Are hours growing?"),
-			heat(24, "I-16", "各省今年的轮训进度", "How far is each province's round of training?"),
+			heat(24, "I-16", "各省今年轮训到了哪一步？", "How far is each province's round of training?"),
 			provinces(12, "I-16", "哪些省份还没训到？", "Which provinces are behind?", year, target, rank).lowest(),
-			provinces(12, "I-17", "各省人均学时", "Hours per worker by province", year, nation, rank),
+			provinces(12, "I-17", "哪些省份人均学时多？", "Which provinces train longest?", year, nation, rank),
 			heat(24, "I-43", "各省哪个月办了多少期班？", "Who held how many sessions in which month?"),
 			provinceParts(24, "I-19", "backbone", "师资骨干在哪里？", "Where are trainers and backbone?"),
 			list(24, "sessions", "今年办了哪些班？", "Which sessions were held this year?"),
@@ -151,15 +153,15 @@ func d07() Page {
 			figure(5, "I-21", "持证者中多少是中高级？", "How many of them intermediate or senior?"),
 			figure(5, "I-18", "继续教育达标了吗？", "Is continuing education met?"),
 			figure(5, "I-22", "多少人本科及以上？", "How many have a degree?"),
-			figure(4, "I-23", "社会工作类专业占多少？", "How many studied social work?"),
+			figure(4, "I-23", "多少人学社工？", "Who studied social work?"),
 			parts(12, "I-01", "cert_level", "从无证到高级，各级有多少人？", "From none to senior: how many at each level?"),
 			parts(12, "I-01", "education_level", "学历结构怎样？", "How is education distributed?"),
 			trend(12, "I-20", "持证率在上升吗？", "Is the certified share rising?"),
 			trend(12, "I-20", "各年龄段持证多少？", "How many are certified at each age?", "age_band"),
-			provinces(12, "I-20", "各省持证率", "Certified share by province", year, nation, rank),
-			provinces(12, "I-21", "各省中高级占比", "Intermediate and senior share by province", year, nation, rank),
-			provinces(12, "I-18", "各省继续教育达标率", "Continuing education by province", year, nation, rank),
-			provinces(12, "I-22", "各省本科及以上占比", "Degrees by province", year, nation, rank),
+			provinces(12, "I-20", "哪些省份持证率高？", "Which provinces have most certified?", year, nation, rank),
+			provinces(12, "I-21", "哪些省份中高级占比高？", "Which provinces have most intermediate or senior?", year, nation, rank),
+			provinces(12, "I-18", "哪些省份继续教育抓得好？", "Which provinces meet continuing education best?", year, nation, rank),
+			provinces(12, "I-22", "哪些省份学历高？", "Which provinces have most degrees?", year, nation, rank),
 		}},
 	}}
 }
@@ -167,18 +169,18 @@ func d07() Page {
 func d08() Page {
 	return Page{ID: "D08", Name: text("职业保障与流动", "Pay, protection, turnover"), Question: text("人留得住吗？", "Can people stay?"), marks: true, rows: []row{
 		{panels: []panel{
-			figure(6, "I-29", "一年里走了多少人？", "How many left within a year?"),
-			figure(6, "I-30", "人均在岗多久？", "How long do people stay?"),
+			figure(6, "I-29", "一年里流失了多少人？", "How many left within a year?"),
+			figure(6, "I-30", "社工一般在岗多久？", "How long do people stay?"),
 			figure(6, "I-31", "多少县有薪酬标准？", "How many counties have a pay standard?"),
 			figure(6, "I-32", "社会保险都参加了吗？", "Is everybody insured?"),
 			trend(12, "I-29", "为什么走？", "Why do they leave?", "leave_group"),
 			parts(12, "I-30", "tenure_band", "在岗年限怎样分布？", "How is tenure distributed?"),
 			trend(12, "I-44", "跨省流动在增加吗？", "Do more people move between provinces?"),
 			ranked(12, "I-29", "哪些省份留不住人？", "Which provinces cannot keep people?"),
-			matrix(24, "I-44", "other_unit", "一年里谁从哪里转到哪里？", "Who moved from where to where within a year?").tall(15).says("每行是转入的省份，每列是转出的省份。", "A row is where they went, a column where they came from."),
-			matrix(12, "I-07", "movement", "各省本月进出多少人？", "Who joined, left and moved this month, by province?"),
-			provinces(12, "I-32", "各省参保率", "Insurance by province", year, nation, rank),
-			provinces(12, "I-31", "各省薪酬标准覆盖", "Pay standards by province", year, nation, rank),
+			matrix(24, "I-44", "other_unit", "一年里谁从哪里转到哪里？", "Who moved from where to where within a year?").tall(20).says("每行是转入的省份，每列是转出的省份。", "A row is where they went, a column where they came from."),
+			matrix(12, "I-07", "movement", "各省本月进出多少人？", "Who joined, left and moved this month, by province?").says("本月截至统计日的数；上月及以前见首页走势。", "This month up to the day; the months before are on the first page."),
+			provinces(12, "I-32", "哪些省份参保不足？", "Which provinces insure least?", year, nation, rank).lowest(),
+			provinces(12, "I-31", "哪些省份薪酬标准还没落到县？", "Where do pay standards not reach the counties?", year, nation, rank).lowest(),
 			provinces(12, "I-42", "各省政策保障是否齐全？", "Is each province's set of policies complete?", year, nation, rank).lowest(),
 		}},
 	}}
@@ -191,10 +193,10 @@ func d09() Page {
 			figure(12, "I-26", "评为优秀的占多少？", "What share is excellent?"),
 			trend(12, "I-25", "第三方评估在推开吗？", "Is third-party evaluation spreading?"),
 			parts(12, "I-26", "evaluation_grade", "评估结果怎样分布？", "How are results distributed?"),
-			parts(12, "I-26", "evaluation_subject", "评人、评项目、评机构，优秀率一样吗？", "Are persons, projects and organisations judged alike?"),
-			parts(12, "I-26", "evaluator_type", "谁评得松、谁评得严？", "Who judges mildly, who strictly?"),
+			parts(12, "I-26", "evaluation_subject", "评人、评项目、评机构，优秀率一样吗？", "Are persons, projects and organisations judged alike?").says("图中是评为优秀的占比。", "The share rated excellent."),
+			parts(12, "I-26", "evaluator_type", "谁评得松、谁评得严？", "Who judges mildly, who strictly?").says("图中是评为优秀的占比。", "The share rated excellent."),
 			parts(12, "I-26", "score_band", "得分集中在哪一段？", "Where do the scores lie?"),
-			ranked(12, "I-25", "哪些省份的合同没有第三方评估？", "Where are contracts never judged by third parties?").lowest(),
+			ranked(12, "I-25", "哪些省份第三方评估最少？", "Where do third parties judge least?").lowest(),
 			matrix(24, "I-26", "evaluation_grade", "各省评估结果怎样？", "What are the results of each province?"),
 		}},
 	}}
@@ -206,7 +208,7 @@ func d10() Page {
 			now(8, "I-41", "示范点三年内复核了吗？", "Were sites reviewed within three years?", year),
 			parts(16, "I-41", "demo_level", "各层级有多少示范点？", "How many sites at each level?").column("denominator").tall(5),
 			trend(12, "I-41", "复核在跟上吗？", "Do reviews keep up?", "demo_level"),
-			ranked(12, "I-41", "哪些省份复核得勤？", "Which provinces review often?"),
+			ranked(12, "I-41", "哪些省份复核跟得上？", "Which provinces keep up with reviews?"),
 			provinceParts(24, "I-41", "demo_level", "示范点分布在哪里？", "Where are the sites?").column("denominator"),
 			list(24, "sites", "哪些示范点最久没有复核？", "Which sites were not reviewed for longest?").tall(14),
 		}},
@@ -220,7 +222,7 @@ func d11() Page {
 	}
 	alone := func(w uint32, id, zh, en string) panel { return of(now(w, id, zh, en, nation)).tall(4) }
 	const name = "${province:text}"
-	return Page{ID: "D11", Name: text("省份画像", "Province profile"), Question: text("一页看清一个省", "One province in one page"), marks: true, placed: true,
+	return Page{ID: "D11", Name: text("省份画像", "Province profile"), Question: text("这个省的队伍建设得怎么样？", "How does this province fare?"), marks: true, placed: true,
 		variables: []variable{
 			{name: "province", label: text("省份", "province"), of: "province", current: "310000"},
 			{name: "indicator", label: text("指标", "indicator"), of: "indicator", current: "I-10"},
@@ -234,10 +236,10 @@ func d11() Page {
 			}},
 			{title: text("规模", "Size"), panels: []panel{
 				of(figure(6, "I-01", "队伍有多大？", "How large is the force?")).tall(4),
-				mine(6, "I-03", "一名社工面对多少人？", "How many does one worker face?"),
-				of(figure(6, "I-06", "还缺多少人？", "How many are missing?")).tall(4),
-				mine(6, "I-08", "乡镇街道覆盖多少？", "How many townships are covered?"),
-				of(counties(8, "I-01", name+"的人在哪些县区？", "In which counties are "+name+"'s people?")).tall(10),
+				mine(6, "I-03", "一名社工面对多少名吸毒人员？", "How many users per worker?"),
+				of(figure(6, "I-06", "按配备标准还缺多少人？", "How many workers are missing?")).tall(4),
+				mine(6, "I-08", "乡镇街道覆盖多少？", "Are townships covered?"),
+				of(counties(8, "I-01", name+"的社工在哪些县区？", "In which counties are "+name+"'s workers?")).tall(10),
 				of(parts(8, "I-01", "worker_category", "谁在做这项工作？", "Who does this work?")).flatly().tall(10),
 				of(parts(8, "I-16", "training_tier", "受过哪一级培训？", "Trained at which tier?")).flatly().tall(10),
 			}},
@@ -248,13 +250,13 @@ func d11() Page {
 				mine(6, "I-25", "第三方评估覆盖多少？", "How much is judged by third parties?"),
 			}},
 			{title: text("专业化", "Specialised"), panels: []panel{
-				mine(6, "I-16", "今年训了多少人？", "How many were trained this year?"),
+				mine(6, "I-16", "今年参训多少？", "How many were trained?"),
 				alone(6, "I-20", "多少人持证？", "How many are certified?"),
 				alone(6, "I-21", "中高级占多少？", "How many intermediate or senior?"),
 				alone(6, "I-22", "多少人本科及以上？", "How many have a degree?"),
 			}},
 			{title: text("职业化", "Vocational"), panels: []panel{
-				alone(6, "I-29", "一年里走了多少人？", "How many left within a year?"),
+				alone(6, "I-29", "一年里流失了多少人？", "How many left within a year?"),
 				of(now(6, "I-30", "在岗多久？", "How long do people stay?")).tall(4),
 				alone(6, "I-32", "参保多少？", "How many are insured?"),
 				alone(6, "I-42", "政策齐全吗？", "Are the policies complete?"),
@@ -263,7 +265,7 @@ func d11() Page {
 				mine(8, "I-33", "按时报了吗？", "Reported in time?"),
 				of(now(8, "I-40", "数据有多新？", "How fresh is the data?")).tall(4),
 				alone(8, "I-34", "记录通过多少？", "How many records are accepted?"),
-				of(late(10, "还差什么？", "What is missing?")).tall(5),
+				of(late(10, "还差哪些数据？", "What data is missing?")).tall(5),
 				of(list(14, "balance", "送来的每条记录去了哪里？", "What became of every record sent?")).tall(5),
 				of(list(24, "rules", "记录因为什么被拒收？", "Why are records rejected?")).tall(6),
 			}},
@@ -284,11 +286,13 @@ func d12() Page {
 			heat(24, "I-33", "哪个省哪个月没有按时报？", "Which province was late in which month?"),
 			late(12, "谁的哪一期还没到？", "Whose month is missing?"),
 			list(12, "rules", "记录因为什么被拒收？", "Why are records rejected?"),
-			list(15, "publications", "哪些月份已公布、已批准？", "Which months are published, which approved?").tall(13),
-			monthly(9, "I-01", "今天的数与首次公布的差多少？", "How far is today from what was first published?", "first_published").tall(13),
-			parts(12, "I-34", "feed", "哪类数据最难通过？", "Which feed passes least?").flatly().tall(11),
+			list(15, "publications", "哪些月份已公布、已批准？", "Which months are published, which approved?").tall(12),
+			monthly(9, "I-01", "今天的数与首次公布的差多少？", "How far is today from what was first published?", "first_published").tall(12).says("“—”表示该月尚未公布。", "A dash: the month is not published yet."),
+			parts(12, "I-34", "feed", "哪类数据最难通过？", "Which feed passes least?").flatly().lowest().tall(11),
 			provinces(12, "I-34", "哪些省份通过率低？", "Which provinces pass least?", nation, rank).lowest().tall(11),
-			matrix(24, "I-37", "other_unit", "哪两个省在重复报同一批人？", "Which pairs of provinces report the same people?"),
+			// Of a pair nearly every cell is too small to be shown.
+			ranked(24, "I-37", "哪些省份与外省重复上报的人最多？", "Which provinces report people whom others report too?").
+				says("与谁重复，见下方待核案件中的“两地在岗”。", "With whom, say the waiting cases below: open in two units."),
 			heat(24, "I-39", "历史月份被改动了多少？", "How much were past months revised?"),
 		}},
 		{title: text("待核案件", "Cases that wait for a steward"), panels: []panel{
@@ -308,11 +312,11 @@ func operator() Page {
 			figure(8, "I-33", "按时到达多少？", "How much arrives in time?"),
 			live("trend", 16, "rate_nation", "现在每分钟收到多少？", "How much comes in a minute now?"),
 			live("stat", 8, "age_nation", "最新一条记录是多久以前入库的？", "How long ago was the newest record stored?"),
-			list(24, "balance", "收到的每条记录都有去向吗？", "Has every record received a name for its end?").says("收到 = 入库 + 重复 + 拒收。「不平衡」不为零是程序的错误，请运行 duiwu doctor。", "received = stored + duplicate + rejected. An unexplained count that is not zero is a bug of the program; run duiwu doctor.").tall(12),
+			list(24, "balance", "收到的每条记录都有去向吗？", "Has every record received a name for its end?").says("收到 = 入库 + 重复 + 拒收。“不平衡”不为零是程序的错误，请运行 duiwu doctor。", "received = stored + duplicate + rejected. An unexplained count that is not zero is a bug of the program; run duiwu doctor.").tall(12),
 			list(12, "rules", "记录因为什么被拒收？", "Why are records rejected?"),
 			list(12, "partitions", "每个通道写到哪里、停了多久？", "Where does each topic stand, and since when?"),
 			list(24, "arrivals", "哪个单位的哪类数据最久没有更新？", "Whose data was not updated for longest?").tall(14),
-			parts(24, "I-40", "feed", "哪类数据最旧？", "Which feed is oldest?").flatly(),
+			parts(24, "I-40", "feed", "哪类数据最旧？", "Which feed is oldest?").flatly().highest(),
 		}},
 	}}
 }
@@ -320,19 +324,19 @@ func operator() Page {
 // wall is one screen for an office: nothing on it scrolls, and it is read from
 // five metres. Grafana shows it with ?kiosk&theme=dark.
 func wall() Page {
-	return Page{ID: "WALL", Name: text("大屏", "Wall"), Question: text("队伍今天怎么样，数据到了吗？", "How is the force today, and has the data come?"), placed: true, rows: []row{{panels: []panel{
+	return Page{ID: "WALL", Name: text("大屏", "Wall"), Question: text("队伍今天怎么样，数据到了吗？", "How is the force, and has its data come?"), placed: true, rows: []row{{panels: []panel{
 		figure(4, "I-01", "队伍有多大？", "How large is the force?"),
-		figure(4, "I-02", "目标完成多少？", "How near is the target?").at(4, 0, 5),
-		figure(4, "I-03", "一人面对多少人？", "How many does one face?").at(8, 0, 5),
-		figure(4, "I-06", "还缺多少人？", "How many are missing?").at(12, 0, 5),
-		figure(4, "I-20", "多少人持证？", "How many are certified?").at(16, 0, 5),
-		live("stat", 4, "age_nation", "最新数据多久以前到？", "How old is the newest data?").at(20, 0, 5),
-		tiles(8, "I-10", "每千名现有吸毒人员有多少社工？", "How many workers per 1,000 users?").at(0, 5, 14),
+		figure(4, "I-02", "目标完成多少？", "How near the target?").at(4, 0, 5),
+		figure(4, "I-03", "一名社工面对多少人？", "Users per worker?").at(8, 0, 5),
+		figure(4, "I-06", "还缺多少人？", "Workers missing?").at(12, 0, 5),
+		figure(4, "I-20", "多少人持证？", "How many certified?").at(16, 0, 5),
+		live("stat", 4, "age_nation", "最新数据多久以前到？", "How old is the data?").at(20, 0, 5),
+		tiles(8, "I-10", "力量分布是否均衡？", "Is the force spread evenly?").at(0, 5, 14),
 		late(8, "还差谁的数据？", "Whose data is missing?").at(0, 19, 9),
 		trend(8, "I-01", "队伍在增长吗？", "Is the force growing?").at(8, 5, 8),
-		ranked(8, "I-10", "哪五地人手最少？", "Which five have the fewest hands?").first(5, "asc").at(8, 13, 7),
-		ranked(8, "I-10", "哪五地人手最多？", "Which five have the most hands?").first(5, "desc").at(8, 20, 8),
-		{kind: "tiles", title: text("最近一天谁的数据到了？", "Whose data came within a day?"), w: 8, h: 14, x: 16, y: 5, query: Query{QueryType: "list", List: "last_day", Format: "tiles"}},
+		ranked(8, "I-10", "哪五地人手最少？", "Which five have fewest?").first(5, "asc").at(8, 13, 7),
+		ranked(8, "I-10", "哪五地人手最多？", "Which five have most?").first(5, "desc").at(8, 20, 8),
+		{kind: "tiles", title: text("最近一天各地到了多少条数据？", "How many records came in a day?"), w: 8, h: 14, x: 16, y: 5, query: Query{QueryType: "list", List: "last_day", Format: "tiles"}},
 		live("trend", 8, "rate_nation", "现在每分钟收到多少条？", "How many records come in a minute?").at(16, 19, 9),
 	}}}}
 }

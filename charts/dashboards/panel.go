@@ -153,6 +153,9 @@ func (p panel) flatly() panel                { p.flat = true; return p }
 // lowest puts first what is asked for: the provinces that lag.
 func (p panel) lowest() panel { p.query.Sort = "asc"; return p }
 
+// highest puts first what there is most of.
+func (p panel) highest() panel { p.query.Sort = "desc"; return p }
+
 func (p panel) tall(h uint32) panel { p.h = h; return p }
 
 func (p panel) at(x, y, h uint32) panel { p.x, p.y, p.h = x, y, h; return p }
@@ -199,13 +202,13 @@ func (p panel) describe(lang string, cat *catalogue.Catalogue) string {
 			if t == nil {
 				continue
 			}
-			s := fmt.Sprintf("%s %g (%s)", t.ID, t.Value, t.Unit)
+			s := fmt.Sprintf(pick(lang, text("%s %g %s", "%s %g (%s)")), t.ID, t.Value, pick(lang, text(t.UnitZh, t.Unit)))
 			if !t.Verified() {
-				s += pick(lang, text("，未经核实", ", unverified"))
+				s += pick(lang, text("（未经核实）", ", unverified"))
 			}
 			targets = append(targets, s)
 		}
-		add("目标：", "Target: ", strings.Join(targets, "; "))
+		add("目标：", "Target: ", strings.Join(targets, pick(lang, text("；", "; "))))
 		if len(targets) == 0 {
 			add("目标：", "Target: ", pick(lang, text("没有设定", "none is set")))
 		}

@@ -91,7 +91,7 @@ export interface Indicator extends Text {
   groups: Array<Code & { codes: Code[] }>;
   nowOnly: boolean;
   nationOnly: boolean;
-  goals: Array<{ id: string; value: number; unit: string; verified: boolean }>;
+  goals: Array<{ id: string; value: number; unit: Text; verified: boolean }>;
 }
 
 export interface List extends Text { id: string; about: Text }

@@ -190,8 +190,26 @@ func boards(t *testing.T, tab *browsertest.Tab, home string, c plugin.Config) {
 		f(p.ID, "zh", "light", 1366, 900)
 	}
 	f("D01", "zh", "dark", 3840, 2160)
+	// An axis tells no more than its figure: coefficients have two places.
+	tab.Open(home+"/d/D03?lang=zh", 1366, 900, ready)
+	ticks := browsertest.Eval[[]string](tab, `[...document.querySelector(".timeseries svg").querySelectorAll("text")].map(e => e.textContent).filter(s => /^[\d.]+$/.test(s))`)
+	require.NotEmpty(t, ticks)
+	for _, s := range ticks {
+		require.Regexp(t, `^\d\.\d\d?$`, s)
+	}
+	// A province without a figure looks otherwise than one with zero.
+	tab.Open(home+"/d/D08?lang=zh", 1366, 900, ready)
+	require.Equal(t, 32, browsertest.Eval[int](tab, `[...[...document.querySelectorAll(".barchart")].find(e => e.textContent.includes("哪些省份留不住人")).querySelectorAll("svg text")].filter(e => (e.getAttribute("transform") ?? "").startsWith("matrix(0,-1") || e.textContent === "—").length`))
 	// What stands on the page is what the backend answers to the same query.
 	tab.Open(home+"/d/D02?lang=zh", 1366, 900, ready)
+	page := tab.Text("main")
+	for _, want := range []string{
+		"目标 100,000（未经核实）", "目标 30", // what a coloured figure is held against
+		"社会组织聘用的禁毒社会工作者", "政府购买岗位派驻人员", // no name of a legend is behind an arrow
+		"虚线为配备目标。", // the note of a panel
+	} {
+		require.Contains(t, page, want)
+	}
 	drawn := browsertest.Eval[[]struct{ Indicator, Unit, Value string }](tab,
 		`[...document.querySelectorAll(".stat [data-indicator], .stat[data-indicator]")].map(e => ({Indicator: e.dataset.indicator, Unit: e.dataset.unit, Value: e.dataset.value}))`)
 	require.Len(t, drawn, 4)

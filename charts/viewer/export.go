@@ -216,7 +216,7 @@ func (s *server) notes(f *data.Frame, m *plugin.Provenance, title, lang string) 
 		for _, x := range m.UnitsMissing {
 			name := x.Unit
 			if u := s.contract.Unit(x.Unit); u != nil {
-				name = text(lang, u.ShortZh, u.En)
+				name = text(lang, u.ShortZh, u.ShortEn())
 			}
 			if !slices.Contains(missing, name) {
 				missing = append(missing, name)

@@ -44,10 +44,10 @@ func (s *stack) publish(ctx context.Context) {
 	var n uint64
 	err := s.conn.QueryRow(ctx, "SELECT count() FROM publications").Scan(&n)
 	if err == nil && n == 0 {
-		err = s.run(ctx, "publish", month, "--by", "演示 demo", "--clock", generate.Today.Format(time.RFC3339))
+		err = s.run(ctx, "publish", month, "--by", "演示", "--clock", generate.Today.Format(time.RFC3339))
 	}
 	if err == nil && n == 0 {
-		err = s.run(ctx, "publish", "approve", month, "--by", "演示 demo", "--reason", "演示用 for the demo")
+		err = s.run(ctx, "publish", "approve", month, "--by", "演示", "--reason", "演示用")
 	}
 	if err != nil && ctx.Err() == nil {
 		s.log.Warn("the demo shows no published month", "error", err)

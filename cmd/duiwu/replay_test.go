@@ -41,7 +41,7 @@ func feedFolder(t *testing.T, edits ...string) string {
 
 const (
 	// The code list as it was before an operator mended it.
-	without02 = "02,乡镇(街道)聘用的社区戒毒社区康复专职工作人员,full-time community rehabilitation staff of a township or street,2|专职工作人员|专职人员,law,true\n"
+	without02 = "02,乡镇（街道）聘用的社区戒毒社区康复专职工作人员,full-time community rehabilitation staff of a township or street,2|专职工作人员|专职人员|乡镇(街道)聘用的社区戒毒社区康复专职工作人员,law,true\n"
 )
 
 // person is an identity number of the reserved area 119901.

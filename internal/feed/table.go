@@ -229,6 +229,19 @@ type UnitInfo struct {
 	Aliases []string
 }
 
+// ShortEn is the English name for axes and headings, where the whole of some is
+// longer than what it names.
+func (u *UnitInfo) ShortEn() string {
+	switch u.Type {
+	case "corps":
+		return "Xinjiang Corps"
+	case "national":
+		return "national office"
+	}
+	name, _, _ := strings.Cut(u.En, " (")
+	return name
+}
+
 // National says whether the unit is the national office.
 func (u *UnitInfo) National() bool { return u.Type == "national" }
 
@@ -273,8 +286,11 @@ func loadUnits(fsys fs.FS, file string, ps *Problems) []UnitInfo {
 type Target struct {
 	ID, Indicator, Scope string
 	Value                float64
-	Unit, Due            string
-	Source, Status       string
+	// Unit, Source and Status are in English, UnitZh and so on say the same in Chinese.
+	Unit, UnitZh     string
+	Source, SourceZh string
+	Status, StatusZh string
+	Due              string
 }
 
 // Verified says whether the source was seen; other targets are shown with a mark.
@@ -282,7 +298,7 @@ func (t *Target) Verified() bool { return !strings.HasPrefix(t.Status, "unverifi
 
 func loadTargets(fsys fs.FS, file string, ps *Problems) []Target {
 	var out []Target
-	cols := []string{"target_id", "indicator_id", "scope", "value", "unit", "due", "source", "status"}
+	cols := []string{"target_id", "indicator_id", "scope", "value", "unit_zh", "unit", "due", "source_zh", "source", "status_zh", "status"}
 	readTable(fsys, file, ps, cols, func(t *table) {
 		v, err := strconv.ParseFloat(t.text("value"), 64)
 		if err != nil {
@@ -290,7 +306,8 @@ func loadTargets(fsys fs.FS, file string, ps *Problems) []Target {
 		}
 		out = append(out, Target{
 			ID: t.text("target_id"), Indicator: t.text("indicator_id"), Scope: t.text("scope"), Value: v,
-			Unit: t.text("unit"), Due: t.text("due"), Source: t.text("source"), Status: t.text("status"),
+			Unit: t.text("unit"), UnitZh: t.text("unit_zh"), Source: t.text("source"), SourceZh: t.text("source_zh"),
+			Status: t.text("status"), StatusZh: t.text("status_zh"), Due: t.text("due"),
 		})
 	})
 	return out

@@ -128,7 +128,7 @@ func (c *Catalogue) Label(dimension, code string) (Text, bool) {
 		return Text{}, false
 	case OtherUnit:
 		if u := c.Contract.Unit(code); u != nil {
-			return Text{Zh: u.ShortZh, En: u.En}, true
+			return Text{Zh: u.ShortZh, En: u.ShortEn()}, true
 		}
 		return Text{}, false
 	case Region:

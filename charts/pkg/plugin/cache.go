@@ -11,15 +11,15 @@ import (
 // statement with every parameter, and with them the units that may be seen, the
 // days and the moment as of which the records are read: two scopes never share an
 // answer.
-type answers struct {
+type answers[T any] struct {
 	mu   sync.Mutex // guards what is below, and the fields of every entry
-	kept map[string]*entry
+	kept map[string]*entry[T]
 }
 
 // entry is one statement, under way or answered.
-type entry struct {
-	done    chan struct{} // closed when parts and err stand
-	parts   map[place]part
+type entry[T any] struct {
+	done    chan struct{} // closed when got and err stand
+	got     T
 	err     error
 	at      time.Time // when it was answered
 	state   string    // of the tables, before they were asked
@@ -27,17 +27,18 @@ type entry struct {
 	cancel  context.CancelFunc
 }
 
-// mostAnswers bounds the memory: an answer is at most some thousand parts.
+// mostAnswers bounds the memory: an answer is at most some thousand parts, or
+// mostRows lines of a list.
 const mostAnswers = 1024
 
-func newAnswers() *answers { return &answers{kept: map[string]*entry{}} }
+func newAnswers[T any]() *answers[T] { return &answers[T]{kept: map[string]*entry[T]{}} }
 
 // get returns the answer under a key, asking for it when there is none, or one of
 // another state of the tables. Whoever comes while it is asked for waits for the
 // same one. A caller that goes away leaves the question to the others; with the
-// last of them it is cancelled. The map is shared: nobody may change it. Errors
+// last of them it is cancelled. The answer is shared: nobody may change it. Errors
 // are not kept.
-func (a *answers) get(ctx context.Context, key, state string, ask func(context.Context) (map[place]part, error)) (map[place]part, error) {
+func (a *answers[T]) get(ctx context.Context, key, state string, ask func(context.Context) (T, error)) (T, error) {
 	a.mu.Lock()
 	e := a.kept[key]
 	if e != nil && !e.at.IsZero() && !stands(e.at, e.state, state) {
@@ -45,16 +46,16 @@ func (a *answers) get(ctx context.Context, key, state string, ask func(context.C
 	}
 	if e == nil {
 		a.prune()
-		e = &entry{done: make(chan struct{}), state: state}
+		e = &entry[T]{done: make(chan struct{}), state: state}
 		var own context.Context
 		own, e.cancel = context.WithCancel(context.WithoutCancel(ctx))
 		a.kept[key] = e
 		go func() {
-			parts, err := ask(own)
+			got, err := ask(own)
 			e.cancel()
 			a.mu.Lock()
 			defer a.mu.Unlock()
-			e.parts, e.err, e.at = parts, err, time.Now()
+			e.got, e.err, e.at = got, err, time.Now()
 			if err != nil && a.kept[key] == e {
 				delete(a.kept, key)
 			}
@@ -65,7 +66,7 @@ func (a *answers) get(ctx context.Context, key, state string, ask func(context.C
 	a.mu.Unlock()
 	select {
 	case <-e.done:
-		return e.parts, e.err
+		return e.got, e.err
 	case <-ctx.Done():
 	}
 	a.mu.Lock()
@@ -76,12 +77,13 @@ func (a *answers) get(ctx context.Context, key, state string, ask func(context.C
 			delete(a.kept, key)
 		}
 	}
-	return nil, ctx.Err()
+	var none T
+	return none, ctx.Err()
 }
 
 // prune drops what is too old to be shown again and, while there is too much, the
 // oldest. What is still asked for stays.
-func (a *answers) prune() {
+func (a *answers[T]) prune() {
 	oldest := ""
 	for k, e := range a.kept {
 		switch {

@@ -17,7 +17,7 @@ import (
 
 func TestAnswersAreSharedForAMoment(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		a := newAnswers()
+		a := newAnswers[map[place]part]()
 		var asked atomic.Int32
 		one := map[place]part{{Unit: "310000"}: {N: 1}}
 		slow := func(context.Context) (map[place]part, error) {
@@ -47,7 +47,7 @@ func TestAnswersAreSharedForAMoment(t *testing.T) {
 
 func TestAnAnswerStandsWhileTheTablesDo(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		a := newAnswers()
+		a := newAnswers[map[place]part]()
 		asked := 0
 		ask := func(state string) int {
 			_, err := a.get(t.Context(), "q", state, func(context.Context) (map[place]part, error) { asked++; return nil, nil })
@@ -101,7 +101,7 @@ func TestTheStateOfTheTables(t *testing.T) {
 }
 
 func TestAnErrorIsNotRemembered(t *testing.T) {
-	a := newAnswers()
+	a := newAnswers[map[place]part]()
 	fault := errors.New("the server is down")
 	_, err := a.get(t.Context(), "q", "", func(context.Context) (map[place]part, error) { return nil, fault })
 	require.ErrorIs(t, err, fault)
@@ -113,7 +113,7 @@ func TestAnErrorIsNotRemembered(t *testing.T) {
 // question for which nobody waits must not run on.
 func TestWhoGoesAwayLeavesTheQuestionToTheOthers(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		a := newAnswers()
+		a := newAnswers[map[place]part]()
 		ended := make(chan error, 1)
 		ask := func(ctx context.Context) (map[place]part, error) {
 			select {
@@ -146,7 +146,7 @@ func TestWhoGoesAwayLeavesTheQuestionToTheOthers(t *testing.T) {
 }
 
 func TestTheMemoryOfAnswersIsBounded(t *testing.T) {
-	a := newAnswers()
+	a := newAnswers[map[place]part]()
 	for i := range 3 * mostAnswers {
 		_, err := a.get(t.Context(), fmt.Sprint(i), "", func(context.Context) (map[place]part, error) { return nil, nil })
 		require.NoError(t, err)

@@ -67,7 +67,8 @@ type Datasource struct {
 	today     time.Time // zero: ask the clock
 
 	state   state
-	answers *answers
+	answers *answers[map[place]part]
+	listed  *answers[[][]any]
 	pulses  pulses
 	beat    time.Duration
 	limits  limits
@@ -116,7 +117,7 @@ func Open(c Config) (*Datasource, error) {
 		return nil, err
 	}
 	d := &Datasource{catalogue: cat, config: c, clock: time.Now, beat: beat,
-		answers: newAnswers(), limits: limits{rows: 20_000, bytes: 4 << 20}, known: map[time.Time]*arrivals{}}
+		answers: newAnswers[map[place]part](), listed: newAnswers[[][]any](), limits: limits{rows: 20_000, bytes: 4 << 20}, known: map[time.Time]*arrivals{}}
 	if c.SuppressBelow == 0 {
 		d.config.SuppressBelow = 5
 	}

@@ -75,7 +75,7 @@ func (d *Datasource) serveDefinition(w http.ResponseWriter, r *http.Request, sc 
 	add("可按此分组", "Can be grouped by", dimensions...)
 	for _, id := range in.Targets {
 		if t := d.catalogue.Target(id); t != nil {
-			targets = append(targets, targetLine(t))
+			targets = append(targets, targetLine(t, lang))
 		}
 	}
 	add("目标", "Targets", targets...)
@@ -102,6 +102,11 @@ func (d *Datasource) serveDefinition(w http.ResponseWriter, r *http.Request, sc 
 	_, _ = w.Write(out.Bytes()) // the reader has gone; nobody is left to tell
 }
 
-func targetLine(t *feed.Target) string {
-	return t.ID + ": " + trim(t.Value) + " (" + t.Unit + "); " + t.Source + "; " + t.Status
+func targetLine(t *feed.Target, lang string) string {
+	v := viewOf(t)
+	unit, source, status := pick(lang, v.Unit), pick(lang, v.Source), pick(lang, v.Status)
+	if lang == "en" {
+		return t.ID + ": " + trim(t.Value) + " (" + unit + "); " + source + "; " + status
+	}
+	return t.ID + "：" + trim(t.Value) + " " + unit + "；依据：" + source + "；" + status
 }

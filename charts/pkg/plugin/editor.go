@@ -84,13 +84,13 @@ func (d *Datasource) serveEditor(w http.ResponseWriter, _ *http.Request, sc scop
 		}
 		for _, id := range in.Targets {
 			if t := d.catalogue.Target(id); t != nil {
-				v.Goals = append(v.Goals, TargetView{t.ID, t.Value, t.Unit, t.Due, t.Source, t.Status, t.Verified()})
+				v.Goals = append(v.Goals, viewOf(t))
 			}
 		}
 		out.Indicators = append(out.Indicators, v)
 	}
 	for _, u := range d.seen(sc) {
-		out.Units = append(out.Units, code{u.Code, catalogue.Text{Zh: u.ShortZh, En: u.En}})
+		out.Units = append(out.Units, code{u.Code, catalogue.Text{Zh: u.ShortZh, En: u.ShortEn()}})
 	}
 	for _, c := range compares {
 		out.Compare = append(out.Compare, code{c, compareNames[c]})
@@ -108,7 +108,7 @@ func (d *Datasource) serveOptions(w http.ResponseWriter, r *http.Request, sc sco
 	switch of := r.URL.Query().Get("values"); of {
 	case byProvince:
 		for _, u := range d.seen(sc) {
-			out = append(out, code{u.Code, catalogue.Text{Zh: u.ShortZh, En: u.En}})
+			out = append(out, code{u.Code, catalogue.Text{Zh: u.ShortZh, En: u.ShortEn()}})
 		}
 	case "indicator":
 		for _, in := range d.SeriesIndicators() {

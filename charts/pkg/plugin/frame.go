@@ -16,13 +16,17 @@ import (
 
 // TargetView is a target as a page shows it.
 type TargetView struct {
-	ID       string  `json:"id"`
-	Value    float64 `json:"value"`
-	Unit     string  `json:"unit"`
-	Due      string  `json:"due"`
-	Source   string  `json:"source"`
-	Status   string  `json:"status"`
-	Verified bool    `json:"verified"`
+	ID       string         `json:"id"`
+	Value    float64        `json:"value"`
+	Unit     catalogue.Text `json:"unit"`
+	Due      string         `json:"due"`
+	Source   catalogue.Text `json:"source"`
+	Status   catalogue.Text `json:"status"`
+	Verified bool           `json:"verified"`
+}
+
+func viewOf(t *feed.Target) TargetView {
+	return TargetView{t.ID, t.Value, catalogue.Text{Zh: t.UnitZh, En: t.Unit}, t.Due, catalogue.Text{Zh: t.SourceZh, En: t.Source}, catalogue.Text{Zh: t.StatusZh, En: t.Status}, t.Verified()}
 }
 
 // Provenance says where a figure comes from; every frame carries it.
@@ -110,7 +114,7 @@ func (d *Datasource) frames(p *plan, r *result) data.Frames {
 				days = append(days, t)
 				units, cats = append(units, u), append(cats, c)
 				if info := d.catalogue.Contract.Unit(u); info != nil {
-					unitNames = append(unitNames, pick(p.Lang, catalogue.Text{Zh: info.ShortZh, En: info.En}))
+					unitNames = append(unitNames, pick(p.Lang, catalogue.Text{Zh: info.ShortZh, En: info.ShortEn()}))
 				} else {
 					unitNames = append(unitNames, "")
 				}
@@ -143,9 +147,7 @@ func (d *Datasource) frames(p *plan, r *result) data.Frames {
 					case nationalMean:
 						v = r.figures[place{Day: day, Unit: "", Code: c}].Value
 					case withTarget:
-						if target != nil {
-							v = figures.Number(target.Value)
-						}
+						v = target
 					case withRank:
 						v = p.rank(r, day, u, c)
 					case firstPublished:
@@ -325,20 +327,24 @@ func (p *plan) unit(column string) string {
 	return "suffix: " + pick(p.Lang, u)
 }
 
-// nationalTarget is the one that a figure is held against. What is asked of each
-// person, such as hours, is no target of the share who reach it.
-func (d *Datasource) nationalTarget(in *catalogue.Indicator) *feed.Target {
+// nationalTarget is the value that a figure is held against; nil without one. What
+// is asked of each person, such as hours, is no target of the share who reach it,
+// and of a target itself the whole is to be reached.
+func (d *Datasource) nationalTarget(in *catalogue.Indicator) *float64 {
 	for _, id := range in.Targets {
 		if t := d.catalogue.Target(id); t != nil && t.Scope != "person" {
-			return t
+			if b := in.Measure.Bottom; b != nil && b.Kind == "target" {
+				return figures.Number(in.Measure.Scale)
+			}
+			return figures.Number(t.Value)
 		}
 	}
 	return nil
 }
 
 // thresholds draw the target; colours are safe for colour-blind readers.
-func thresholds(in *catalogue.Indicator, t *feed.Target) *data.ThresholdsConfig {
-	if t == nil {
+func thresholds(in *catalogue.Indicator, target *float64) *data.ThresholdsConfig {
+	if target == nil {
 		return nil
 	}
 	low, high := "#c2680a", "#1f6fb2"
@@ -346,7 +352,7 @@ func thresholds(in *catalogue.Indicator, t *feed.Target) *data.ThresholdsConfig 
 		low, high = high, low
 	}
 	return &data.ThresholdsConfig{Mode: data.ThresholdsModeAbsolute, Steps: []data.Threshold{
-		data.NewThreshold(-1, low, ""), data.NewThreshold(t.Value, high, ""),
+		data.NewThreshold(-1, low, ""), data.NewThreshold(*target, high, ""),
 	}}
 }
 
@@ -367,7 +373,7 @@ func (d *Datasource) provenance(p *plan, r *result, states map[string]string) *P
 	sort.Strings(v.UnitsIncluded)
 	for _, id := range p.in.Targets {
 		if t := d.catalogue.Target(id); t != nil {
-			v.Targets = append(v.Targets, TargetView{t.ID, t.Value, t.Unit, t.Due, t.Source, t.Status, t.Verified()})
+			v.Targets = append(v.Targets, viewOf(t))
 		}
 	}
 	for _, c := range p.in.Categories {

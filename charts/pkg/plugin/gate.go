@@ -177,7 +177,7 @@ func (d *Datasource) restrict(ctx context.Context, s scope.Scope, p *plan) error
 	}
 	switch {
 	case !d.catalogue.Declared(p.in, p.split):
-		return refuse(&p.Model, "%[1]s 按「%[2]s」分组不在已声明的数据立方之内，只有全国范围可以查询", "%[1]s by %[2]q is no declared cube; only who may see the nation may ask for it", p.in.ID, p.split)
+		return refuse(&p.Model, "%[1]s 按“%[2]s”分组不在已声明的数据立方之内，只有全国范围可以查询", "%[1]s by %[2]q is no declared cube; only who may see the nation may ask for it", p.in.ID, p.split)
 	case !p.known.IsZero():
 		return refuse(&p.Model, "只能查询当前或已公布的数，不能指定某日所知", "only current and published figures can be asked for, not what was known on a day")
 	case p.Format == formatLorenz:

@@ -23,7 +23,7 @@ func findFault(err error) fault {
 	text := err.Error()
 	switch code := codeOf(err); {
 	case errors.Is(err, errNoScope):
-		return fault{"scope", "数据源未声明谁可以看哪些单位，因此谁都看不到：请在设置的「可见范围」中填写，例如 " + scopeExample + "。", "The datasource does not declare who may see which units, so nobody sees any; fill in its setting Scope, such as " + scopeExample + "."}
+		return fault{"scope", "数据源未声明谁可以看哪些单位，因此谁都看不到：请在设置的“可见范围”中填写，例如 " + scopeExample + "。", "The datasource does not declare who may see which units, so nobody sees any; fill in its setting Scope, such as " + scopeExample + "."}
 	case errors.As(err, &dns) || strings.Contains(text, "no such host"):
 		return fault{"dns", "找不到服务器的名称：请检查地址中的主机名和 DNS。", "The server's name cannot be found; check the host in the address and DNS."}
 	case strings.Contains(text, "x509: ") || strings.Contains(text, "tls: ") || strings.Contains(text, "server gave HTTP response to HTTPS client"):

@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"slices"
 	"sort"
 	"strings"
@@ -120,7 +121,7 @@ var lists = []List{
 	{
 		ID: "rules", Text: catalogue.Text{Zh: "拒收最多的规则", En: "rules that reject most"},
 		About:   catalogue.Text{Zh: "被拒收的记录按首条规则计数。", En: "Rejected records by the first rule that each broke."},
-		columns: []listColumn{{name: "rule", zh: "规则代码", en: "rule id"}, {name: "rule_name", zh: "规则", en: "rule"}, {name: "rejected", zh: "拒收记录", en: "rejected records"}, {name: "units", zh: "涉及单位", en: "units"}},
+		columns: []listColumn{{name: "rule", zh: "规则代码", en: "rule id"}, {name: "rule_name", zh: "原因", en: "reason"}, {name: "rejected", zh: "拒收记录", en: "rejected records"}, {name: "units", zh: "涉及单位", en: "units"}},
 		sql:     "SELECT rule, toFloat64(sum(n)) AS s, toFloat64(uniqExact(unit)) FROM (SELECT unit, toString(tupleElement(kv, 1)) AS rule, tupleElement(kv, 2) AS n FROM (SELECT toString(unit) AS unit, arrayJoin(rules) AS kv FROM receipt_parts_effective WHERE unit IN {units:Array(String)})) GROUP BY rule ORDER BY s DESC, rule",
 	},
 	{
@@ -236,7 +237,7 @@ func (d *Datasource) list(ctx context.Context, s scope.Scope, m *Model) (data.Fr
 				return nil, err
 			}
 		}
-		if rows, err = d.readList(ctx, s, d.unitsOf(s, m), sql, params); err != nil {
+		if rows, err = d.listRows(ctx, s, d.unitsOf(s, m), sql, params); err != nil {
 			if codeOf(err) != codeUnknownTable {
 				return nil, fmt.Errorf("cannot read the list %s: %w", l.ID, err)
 			}
@@ -263,6 +264,20 @@ func (d *Datasource) list(ctx context.Context, s scope.Scope, m *Model) (data.Fr
 	}
 	d.fill(f, &l, rows, m.Lang)
 	return data.Frames{f}, nil
+}
+
+// listRows asks the statement of a list, or shows again what it gave while the
+// tables stand: the cases of a worklist are found in seconds. What is asked of
+// this very moment is asked each time.
+func (d *Datasource) listRows(ctx context.Context, s scope.Scope, units []string, sql string, params map[string]string) ([][]any, error) {
+	if strings.Contains(sql, "{now:") {
+		return d.readList(ctx, s, units, sql, params)
+	}
+	params = maps.Clone(params)
+	delete(params, "now")
+	return d.listed.get(ctx, s.String()+"\n"+strings.Join(units, ",")+"\n"+sql+comment(params), d.state.current(ctx, d), func(ctx context.Context) ([][]any, error) {
+		return d.readList(ctx, s, units, sql, params)
+	})
 }
 
 func (d *Datasource) readList(ctx context.Context, s scope.Scope, units []string, sql string, params map[string]string) ([][]any, error) {
@@ -351,7 +366,7 @@ func (d *Datasource) unitName(code, lang string) string {
 	if u == nil {
 		return code
 	}
-	return pick(lang, catalogue.Text{Zh: u.ShortZh, En: u.En})
+	return pick(lang, catalogue.Text{Zh: u.ShortZh, En: u.ShortEn()})
 }
 
 func ruleName(id, lang string) string {

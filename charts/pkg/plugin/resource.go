@@ -69,7 +69,7 @@ func (d *Datasource) serveValues(w http.ResponseWriter, r *http.Request, sc scop
 		out := []unitView{}
 		for _, u := range d.catalogue.Contract.Units {
 			if !u.National() && sc.Sees(u.Code) {
-				out = append(out, unitView{u.Code, u.Zh, u.ShortZh, u.Abbr, u.En, u.ISO, u.Region, u.Type, u.ReportsOn(feed.Day(d.Today())), u.TileRow, u.TileCol})
+				out = append(out, unitView{u.Code, u.Zh, u.ShortZh, u.Abbr, u.ShortEn(), u.ISO, u.Region, u.Type, u.ReportsOn(feed.Day(d.Today())), u.TileRow, u.TileCol})
 			}
 		}
 		reply(w, out)

@@ -231,9 +231,14 @@ func (d *Datasource) wide(p *plan, f *data.Frame) *data.Frame {
 			}
 			if i > 0 {
 				labels["compare"] = x.Name
+				if len(keys) == 1 { // whose it is needs no saying
+					names = nil
+				}
 				names = append(names, x.Config.DisplayNameFromDS)
 			}
-			if len(names) == 0 {
+			if len(names) == 0 && len(fields) > 1 && p.Column == "" {
+				names = append(names, pick(p.Lang, compareNames[nationalMean]))
+			} else if len(names) == 0 {
 				names = append(names, x.Config.DisplayNameFromDS)
 			}
 			n := data.NewField(x.Name, labels, make([]*float64, max(1, len(days))))

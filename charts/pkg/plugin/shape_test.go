@@ -68,6 +68,11 @@ func TestFormsOfAnAnswer(t *testing.T) {
 		"time = 10-31 11-11", "value 310000 = 3 4", "national_mean 310000 national_mean = 8 8", "value 660000 = 1 1", "national_mean 660000 national_mean = 8 8")
 	require.Equal(t, "Shanghai", got.Fields[1].Config.DisplayNameFromDS)
 	require.Equal(t, "Shanghai · nation", got.Fields[2].Config.DisplayNameFromDS)
+	// A share of the target is held against the whole of it, not against its persons.
+	f(`{"indicator":"I-02","format":"numeric","compare":["target"]}`, data.FrameTypeNumericWide, "value = 0.008", "target target = 100")
+	got = f(`{"indicator":"I-10","groupBy":["month","province"],"filter":{"units":["310000"]},"from":"2016-11","to":"2016-11","format":"series","compare":["national_mean"]}`, data.FrameTypeTimeSeriesWide,
+		"time = 11-11", "value 310000 = 13.333333333333334", "national_mean 310000 national_mean = 12.461059190031152")
+	require.Equal(t, []string{"上海", "全国"}, []string{got.Fields[1].Config.DisplayNameFromDS, got.Fields[2].Config.DisplayNameFromDS}, "whose it is needs no saying twice")
 	f(`{"indicator":"I-03","format":"numeric","compare":["target"]}`, data.FrameTypeNumericWide, "value = 80.25", "target target = 30")
 	f(`{"indicator":"I-01","groupBy":["province"],"filter":{"units":["310000","660000"]},"format":"numeric"}`, data.FrameTypeNumericWide, "value 310000 = 4", "value 660000 = 1")
 	f(`{"indicator":"I-01","groupBy":["province"],"filter":{"units":["660000","310000"]},"format":"table","sort":"desc","compare":["rank"]}`, data.FrameTypeNumericLong,
@@ -223,7 +228,7 @@ func TestDashboardsAnswer(t *testing.T) {
 	}
 	// Panels that have nothing to show, and why.
 	declared := map[string]bool{
-		"D11 还差什么？": true, // Shanghai, whose profile it is, is late with nothing
+		"D11 还差哪些数据？": true, // Shanghai, whose profile it is, is late with nothing
 	}
 	db := chartstest.New(t, "charts_plugin_pages")
 	chartstest.Nation(t, db)

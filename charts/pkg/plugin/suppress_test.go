@@ -298,5 +298,5 @@ func TestSharesOfFewPersonsAreHidden(t *testing.T) {
 func TestATargetInHoursIsNoTargetOfAShare(t *testing.T) {
 	d := open(t, Config{URL: "http://127.0.0.1:1/duiwu", Today: today})
 	require.Nil(t, d.nationalTarget(d.catalogue.Indicator("I-18")))
-	require.Equal(t, 95.0, d.nationalTarget(d.catalogue.Indicator("I-33")).Value)
+	require.Equal(t, 95.0, *d.nationalTarget(d.catalogue.Indicator("I-33")))
 }

@@ -42,7 +42,7 @@ func reasonText(codes string) catalogue.Text { return worklistText(worklist.Reas
 var worklistCases = List{
 	ID: "worklist", Text: catalogue.Text{Zh: "待核案件", En: "cases that wait for a steward"},
 	About: catalogue.Text{Zh: "须由人工判断的成对记录，最久的在前；用 duiwu worklist decide 作出决定。", En: "Pairs of records that only a person can judge, the oldest first; decide them with duiwu worklist decide."},
-	columns: []listColumn{{name: "case", zh: "案号", en: "case"}, {name: "kind", zh: "类别", en: "kind", text: kindText}, {name: "days", zh: "天数", en: "age", unit: "d"}, {name: "reason", zh: "原因", en: "why", text: reasonText}, {name: "feed", zh: "数据类别", en: "feed", list: "feed"},
+	columns: []listColumn{{name: "case", zh: "案号", en: "case"}, {name: "kind", zh: "类别", en: "kind", text: kindText}, {name: "days", zh: "已存在", en: "age", unit: "d"}, {name: "reason", zh: "原因", en: "why", text: reasonText}, {name: "feed", zh: "数据类别", en: "feed", list: "feed"},
 		{name: "unit", zh: "单位代码", en: "unit code"}, {name: "unit_name", zh: "报送单位", en: "reporting unit"}, {name: "record", zh: "记录号", en: "record"},
 		{name: "other_unit", zh: "对方单位", en: "other unit", list: catalogue.OtherUnit}, {name: "other_record", zh: "对方记录号", en: "other record"}},
 	sql: "SELECT id, kind, toFloat64(dateDiff('day', toDate32(since_day), {today:Date32})) AS days, reason, feed, unit_a, if(unit_a IN {units:Array(String)}, record_a, '') AS mine, unit_b, if(unit_b IN {units:Array(String)}, record_b, '') AS theirs FROM (OPEN_CASES) WHERE unit_a IN {units:Array(String)} OR unit_b IN {units:Array(String)} ORDER BY days DESC, id",

@@ -4,6 +4,7 @@ import (
 	"encoding/hex"
 	"fmt"
 	"testing"
+	"time"
 
 	"github.com/grafana/grafana-plugin-sdk-go/data"
 	"github.com/stretchr/testify/require"
@@ -91,6 +92,8 @@ func TestListsOfTheWorklist(t *testing.T) {
 	}
 	counts := "310000 Shanghai 1 315 0 0 1 0 0\n"
 	f("worklist_counts", `"310000"`, counts)
+	f("worklist_counts", `"310000"`, counts)
+	require.Len(t, d.listed.kept, 1, "who asks again is shown what was found")
 	f("worklist_counts", "", counts+"320000 Jiangsu 1 315 0 0 1 0 0\n")
 	f("worklist", `"440000"`, "")
 	id := rows(ask(t, d, `{"queryType":"list","list":"worklist","lang":"en"}`))[:12]
@@ -98,6 +101,7 @@ func TestListsOfTheWorklist(t *testing.T) {
 	f("worklist", "", why+"e1\n")
 	f("worklist", `"310000"`, why+"\n")
 	db.Exec(t, "INSERT INTO worklist_decisions (case_id, decision, decided_at) VALUES ('"+id+"', 'ignore', now())")
+	time.Sleep(fresh)
 	f("worklist", "", "")
 }
 

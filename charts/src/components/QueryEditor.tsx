@@ -51,10 +51,12 @@ function ListPart({ query, editor, change }: PartProps) {
   const id = useId();
   return (
     <Box marginTop={1}>
+     <Stack direction="column" gap={1}>
       <Field noMargin label={t("query.list.label", "List")} description={pick(chosen?.about, lang)} htmlFor={id}>
         <Combobox id={id} width={60} value={query.list ?? null} options={(editor?.lists ?? []).map((l) => ({ label: pick(l, lang), value: l.id }))} onChange={(o) => change({ list: o.value })} />
       </Field>
       <Units query={query} editor={editor} change={change} />
+     </Stack>
     </Box>
   );
 }
@@ -164,7 +166,7 @@ function Moment({ id, type, label, help, value, disabled, onCommit }: { id: stri
 
 function Definition({ indicator: i, url }: { indicator: Indicator; url: string }) {
   const lang = language();
-  const goals = i.goals.map((g) => `${g.id} ${g.value} (${g.unit})${g.verified ? "" : t("query.definition.unverified", ", unverified")}`).join("; ");
+  const goals = i.goals.map((g) => `${g.id} ${g.value.toLocaleString("en")} ${pick(g.unit, lang)}${g.verified ? "" : t("query.definition.unverified", ", unverified")}`).join(lang === "zh" ? "；" : "; ");
   return (
     <Box padding={1} backgroundColor="secondary" borderRadius="default" role="note" aria-label={t("query.definition.label", "Definition of {{name}}", { name: pick(i, lang) })}>
       <Text element="p">{pick(i.definition, lang)}</Text>

@@ -35,7 +35,7 @@ describe("the query editor", () => {
     open({ indicator: "I-01" });
     const note = await screen.findByRole("note", { name: "Definition of 禁毒社工总数" });
     expect(note).toHaveTextContent("禁毒社工总数的定义");
-    expect(note).toHaveTextContent("T-SCALE-2020 100000 (person), unverified");
+    expect(note).toHaveTextContent("T-SCALE-2020 100,000 人, unverified");
     expect(screen.getByRole("link", { name: /Whole definition/ })).toHaveAttribute("href", "/definition/I-01");
   });
 

@@ -13,9 +13,9 @@ export const editor: Editor = {
     indicator("I-01", "禁毒社工总数", "Anti-drug social workers", {
       denominator: text("", ""),
       groups: [{ code: "worker_category", ...text("人员类别", "worker category"), codes: [{ code: "01", ...text("专职禁毒社工", "full-time") }, { code: "02", ...text("合同制", "contract") }] }, { code: "county", ...text("县区", "county"), codes: [] }],
-      goals: [{ id: "T-SCALE-2020", value: 100000, unit: "person", verified: false }],
+      goals: [{ id: "T-SCALE-2020", value: 100000, unit: text("人", "person"), verified: false }],
     }),
-    indicator("I-03", "每名社工对应现有吸毒人员", "Registered users per worker", { goals: [{ id: "T-RATIO-30", value: 30, unit: "users", verified: true }] }),
+    indicator("I-03", "每名社工对应现有吸毒人员", "Registered users per worker", { goals: [{ id: "T-RATIO-30", value: 30, unit: text("人", "users"), verified: true }] }),
     indicator("I-10", "每千名现有吸毒人员社工数", "Workers per 1,000 registered users", {}),
     indicator("I-11", "省际基尼系数", "Gini between provinces", { nationOnly: true, groups: [{ code: "need", ...text("需求口径", "need"), codes: [{ code: "users", ...text("按现有吸毒人员", "by registered users") }] }] }),
     indicator("I-24", "购买模式结构", "Purchase mode mix", { groups: [{ code: "purchase_mode", ...text("购买方式", "purchase mode"), codes: [{ code: "1", ...text("购买项目", "projects") }, { code: "2", ...text("购买岗位", "posts") }] }] }),

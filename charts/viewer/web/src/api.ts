@@ -1,7 +1,7 @@
 import { lang } from "./i18n";
 
 export interface Text { zh: string; en: string }
-export interface Target { id: string; value: number; source: string; status: string }
+export interface Target { id: string; value: number; unit: Text; source: Text; status: Text; verified: boolean }
 export interface Missing { unit: string; feed: string; expected: string; last: string }
 
 /** Where a figure comes from; the plugin sends it with every frame. */

@@ -5,7 +5,7 @@ import { resource, type Provenance } from "./api";
 import { bars, curve, series } from "./charts";
 import { h } from "./dom";
 import { fileURL, png, save } from "./export";
-import { date, integer, moment } from "./format";
+import { date, integer, moment, month } from "./format";
 import { href, L, lang, param, theme } from "./i18n";
 import { bind, open, unitName } from "./panel";
 
@@ -35,7 +35,7 @@ const names: [string, string, string][] = [
   ["D01", "全国总览", "National overview"], ["D02", "规模与配备", "Size and staffing"], ["D03", "省际均衡", "Balance between provinces"],
   ["D04", "社会组织培育", "Social organisations"], ["D05", "政府购买服务", "Government purchase"], ["D06", "教育培训", "Training"],
   ["D07", "资格与学历", "Qualification and education"], ["D08", "职业保障与流动", "Pay, protection, turnover"], ["D09", "考核评估", "Evaluation"],
-  ["D10", "示范创建", "Demonstration sites"], ["D11", "省份画像", "Province profile"], ["D12", "数据质量与报送", "Data quality"], ["WALL", "大屏", "Wall"], ["OPS", "流水线运行", "The pipeline"],
+  ["D10", "示范创建", "Demonstration sites"], ["D11", "省份画像", "Province profile"], ["D12", "数据质量与报送", "Data quality and reporting"], ["WALL", "大屏", "Wall"], ["OPS", "流水线运行", "Running the pipeline"],
 ];
 
 /** A menu of all dashboards. */
@@ -150,12 +150,15 @@ function stat(p: Panel, f: Frame, empty: string): HTMLElement {
     const first = x.values.find((v) => v !== null) as number | null | undefined;
     const unit = x.labels.unit ?? "", code = x.labels.code ?? "";
     const s = state(f.meta, times?.[times.length - 1], unit, code);
-    const late = x.target !== undefined && last !== null && p.options?.colorMode === "value" && f.meta ? (f.meta.direction === "down" ? last > x.target : last < x.target) : false;
+    const held = p.options?.colorMode === "value";
+    const late = x.target !== undefined && last !== null && held && f.meta ? (f.meta.direction === "down" ? last > x.target : last < x.target) : false;
     const box = h("div", { class: "stat" + (late ? " worse" : ""), role: "group" },
       shown.length > 1 ? h("p", { class: "label" }, x.labels.compare ? x.title.split(" · ").pop()! : x.title) : null,
       h("p", { class: "big" }, h("span", { class: "digits" }, last === null ? (s ? hole(s, f.meta) : empty) : number(last, x)), h("span", { class: "unit" }, last === null || shown.length > 1 && unitOf(x) !== "%" ? "" : unitOf(x))),
+      held && x.target !== undefined ? h("p", { class: "delta goal" }, L("目标 ", "target "), h("b", {}, number(x.target, { ...x, values: [x.target], decimals: Number.isInteger(x.target) ? 0 : x.decimals }) + (unitOf(x) === "%" ? "%" : "")),
+        f.meta?.targets[0]?.verified === false ? L("（未经核实）", " (unverified)") : "") : null,
       p.options?.showPercentChange && last !== null && first && times && times.length > 1
-        ? h("p", { class: "delta" }, L("较期初 ", "since the start "), h("b", {}, `${last >= first ? "+" : "−"}${number(Math.abs((100 * (last - first)) / first), { ...x, unit: "percent", decimals: 1 })}%`)) : null);
+        ? h("p", { class: "delta" }, L(`较${month(day(times[x.values.indexOf(first)]))} `, `since ${month(day(times[x.values.indexOf(first)]))} `), h("b", {}, `${last >= first ? "+" : "−"}${number(Math.abs((100 * (last - first)) / first), { ...x, unit: "percent", decimals: 1 })}%`)) : null);
     if (f.meta && !x.labels.compare) bind(box, { meta: f.meta, sql: f.sql, unit, code, codeName: x.labels.code_name ?? "", value: last, state: (last === null ? s || "none" : s === "late" ? s : "") as "" });
     out.append(box);
     if (p.options?.graphMode === "area" && times && shown.length === 1) {
@@ -173,12 +176,13 @@ function table(p: Panel, f: Frame, empty: string): HTMLElement {
   const shown = f.fields.filter((x) => !override(p, x, "custom.hidden"));
   const units = find(f, "unit")?.values as string[] | undefined;
   const figures = shown.filter(numeric);
+  const unit = commonUnit(p, f);
   const most = new Map(figures.map((x) => [x, Math.max(...(x.values as (number | null)[]).map((v) => Math.abs(v ?? 0)))]));
   // A cross table reads as a picture: its cells are shaded by one scale.
   const cross = p.targets?.[0].format === "pivot" && figures.length > 3;
   const top = Math.max(1e-9, ...figures.map((x) => most.get(x) ?? 0));
-  return h("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": p.title }, h("table", { class: cross ? "cross" : "" },
-    h("thead", {}, h("tr", {}, shown.map((x) => h("th", { scope: "col", class: numeric(x) ? "num" : "" }, x.name === "time" ? L("日期", "date") : x.title + (numeric(x) && unitOf(x) && !cross ? L(`（${unitOf(x)}）`, ` (${unitOf(x)})`) : ""))))),
+  return h("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": p.title }, h("table", { class: cross ? "cross" + (figures.length > 12 ? " wide" : "") : "" },
+    h("thead", {}, h("tr", {}, shown.map((x) => h("th", { scope: "col", class: numeric(x) ? "num" : "" }, x.name === "time" ? L("日期", "date") : x.title + (numeric(x) && unitOf(x) && !unit && !cross ? L(`（${unitOf(x)}）`, ` (${unitOf(x)})`) : ""))))),
     h("tbody", {}, Array.from({ length: n }, (_, i) => h("tr", {}, shown.map((x) => {
       const v = x.values[i];
       const unit = units?.[i] ?? "";
@@ -195,6 +199,16 @@ function table(p: Panel, f: Frame, empty: string): HTMLElement {
       return td;
     }))))));
 }
+
+/** The unit that all figures of a panel have, so that it is said once. */
+function commonUnit(p: Panel, f: Frame): string {
+  if (isTiles(p)) return f.meta && f.meta.format.kind !== "percent" ? (lang === "zh" ? f.meta.unit.zh : f.meta.unit.en) : p.targets?.[0].list === "last_day" ? L("条", "records") : "";
+  const units = new Set(f.fields.filter((x) => numeric(x) && x.name !== "rank" && !override(p, x, "custom.hidden")).map(unitOf));
+  return f.meta && units.size === 1 ? [...units][0] : "";
+}
+
+/** What is said of a panel beside the definition: which way to read it. */
+const notes = (p: Panel) => (p.type === "stat" ? [] : (p.description ?? "").split("\n\n").filter((s) => s && !s.startsWith("**")));
 
 /** The nation as tiles: a name of one character above a figure, coloured by the frame. */
 function tileGrid(p: Panel, f: Frame): HTMLElement {
@@ -314,9 +328,14 @@ function cardOf(p: Panel, query: Query | undefined, f: Frame | string, style: Re
     } }, "ⓘ") : null;
   // An axis has no room for its unit, and figures side by side need it once.
   const figures = typeof f === "string" ? [] : f.fields.filter(numeric);
-  const drawn = ["timeseries", "barchart"].includes(p.type) || p.type === "stat" && figures.length > 1 && unitOf(figures[0]) !== "%" ? figures[0] : undefined;
+  const drawn = typeof f === "string" || p.type === "xychart" || p.type === "stat" && (figures.length < 2 || unitOf(figures[0]) === "%") ? ""
+    : ["timeseries", "barchart"].includes(p.type) && figures.length ? unitOf(figures[0]) : commonUnit(p, f);
+  const said = notes(p);
+  const states = new Set(meta && ["table", "barchart"].includes(p.type) && !isTiles(p) ? Object.values(meta.states) : []);
+  if (states.has("late") && p.type === "table") said.push(L("◦ 本期未到，为最近一次的数值。", "◦ the last month has not come; its last value."));
+  if (states.has("suppressed")) said.push(L(`人数不足 ${meta!.suppressBelow} 人等不宜公开的数，以“—”或“<${meta!.suppressBelow}”代替。`, `A dash or <${meta!.suppressBelow} stands for what is too small to be shown.`));
   const card = h("section", { class: `card board-card ${isTiles(p) ? "tiles-card" : p.type}`, style, "data-panel": String(p.id) },
-    h("header", {}, h("h3", {}, p.title), h("p", { class: "sub" }, [meta ? (lang === "zh" ? meta.zh : meta.en) : "", drawn ? unitOf(drawn) : ""].filter(Boolean).join(" · ")), source), h("div", { class: "body" }, body(p, f)));
+    h("header", {}, h("h3", {}, p.title), h("p", { class: "sub" }, meta && !document.body.dataset.wall ? h("span", {}, lang === "zh" ? meta.zh : meta.en) : null, drawn ? h("b", {}, drawn) : null), source), h("div", { class: "body" }, body(p, f)), said.length ? h("p", { class: "hint" }, said.join(" ")) : null);
   if (query && typeof f !== "string") card.querySelector("header")!.append(tools(p, query, card, f));
   return card;
 }
@@ -397,7 +416,7 @@ export async function board(today: string, id: string): Promise<HTMLElement> {
     // On paper rows are as tall as what is in them: a panel beside several rows
     // has to know of how many.
     const beside = new Set(d.panels.map((q) => q.gridPos.y).filter((v) => v >= y && v < y + tall)).size;
-    const at = { "grid-column": `${x + 1} / span ${wide}`, "grid-row": `${y + 1} / span ${tall}`, "--beside": String(beside) };
+    const at = { "grid-column": `${x + 1} / span ${wide}`, "grid-row": `${y + 1} / span ${tall}`, "--beside": String(beside), "--tall": String(tall) };
     if (p.type === "row") { cards.push(h("h2", { class: "row-title", style: at }, p.title)); continue; }
     const f = answers.get("p" + p.id) ?? "no answer";
     if (typeof f !== "string" && f.meta) metas.push(f.meta);
@@ -408,7 +427,7 @@ export async function board(today: string, id: string): Promise<HTMLElement> {
   const other = lang === "zh" ? "en" : "zh", dark = theme === "dark" ? "light" : "dark";
   const wall = id === "WALL";
   return h("div", { class: "board" + (wall ? " wall" : "") },
-    h("header", { class: "page-head" }, h("div", { class: "titles" }, h("p", { class: "kicker" }, d.title), h("h1", {}, d.description)),
+    h("header", { class: "page-head" }, h("div", { class: "titles" }, h("p", { class: "kicker" }, wall ? L("全国禁毒社会工作者队伍建设", "Anti-drug social workers") : d.title), h("h1", {}, d.description)),
       h("nav", {}, ...controls, menu(id),
         h("a", { href: href(id, { ...keep(), lang: other }), lang: other === "zh" ? "zh-Hans" : "en" }, other === "zh" ? "中文" : "English"),
         wall ? null : printer(),

@@ -7,7 +7,7 @@ let units = new Map<string, Unit>();
 export function setUnits(list: Unit[]) { units = new Map(list.map((u) => [u.code, u])); }
 export const unitName = (code: string) => {
   const u = units.get(code);
-  return !u ? L("全国", "Nation") : lang === "zh" ? u.shortZh : u.en.replace("Xinjiang Production and Construction Corps", "the Corps").replace(" (Tibet)", "");
+  return !u ? L("全国", "Nation") : lang === "zh" ? u.shortZh : u.en;
 };
 
 /** One figure as a page shows it, with where it comes from. */
@@ -104,7 +104,7 @@ export function open(x: Shown) {
     h("header", {},
       h("h2", { id: "source-title", tabindex: "-1", autofocus: true }, L("这个数字从哪里来", "Where this figure comes from")),
       h("button", { class: "plain", "aria-label": L("关闭", "close"), onclick: () => (d as HTMLDialogElement).close() }, "✕")),
-    h("p", { class: "source-figure" }, h("span", {}, whose(x)), h("strong", {}, f.text), h("small", {}, f.unit)),
+    h("p", { class: "source-figure" }, h("span", {}, whose(x)), x.value !== null || x.state ? [h("strong", {}, f.text), h("small", {}, f.unit)] : null),
     x.state ? h("p", { class: "note" }, L(...stateText[x.state])) : null,
     h("dl", {},
       line("定义", "Definition", pick(m.definition)),
@@ -121,7 +121,7 @@ export function open(x: Shown) {
       line("未到单位", "Units missing", late.length ? m.unitsMissing.map((v) => L(`${unitName(v.unit)}（${feedName(v.feed)}，应有 ${month(v.expected)}，最近 ${v.last ? month(v.last) : "从未"}）`,
         `${unitName(v.unit)} (${feedName(v.feed)}: ${month(v.expected)} due, last ${v.last ? month(v.last) : "never"})`)).join(lang === "zh" ? "；" : "; ") : L("无", "none")),
       line("隐去单元", "Hidden cells", m.suppressed ? integer(m.suppressed) : L("无", "none")),
-      m.targets.length ? line("目标", "Target", m.targets.map((t) => `${t.id}: ${integer(t.value)}, ${t.source} (${t.status})`).join("; ")) : [],
+      m.targets.length ? line("目标", "Target", m.targets.map((t) => L(`${t.id}：${t.value.toLocaleString("en")} ${t.unit.zh}；依据：${t.source.zh}；${t.status.zh}`, `${t.id}: ${t.value.toLocaleString("en")} (${t.unit.en}); ${t.source.en}; ${t.status.en}`)).join(lang === "zh" ? "。" : ". ")) : [],
       line("计算", "Computed", `${moment(m.computedAt)} · ${Math.round(m.tookMs)} ms`)),
     h("details", {}, h("summary", {}, L("执行的查询", "The query that ran")), h("pre", { tabindex: "0" }, x.sql)));
   d.addEventListener("close", () => d.remove());
