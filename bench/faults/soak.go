@@ -22,6 +22,7 @@ func (b *bench) soak(ctx context.Context, seed uint64, length time.Duration, say
 		if ctx.Err() != nil {
 			break
 		}
+		problems = append(problems, b.ended()...)
 		verdict := "ok"
 		if len(problems) > 0 {
 			verdict = "FAILED"
