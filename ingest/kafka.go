@@ -306,6 +306,13 @@ func (g *Group) member(ctx context.Context, topics map[string]int) error {
 	if err != nil {
 		return err
 	}
+	// Topics are watched as long as the membership lasts, whatever happens to
+	// generations meanwhile.
+	inner, cancel := context.WithCancel(ctx)
+	defer cancel()
+	var hangUp func()
+	dialer.DialFunc, hangUp = dialUntil(inner, leaving)
+	defer hangUp()
 	cg, err := kafka.NewConsumerGroup(kafka.ConsumerGroupConfig{
 		ID: g.cfg.Group, Brokers: g.cfg.Brokers, Dialer: dialer,
 		Topics:            slices.Sorted(maps.Keys(topics)),
@@ -321,10 +328,6 @@ func (g *Group) member(ctx context.Context, topics map[string]int) error {
 		return fmt.Errorf("cannot join group %s: %w", g.cfg.Group, err)
 	}
 	defer func() { _ = cg.Close() }() // waits for the generation; it has no error
-	// Topics are watched as long as the membership lasts, whatever happens to
-	// generations meanwhile.
-	inner, cancel := context.WithCancel(ctx)
-	defer cancel()
 	watch := newWatch(g, topics, cancel)
 	var wg sync.WaitGroup
 	wg.Go(func() { watch.run(inner) })

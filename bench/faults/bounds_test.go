@@ -201,22 +201,25 @@ func known(t *testing.T, c *cell) (n float64) {
 	return n
 }
 
-// TestAWorkerThatIsToldToStopEndsInTime holds it to fifteen seconds, half of what an
-// orchestrator grants by itself: at work, and with a database and a broker that do
-// not answer. It takes ten then, since the group's client gives each exchange with
-// the coordinator five. What it had not written is written by the next one.
+// TestAWorkerThatIsToldToStopEndsInTime holds it to ten seconds, a third of what an
+// orchestrator grants by itself: at work, while it joins the group, and with a
+// database and a broker that do not answer. What it had not written is written by the
+// next one.
 func TestAWorkerThatIsToldToStopEndsInTime(t *testing.T) {
 	b := testBench(t)
-	const most = 15 * time.Second
-	for _, moment := range []string{"ledger insert", "offset commit"} {
-		t.Run(moment, func(t *testing.T) {
+	const most = 10 * time.Second
+	for _, at := range []moment{{name: "ledger insert"}, {name: "offset commit"}, {name: "join"}, {name: "sync"}} {
+		t.Run(at.name, func(t *testing.T) {
 			frozen := make(chan struct{})
 			c, err := b.start(t.Context(), func(c *cell) error {
-				w := c.wires[0].clickhouse
-				if moment == "offset commit" {
+				w, nth := c.wires[0].clickhouse, 2
+				if at.onKafka() {
 					w = c.wires[0].kafka
 				}
-				w.arm(trap{moment, before, 2, func() bool {
+				if at.name == "join" || at.name == "sync" {
+					nth = 1
+				}
+				w.arm(trap{at.name, before, nth, func() bool {
 					for _, w := range []*wire{c.wires[0].clickhouse, c.wires[0].kafka} {
 						w.set(mode{frozen: true})
 					}
