@@ -22,6 +22,20 @@ func peak(t *testing.T, pid int) int64 {
 	return n
 }
 
+// idling is a cell whose worker has read the load, and the most memory that it held.
+func idling(t *testing.T, b *bench, partitions int, flags ...string) (c *cell, w *worker, idle int64) {
+	t.Helper()
+	c, err := b.cellOf(t.Context(), partitions, flags...)
+	require.NoError(t, err)
+	t.Cleanup(c.stop)
+	require.NoError(t, c.migrate(t.Context()))
+	w, err = c.work()
+	require.NoError(t, err)
+	require.NoError(t, c.send(t.Context(), b.load.messages))
+	require.NoError(t, c.wait(t.Context(), bound))
+	return c, w, peak(t, w.cmd.Process.Pid)
+}
+
 // TestAPoisonTopicIsCountedAndNotHeld sends 100 MB of messages that are larger
 // than the largest that is decoded, between records, and then ten times the load
 // at once. Beyond what the idle process holds, memory stays within what the
@@ -29,15 +43,7 @@ func peak(t *testing.T, pid int) int64 {
 func TestAPoisonTopicIsCountedAndNotHeld(t *testing.T) {
 	b := testBench(t)
 	const slots, cutBytes, fetch, largest = 2, 4 << 20, 1 << 20, 8 << 20
-	c, err := b.cellOf(t.Context(), partitions, "--slots", fmt.Sprint(slots), "--cut-bytes", fmt.Sprint(cutBytes), "--cut-rows", "5000")
-	require.NoError(t, err)
-	defer c.stop()
-	require.NoError(t, c.migrate(t.Context()))
-	w, err := c.work()
-	require.NoError(t, err)
-	require.NoError(t, c.send(t.Context(), b.load.messages))
-	require.NoError(t, c.wait(t.Context(), bound))
-	idle := peak(t, w.cmd.Process.Pid)
+	c, w, idle := idling(t, b, partitions, "--slots", fmt.Sprint(slots), "--cut-bytes", fmt.Sprint(cutBytes), "--cut-rows", "5000")
 
 	const poison = 20
 	value := strings.Repeat("x", 5<<20)
@@ -96,15 +102,7 @@ const reader = 16 << 20
 func TestABurstIsHeldInTheTopicAndNotInMemory(t *testing.T) {
 	b := testBench(t)
 	const slots, cutBytes, fetch = 2, 1 << 20, 1 << 20
-	c, err := b.cellOf(t.Context(), 3, "--slots", fmt.Sprint(slots), "--cut-bytes", fmt.Sprint(cutBytes), "--cut-rows", "5000")
-	require.NoError(t, err)
-	defer c.stop()
-	require.NoError(t, c.migrate(t.Context()))
-	w, err := c.work()
-	require.NoError(t, err)
-	require.NoError(t, c.send(t.Context(), b.load.messages))
-	require.NoError(t, c.wait(t.Context(), bound))
-	idle := peak(t, w.cmd.Process.Pid)
+	c, w, idle := idling(t, b, 3, "--slots", fmt.Sprint(slots), "--cut-bytes", fmt.Sprint(cutBytes), "--cut-rows", "5000")
 
 	release := make(chan struct{})
 	held := c.wires[0].kafka.arm(trap{"fetch", after, 1, func() bool { <-release; return true }, nil})

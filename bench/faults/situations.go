@@ -198,7 +198,7 @@ func diskFull(ctx context.Context, b *bench) (r result, err error) {
 	l.wires[0].clickhouse.target = small.HTTPAddr()
 	defer func() { b.wires[0].clickhouse.target = old }()
 	own := &bench{lab: &l, load: b.load, want: b.want}
-	defer func() { b.cells = l.cells }()
+	defer func() { b.cells, b.ends = l.cells, l.ended() }()
 	ballast := filepath.Join(dir, "ballast")
 	c, err := own.whenAtWork(ctx, func(*cell) error {
 		f, err := os.Create(ballast)
@@ -334,17 +334,11 @@ func (c *cell) client() *kafka.Client {
 // is not all there is: outcomes may have other names, tables may not differ.
 func partitionsAdded(ctx context.Context, b *bench) (r result, err error) {
 	half := len(b.load.messages) / 2
-	c, err := b.cell(ctx)
+	c, err := b.startWith(ctx, b.load.messages[:half])
 	if err != nil {
 		return r, err
 	}
 	defer c.stop()
-	if err := errors.Join(c.migrate(ctx), c.send(ctx, b.load.messages[:half])); err != nil {
-		return r, err
-	}
-	if _, err := c.work(); err != nil {
-		return r, err
-	}
 	if err := c.wait(ctx, bound); err != nil {
 		return r, err
 	}
@@ -694,18 +688,11 @@ func clockBehind(ctx context.Context, b *bench) (r result, err error) {
 
 func clockAhead(ctx context.Context, b *bench) (r result, err error) {
 	half := len(b.load.messages) / 2
-	c, err := b.cell(ctx)
+	c, err := b.startWith(ctx, b.load.messages[:half], func(c *cell) error { c.clock = time.Now().Add(day); return nil })
 	if err != nil {
 		return r, err
 	}
 	defer c.stop()
-	if err := errors.Join(c.migrate(ctx), c.send(ctx, b.load.messages[:half])); err != nil {
-		return r, err
-	}
-	c.clock = time.Now().Add(day)
-	if _, err := c.work(); err != nil {
-		return r, err
-	}
 	if err := errors.Join(c.wait(ctx, bound), c.until(ctx, "this machine's clock and the database's differ")); err != nil {
 		return r, err
 	}
