@@ -93,7 +93,9 @@ func (a *Assignment) Open(ctx context.Context, resume Resume) (*Partition, error
 
 // Routes says whether the partitioner sends a record of the unit here.
 func (a *Assignment) Routes(recordID []byte) bool {
-	return a.Partitions <= 1 || PartitionOf(Key(a.Unit, string(recordID)), a.Partitions) == int(a.Partition)
+	// As Key makes it, on the stack: dedupe asks for every record that it does not know.
+	key := append(append(make([]byte, 0, 80), a.Unit...), recordID...)
+	return a.Partitions <= 1 || PartitionOf(key, a.Partitions) == int(a.Partition)
 }
 
 // commit fails in a generation that has ended, so a worker that lost the
