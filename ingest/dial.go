@@ -87,6 +87,43 @@ func (b *Broker) dialer() (*kafka.Dialer, error) {
 	return &kafka.Dialer{ClientID: b.ClientID, Timeout: timeout, DualStack: true, TLS: b.TLS, SASLMechanism: m}, nil
 }
 
+// leaving is how long a member may take to leave its group.
+const leaving = 4 * time.Second
+
+// dialUntil gives a function for kafka.Dialer whose connections are cut, and which
+// fails, from so long after the end of ctx on. kafka-go's group knows no context: when
+// it is closed while brokers do not answer, the request that is out, finding the
+// coordinator and leaving wait five seconds each, the first one longer, since each
+// heartbeat moves the deadline of all on its connection; and connecting to a host that
+// is gone takes the dialer's timeout for each broker. hangUp ends it at once.
+func dialUntil(ctx context.Context, late time.Duration) (dial func(ctx context.Context, network, addr string) (net.Conn, error), hangUp func()) {
+	end, hangUp := context.WithCancel(context.WithoutCancel(ctx))
+	context.AfterFunc(ctx, func() { time.AfterFunc(late, hangUp) })
+	return func(ctx context.Context, network, addr string) (net.Conn, error) {
+		ctx, cancel := context.WithCancel(ctx)
+		defer cancel()
+		defer context.AfterFunc(end, cancel)()
+		c, err := (&net.Dialer{}).DialContext(ctx, network, addr)
+		if err != nil {
+			return nil, err
+		}
+		u := &untilConn{Conn: c}
+		u.stop = context.AfterFunc(end, func() { _ = c.Close() })
+		return u, nil
+	}, hangUp
+}
+
+// untilConn forgets its end when it is closed.
+type untilConn struct {
+	net.Conn
+	stop func() bool
+}
+
+func (c *untilConn) Close() error {
+	c.stop()
+	return c.Conn.Close()
+}
+
 func (b *Broker) transport() (*kafka.Transport, error) {
 	m, err := b.SASL.mechanism()
 	if err != nil {

@@ -93,7 +93,9 @@ func (a *Assignment) Open(ctx context.Context, resume Resume) (*Partition, error
 
 // Routes says whether the partitioner sends a record of the unit here.
 func (a *Assignment) Routes(recordID []byte) bool {
-	return a.Partitions <= 1 || PartitionOf(Key(a.Unit, string(recordID)), a.Partitions) == int(a.Partition)
+	// As Key makes it, on the stack: dedupe asks for every record that it does not know.
+	key := append(append(make([]byte, 0, 80), a.Unit...), recordID...)
+	return a.Partitions <= 1 || PartitionOf(key, a.Partitions) == int(a.Partition)
 }
 
 // commit fails in a generation that has ended, so a worker that lost the
@@ -306,6 +308,13 @@ func (g *Group) member(ctx context.Context, topics map[string]int) error {
 	if err != nil {
 		return err
 	}
+	// Topics are watched as long as the membership lasts, whatever happens to
+	// generations meanwhile.
+	inner, cancel := context.WithCancel(ctx)
+	defer cancel()
+	var hangUp func()
+	dialer.DialFunc, hangUp = dialUntil(inner, leaving)
+	defer hangUp()
 	cg, err := kafka.NewConsumerGroup(kafka.ConsumerGroupConfig{
 		ID: g.cfg.Group, Brokers: g.cfg.Brokers, Dialer: dialer,
 		Topics:            slices.Sorted(maps.Keys(topics)),
@@ -321,10 +330,6 @@ func (g *Group) member(ctx context.Context, topics map[string]int) error {
 		return fmt.Errorf("cannot join group %s: %w", g.cfg.Group, err)
 	}
 	defer func() { _ = cg.Close() }() // waits for the generation; it has no error
-	// Topics are watched as long as the membership lasts, whatever happens to
-	// generations meanwhile.
-	inner, cancel := context.WithCancel(ctx)
-	defer cancel()
 	watch := newWatch(g, topics, cancel)
 	var wg sync.WaitGroup
 	wg.Go(func() { watch.run(inner) })

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"maps"
+	"slices"
 	"sort"
 	"strconv"
 	"strings"
@@ -208,8 +209,8 @@ func keyDate(spec *feed.Spec) string {
 }
 
 // Stored says for each key and version whether the history holds it at a
-// position inside the ledger. It is one query, whatever the number of keys; it
-// borrows keys.
+// position inside the ledger. It is one query, whatever the number of keys, and one
+// more where a key is Elsewhere; it borrows keys.
 func (a *Assignment) Stored(ctx context.Context, spec *feed.Spec, keys []flow.Known) ([]bool, error) {
 	out := make([]bool, len(keys))
 	if len(keys) == 0 {
@@ -222,6 +223,11 @@ func (a *Assignment) Stored(ctx context.Context, spec *feed.Spec, keys []flow.Kn
 }
 
 func (a *Assignment) stored(ctx context.Context, spec *feed.Spec, keys []flow.Known, out []bool) error {
+	if slices.ContainsFunc(keys, func(k flow.Known) bool { return k.Elsewhere }) {
+		if err := a.look(ctx); err != nil {
+			return fmt.Errorf("cannot read the ledger: %w", err)
+		}
+	}
 	p := a.inside()
 	if p == nil {
 		return nil

@@ -57,8 +57,8 @@ type Assignment struct {
 	// due is where the next cut has to begin.
 	due int64
 	// ends are the last offsets in the ledger by placeOf, of all partitions of the
-	// topic. The other partitions' are those of the claim: the partitioner does not
-	// send their keys here.
+	// topic. The other partitions' are those of the claim, since the partitioner does
+	// not send their keys here, or of when one of their keys came all the same.
 	ends map[int64]int64
 }
 
@@ -299,6 +299,21 @@ GROUP BY topic, incarnation, partition`,
 		a.due = a.Next
 	}
 	return nil
+}
+
+// look reads where the ledgers of the topic's other partitions end by now. A row of a
+// fenced worker among them does no harm: what it accounts for is written again.
+func (a *Assignment) look(ctx context.Context) error {
+	return a.s.rows(ctx, "SELECT incarnation, partition, max(last_offset) FROM ledger WHERE "+liveTopics+" GROUP BY incarnation, partition",
+		topicsOf([]*Assignment{a}), func(scan func(...any) error) error {
+			var incarnation, partition int32
+			var last int64
+			if err := scan(&incarnation, &partition, &last); err != nil {
+				return err
+			}
+			a.ends[placeOf(incarnation, partition)] = last
+			return nil
+		})
 }
 
 func (a *Assignment) span(first, last int64) flow.Span {

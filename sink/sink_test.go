@@ -345,6 +345,16 @@ func TestNewestAndStoredSeeTheLedgerOnly(t *testing.T) {
 			stored, err = a.Stored(t.Context(), spec, keys[2:3])
 			require.NoError(t, err)
 			require.Equal(t, []bool{true}, stored)
+			// What another partition wrote since the claim does for its own records.
+			require.NoError(t, put(t, other, spec, 1, 1, record{id: "stray", day: day(10), version: version(1, 1), offset: 1}))
+			stray := known("stray", 10, version(1, 1))
+			stored, err = a.Stored(t.Context(), spec, []flow.Known{stray})
+			require.NoError(t, err)
+			require.Equal(t, []bool{false}, stored)
+			stray.Elsewhere = true
+			stored, err = a.Stored(t.Context(), spec, []flow.Known{stray, known("new", 10, version(9, 1))})
+			require.NoError(t, err)
+			require.Equal(t, []bool{true, true}, stored, "the row of offset 11 is this assignment's own")
 		})
 	}
 }

@@ -21,7 +21,8 @@ type History interface {
 	// newest version, voids included. effectiveFrom is 0 unless the date
 	// belongs to the key. recordID is valid during the call.
 	Newest(ctx context.Context, spec *feed.Spec, fn func(recordID []byte, effectiveFrom int32, v flow.Version) error) error
-	// Stored says of each key and version whether it stands in the history.
+	// Stored says of each key and version whether it stands in the history, and of
+	// those Elsewhere whether it stands there by now.
 	Stored(ctx context.Context, spec *feed.Spec, rows []flow.Known) ([]bool, error)
 }
 
@@ -180,7 +181,7 @@ func (d *Dedupe) batch(ctx context.Context, b flow.Batch, cut *flow.Cut) (arrow.
 	defer free()
 	keys, free := scratch[key](d.opt.Mem, r.n)
 	defer free()
-	var older []int // rows below the newest known version
+	var asked []int // rows that may be stored already
 	for row := range r.n {
 		k := d.keys.key(r.spec.Feed, bytesOf(r.record.Value(row)), r.keyDate(row))
 		v := r.version(row, d.opt.Revision)
@@ -190,12 +191,14 @@ func (d *Dedupe) batch(ctx context.Context, b flow.Batch, cut *flow.Cut) (arrow.
 		outcomes[row] = outcome
 		if newer {
 			d.state.put(k, v)
-		} else if outcome != flow.Duplicate {
-			older = append(older, row)
+		}
+		// The state holds the newest version of the records that belong here.
+		if outcome != flow.Duplicate && (!newer || d.elsewhere(&r, row)) {
+			asked = append(asked, row)
 		}
 	}
-	if len(older) > 0 {
-		if err := d.olderRows(ctx, &r, keys, versions, outcomes, older); err != nil {
+	if len(asked) > 0 {
+		if err := d.ask(ctx, &r, keys, versions, outcomes, asked); err != nil {
 			return nil, err
 		}
 	}
@@ -239,13 +242,19 @@ func classify(newest flow.Version, known bool, v flow.Version) (outcome flow.Out
 	return flow.Unchanged, true
 }
 
-// olderRows decides the rows that are below the newest version of their record:
-// one that is stored already, in the history or earlier in this batch, is a
-// duplicate.
-func (d *Dedupe) olderRows(ctx context.Context, r *rows, keys []key, versions []flow.Version, outcomes []flow.Outcome, older []int) error {
-	ask := make([]flow.Known, len(older))
-	for i, row := range older {
-		ask[i] = flow.Known{RecordID: bytesOf(r.record.Value(row)), EffectiveFrom: r.keyDate(row), Version: versions[row]}
+// elsewhere says whether the partitioner sends a row's record to another partition:
+// a unit has a partitioner of its own, or partitions were added.
+func (d *Dedupe) elsewhere(r *rows, row int) bool {
+	return d.opt.Mine != nil && !d.opt.Mine(bytesOf(r.record.Value(row)))
+}
+
+// ask decides the rows that are below the newest version of their record, and those
+// whose record another partition may hold: one that is stored already, in the history
+// or earlier in this batch, is a duplicate.
+func (d *Dedupe) ask(ctx context.Context, r *rows, keys []key, versions []flow.Version, outcomes []flow.Outcome, asked []int) error {
+	ask := make([]flow.Known, len(asked))
+	for i, row := range asked {
+		ask[i] = flow.Known{RecordID: bytesOf(r.record.Value(row)), EffectiveFrom: r.keyDate(row), Version: versions[row], Elsewhere: d.elsewhere(r, row)}
 	}
 	stored, err := d.opt.History.Stored(ctx, r.spec, ask)
 	if err != nil {
@@ -261,7 +270,7 @@ func (d *Dedupe) olderRows(ctx context.Context, r *rows, keys []key, versions []
 			first[seen{keys[row], versions[row]}] = row
 		}
 	}
-	for i, row := range older {
+	for i, row := range asked {
 		if stored[i] || first[seen{keys[row], versions[row]}] < row {
 			outcomes[row] = flow.Duplicate
 		}

@@ -263,6 +263,22 @@ func TestOutcomes(t *testing.T) {
 		org("a", t1), org("b", t2, `"op":"U"`, `"op":"C","corrects":"a"`), org("a", t1, more...))
 }
 
+// TestARecordOfAnotherPartition: a unit that sends with a partitioner of its own, or a
+// topic that got new partitions, had what it sent again counted as new, since no state
+// but that of the record's own partition knows it; the balance then had more than the tables.
+func TestARecordOfAnotherPartition(t *testing.T) {
+	l, there := newLine(t), newLine(t)
+	there.store = l.store
+	there.assign()
+	l.dedupe().opt.Mine = func(id []byte) bool { return string(id) == "mine" }
+	require.Equal(t, []string{"new", "new"}, there.send("org", org("a", t2)+"\n"+org("b", t2)))
+	require.Equal(t, []string{"duplicate", "new", "new", "duplicate", "new"},
+		l.send("org", strings.Join([]string{org("a", t2), org("mine", t1), org("c", t1), org("c", t1), org("b", t1)}, "\n")))
+	// What comes to the other partition later is asked for as well.
+	require.Equal(t, []string{"new"}, there.send("org", org("c", t3)))
+	require.Equal(t, []string{"duplicate", "duplicate", "duplicate"}, l.send("org", org("c", t3)+"\n"+org("c", t1)+"\n"+org("a", t2)))
+}
+
 // TestWhatWasJudgedAndNotWrittenIsNotTakenOver: a key remembered for a write that
 // never happened would swallow its replay.
 func TestWhatWasJudgedAndNotWrittenIsNotTakenOver(t *testing.T) {

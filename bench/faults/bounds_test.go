@@ -22,6 +22,20 @@ func peak(t *testing.T, pid int) int64 {
 	return n
 }
 
+// idling is a cell whose worker has read the load, and the most memory that it held.
+func idling(t *testing.T, b *bench, partitions int, flags ...string) (c *cell, w *worker, idle int64) {
+	t.Helper()
+	c, err := b.cellOf(t.Context(), partitions, flags...)
+	require.NoError(t, err)
+	t.Cleanup(c.stop)
+	require.NoError(t, c.migrate(t.Context()))
+	w, err = c.work()
+	require.NoError(t, err)
+	require.NoError(t, c.send(t.Context(), b.load.messages))
+	require.NoError(t, c.wait(t.Context(), bound))
+	return c, w, peak(t, w.cmd.Process.Pid)
+}
+
 // TestAPoisonTopicIsCountedAndNotHeld sends 100 MB of messages that are larger
 // than the largest that is decoded, between records, and then ten times the load
 // at once. Beyond what the idle process holds, memory stays within what the
@@ -29,15 +43,7 @@ func peak(t *testing.T, pid int) int64 {
 func TestAPoisonTopicIsCountedAndNotHeld(t *testing.T) {
 	b := testBench(t)
 	const slots, cutBytes, fetch, largest = 2, 4 << 20, 1 << 20, 8 << 20
-	c, err := b.cellOf(t.Context(), partitions, "--slots", fmt.Sprint(slots), "--cut-bytes", fmt.Sprint(cutBytes), "--cut-rows", "5000")
-	require.NoError(t, err)
-	defer c.stop()
-	require.NoError(t, c.migrate(t.Context()))
-	w, err := c.work()
-	require.NoError(t, err)
-	require.NoError(t, c.send(t.Context(), b.load.messages))
-	require.NoError(t, c.wait(t.Context(), bound))
-	idle := peak(t, w.cmd.Process.Pid)
+	c, w, idle := idling(t, b, partitions, "--slots", fmt.Sprint(slots), "--cut-bytes", fmt.Sprint(cutBytes), "--cut-rows", "5000")
 
 	const poison = 20
 	value := strings.Repeat("x", 5<<20)
@@ -96,15 +102,7 @@ const reader = 16 << 20
 func TestABurstIsHeldInTheTopicAndNotInMemory(t *testing.T) {
 	b := testBench(t)
 	const slots, cutBytes, fetch = 2, 1 << 20, 1 << 20
-	c, err := b.cellOf(t.Context(), 3, "--slots", fmt.Sprint(slots), "--cut-bytes", fmt.Sprint(cutBytes), "--cut-rows", "5000")
-	require.NoError(t, err)
-	defer c.stop()
-	require.NoError(t, c.migrate(t.Context()))
-	w, err := c.work()
-	require.NoError(t, err)
-	require.NoError(t, c.send(t.Context(), b.load.messages))
-	require.NoError(t, c.wait(t.Context(), bound))
-	idle := peak(t, w.cmd.Process.Pid)
+	c, w, idle := idling(t, b, 3, "--slots", fmt.Sprint(slots), "--cut-bytes", fmt.Sprint(cutBytes), "--cut-rows", "5000")
 
 	release := make(chan struct{})
 	held := c.wires[0].kafka.arm(trap{"fetch", after, 1, func() bool { <-release; return true }, nil})
@@ -201,22 +199,25 @@ func known(t *testing.T, c *cell) (n float64) {
 	return n
 }
 
-// TestAWorkerThatIsToldToStopEndsInTime holds it to fifteen seconds, half of what an
-// orchestrator grants by itself: at work, and with a database and a broker that do
-// not answer. It takes ten then, since the group's client gives each exchange with
-// the coordinator five. What it had not written is written by the next one.
+// TestAWorkerThatIsToldToStopEndsInTime holds it to ten seconds, a third of what an
+// orchestrator grants by itself: at work, while it joins the group, and with a
+// database and a broker that do not answer. What it had not written is written by the
+// next one.
 func TestAWorkerThatIsToldToStopEndsInTime(t *testing.T) {
 	b := testBench(t)
-	const most = 15 * time.Second
-	for _, moment := range []string{"ledger insert", "offset commit"} {
-		t.Run(moment, func(t *testing.T) {
+	const most = 10 * time.Second
+	for _, at := range []moment{{name: "ledger insert"}, {name: "offset commit"}, {name: "join"}, {name: "sync"}} {
+		t.Run(at.name, func(t *testing.T) {
 			frozen := make(chan struct{})
 			c, err := b.start(t.Context(), func(c *cell) error {
-				w := c.wires[0].clickhouse
-				if moment == "offset commit" {
+				w, nth := c.wires[0].clickhouse, 2
+				if at.onKafka() {
 					w = c.wires[0].kafka
 				}
-				w.arm(trap{moment, before, 2, func() bool {
+				if at.name == "join" || at.name == "sync" {
+					nth = 1
+				}
+				w.arm(trap{at.name, before, nth, func() bool {
 					for _, w := range []*wire{c.wires[0].clickhouse, c.wires[0].kafka} {
 						w.set(mode{frozen: true})
 					}

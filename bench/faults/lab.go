@@ -33,6 +33,8 @@ type lab struct {
 	broker          *broker.Broker
 	wires           [2]wires
 	cells           int
+	ends            []string // of ClickHouse, by itself
+	mourned         int      // the process whose end was the last of them
 }
 
 // wires are the two ways of one worker.
@@ -159,11 +161,7 @@ func (l *lab) cellOf(ctx context.Context, partitions int, flags ...string) (*cel
 func (l *lab) up(ctx context.Context) error {
 	select {
 	case <-l.engine.Done():
-		// The engine at hand now and then aborts when a client breaks off within the
-		// body of a request. Nothing is lost by it, and an orchestrator would do this.
-		if end := fmt.Sprint(l.engine.Wait()); !strings.Contains(end, "killed") {
-			fmt.Fprintln(os.Stderr, "ClickHouse ended by itself and is started again:", end)
-		}
+		l.mourn()
 		// On a busy machine one start may take longer than it is given.
 		if err := again(ctx, startBound, func() error { return l.engine.Restart(ctx) }); err != nil {
 			return err
@@ -176,6 +174,26 @@ func (l *lab) up(ctx context.Context) error {
 	default:
 		return nil
 	}
+}
+
+// mourn keeps and prints why ClickHouse ended, if nobody told it to.
+func (l *lab) mourn() {
+	said := l.engine.LastWords()
+	if said == "" || l.mourned == l.engine.PID() {
+		return
+	}
+	l.mourned = l.engine.PID()
+	fmt.Fprintln(os.Stderr, "ClickHouse ended by itself:", said)
+	end, _, _ := strings.Cut(said, ";")
+	l.ends = append(l.ends, "ClickHouse ended by itself, its last words stand above: "+end)
+}
+
+// ended lists the ends of ClickHouse that nobody asked for, since the last call.
+func (l *lab) ended() []string {
+	l.mourn()
+	out := l.ends
+	l.ends = nil
+	return out
 }
 
 const startBound = 4 * time.Minute

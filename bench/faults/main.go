@@ -104,6 +104,7 @@ func run(ctx context.Context) error {
 		if err != nil {
 			r.Problems = append(r.Problems, err.Error())
 		}
+		r.Problems = append(r.Problems, l.ended()...)
 		verdict := "ok in " + r.Recovery.Round(100*time.Millisecond).String()
 		if len(r.Problems) > 0 {
 			bad++

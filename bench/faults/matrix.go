@@ -172,6 +172,11 @@ func newBench(ctx context.Context, l *lab) (*bench, error) {
 
 // start makes a cell with all messages sent and a worker at work.
 func (b *bench) start(ctx context.Context, prepare ...func(*cell) error) (*cell, error) {
+	return b.startWith(ctx, b.load.messages, prepare...)
+}
+
+// startWith is start with some of the messages.
+func (b *bench) startWith(ctx context.Context, messages []message, prepare ...func(*cell) error) (*cell, error) {
 	c, err := b.cell(ctx)
 	if err != nil {
 		return nil, err
@@ -179,10 +184,10 @@ func (b *bench) start(ctx context.Context, prepare ...func(*cell) error) (*cell,
 	if err := c.migrate(ctx); err != nil {
 		return nil, err
 	}
-	if err := again(ctx, bound, func() error { return c.send(ctx, b.load.messages[:1]) }); err != nil {
+	if err := again(ctx, bound, func() error { return c.send(ctx, messages[:1]) }); err != nil {
 		return nil, err
 	}
-	if err := c.send(ctx, b.load.messages[1:]); err != nil {
+	if err := c.send(ctx, messages[1:]); err != nil {
 		return nil, err
 	}
 	for _, p := range prepare {

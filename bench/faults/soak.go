@@ -22,6 +22,7 @@ func (b *bench) soak(ctx context.Context, seed uint64, length time.Duration, say
 		if ctx.Err() != nil {
 			break
 		}
+		problems = append(problems, b.ended()...)
 		verdict := "ok"
 		if len(problems) > 0 {
 			verdict = "FAILED"
@@ -52,8 +53,11 @@ func (b *bench) round(ctx context.Context, seed uint64) (schedule, problems []st
 	}
 	produced := make(chan error, 1)
 	go func() {
-		for m := load.messages; len(m) > 0; {
-			n := min(len(m), 50)
+		// Sent at once they are read in a second, and all faults but the first meet a
+		// worker that has nothing to do.
+		dice := rand.New(rand.NewPCG(seed, 8))
+		for m := load.messages; len(m) > 0; time.Sleep(time.Duration(dice.IntN(1000)) * time.Millisecond) {
+			n := min(len(m), 1+dice.IntN(50))
 			// A message that was sent twice is another record that came.
 			if err := again(ctx, 2*time.Minute, func() error { return c.send(ctx, m[:n]) }); err != nil {
 				produced <- err

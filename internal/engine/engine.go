@@ -62,6 +62,7 @@ type Engine struct {
 	mu      sync.Mutex
 	proc    *child.Process
 	stopped bool // by Stop: a supervisor leaves it alone
+	told    bool // to end, by Stop or Kill
 }
 
 // Start brings the server up and returns when it answers and the database
@@ -144,7 +145,7 @@ func (e *Engine) restart(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("cannot start the engine: %w", err)
 	}
-	e.pw, e.proc, e.stopped = pw, proc, false
+	e.pw, e.proc, e.stopped, e.told = pw, proc, false, false
 	if err := e.ready(ctx, proc); err != nil {
 		proc.Kill()
 		return fmt.Errorf("cannot start the engine: %w", err)
@@ -270,7 +271,7 @@ func (e *Engine) Wait() error {
 func (e *Engine) Stop(ctx context.Context) error {
 	e.mu.Lock()
 	p := e.proc
-	e.stopped = true
+	e.stopped, e.told = true, true
 	e.mu.Unlock()
 	p.Ask()
 	select {
@@ -286,7 +287,35 @@ func (e *Engine) Stop(ctx context.Context) error {
 }
 
 // Kill ends the server with SIGKILL, as a fault would.
-func (e *Engine) Kill() { e.process().Kill() }
+func (e *Engine) Kill() {
+	e.mu.Lock()
+	p := e.proc
+	e.told = true
+	e.mu.Unlock()
+	p.Kill()
+}
+
+// LastWords tells how the present child ended and what it said last, when it has
+// ended though neither Stop nor Kill told it to; else nothing. It is empty again
+// after a restart.
+func (e *Engine) LastWords() string {
+	e.mu.Lock()
+	p, told := e.proc, e.told
+	e.mu.Unlock()
+	select {
+	case <-p.Done():
+	default:
+		return ""
+	}
+	if told {
+		return ""
+	}
+	end := "in order"
+	if err := p.Err(); err != nil {
+		end = err.Error()
+	}
+	return fmt.Sprintf("it ended: %s; it said last:\n%s", end, p.Crash())
+}
 
 func (e *Engine) wasStopped() bool {
 	e.mu.Lock()

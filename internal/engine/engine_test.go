@@ -4,12 +4,15 @@ import (
 	"bytes"
 	"context"
 	"database/sql"
+	"encoding/base64"
 	"encoding/hex"
 	"io"
 	"log/slog"
+	"net"
 	"net/http"
 	"os"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -205,4 +208,59 @@ func TestArrowFixedBytes(t *testing.T) {
 	full := strings.ToUpper(hex.EncodeToString(f))
 	// hex() of a number writes the highest byte first: the reverse of u.
 	require.Equal(t, "100F0E0D0C0B0A090807060504030201\t"+full+"\t\\N\n100F0E0D0C0B0A090807060504030201\t"+full+"\t"+full, out)
+}
+
+// A client that breaks off, or talks nonsense, is its own trouble: one such
+// connection ended the whole server once.
+func TestAClientThatBreaksOffLeavesTheServerUp(t *testing.T) {
+	e := start(t)
+	must(t, e.DSN(), "CREATE TABLE duiwu.broken (a UInt64) ENGINE = MergeTree ORDER BY a")
+	pid := e.PID()
+	f := func(addr, says string, wait time.Duration) {
+		t.Helper()
+		c, err := net.Dial("tcp", addr)
+		require.NoError(t, err)
+		_, err = io.WriteString(c, says)
+		require.NoError(t, err)
+		time.Sleep(wait)
+		require.NoError(t, c.(*net.TCPConn).SetLinger(0)) // the other side sees a reset
+		require.NoError(t, c.Close())
+		for range 10 {
+			time.Sleep(20 * time.Millisecond)
+			require.Equal(t, "1", must(t, e.DSN(), "SELECT 1"))
+		}
+		require.Equal(t, pid, e.PID())
+	}
+	head := "POST /?query=INSERT+INTO+duiwu.broken+FORMAT+TSV HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n" +
+		"Authorization: Basic " + base64.StdEncoding.EncodeToString([]byte(engine.Admin+":"+e.Password(engine.Admin))) + "\r\n\r\n"
+	f(e.TCPAddr(), "GET / HTTP/1.0\r\n\r\n", 100*time.Millisecond)
+	for _, says := range []string{"POST / HT", head[:len(head)-2], head, head + "8\r\n1\n2\n3\n", head + "8\r\n1\n2\n3\n4\n\r\n"} {
+		for _, wait := range []time.Duration{0, time.Millisecond, 20 * time.Millisecond} {
+			f(e.HTTPAddr(), says, wait)
+		}
+	}
+	require.Equal(t, "0", must(t, e.DSN(), "SELECT count() FROM duiwu.broken"))
+}
+
+func TestLastWords(t *testing.T) {
+	e := start(t)
+	require.Empty(t, e.LastWords())
+	for _, f := range []struct {
+		end        func() error
+		how, words string
+	}{
+		{func() error { return syscall.Kill(e.PID(), syscall.SIGABRT) }, "it ended: exit status 2", "SIGABRT: abort"},
+		{func() error { return syscall.Kill(e.PID(), syscall.SIGTERM) }, "it ended: in order", "SYSTEM START LISTEN HTTP"},
+		{func() error { e.Kill(); return nil }, "", ""},
+		{func() error { return e.Stop(t.Context()) }, "", ""},
+	} {
+		require.NoError(t, f.end())
+		<-e.Done()
+		got := e.LastWords()
+		require.Contains(t, got, f.how)
+		require.Contains(t, got, f.words)
+		require.Equal(t, f.how == "", got == "", got)
+		require.NoError(t, e.Restart(t.Context()))
+		require.Empty(t, e.LastWords())
+	}
 }

@@ -28,13 +28,21 @@ type launch struct {
 	HTTPPort, TCPPort int
 }
 
-// keeper is the query that never ends: clickhouse-local lives as long as its
+// keeper begins the query that never ends: clickhouse-local lives as long as its
 // script, so ending this query is the orderly way to end the server.
-const keeper = "keeper"
+const keeper = "SELECT sleepEachRow(1) FROM system.numbers "
 
 const script = `SYSTEM START LISTEN TCP; SYSTEM START LISTEN HTTP; ` +
-	`SELECT sleepEachRow(1) FROM system.numbers SETTINGS max_block_size=1, max_rows_to_read=0, max_execution_time=0, ` +
+	keeper + `SETTINGS max_block_size=1, max_rows_to_read=0, max_execution_time=0, ` +
 	`function_sleep_max_microseconds_per_block=0, log_queries=0 FORMAT Null`
+
+// Without a terminal clickhouse-local makes an error that leaves the handler of a
+// connection the end of the process: a client that resets its connection, or whose
+// first packet is no packet, aborts the server
+// (https://github.com/ClickHouse/ClickHouse/issues/115666; the mend is in no library
+// yet). With a terminal and --interactive it goes on. After the script it
+// would then show a prompt, which it refuses to do when it was given a query id, and ends.
+var lasting = []string{"--interactive", "--query_id", "keeper", "--progress", "off", "--enable-progress-table-toggle", "0", "--disable_suggestion"}
 
 // Main takes the process over when it was started as an engine child, and then
 // never returns; else it does nothing. Call it first thing in main or TestMain.
@@ -66,7 +74,8 @@ func (l launch) run() error {
 	}
 	argv := []string{"clickhouse-local", "--path", filepath.Join(l.Dir, "data"),
 		"--listen_host", l.Listen, "--http_port", fmt.Sprint(l.HTTPPort), "--tcp_port", fmt.Sprint(l.TCPPort),
-		"--query_id", keeper, "--config-file", filepath.Join(l.Dir, "config.xml"), "--query", script}
+		"--config-file", filepath.Join(l.Dir, "config.xml"), "--query", script}
+	argv = append(argv, lasting...)
 	ended := make(chan struct{})
 	go func() {
 		defer close(ended)
@@ -122,29 +131,51 @@ func (l launch) killKeeper() {
 	}
 	u := endpoint(l.HTTPPort, "admin", pw["admin"], "")
 	c := http.Client{Timeout: 5 * time.Second}
-	res, err := c.Post(u.String(), "text/plain", strings.NewReader("KILL QUERY WHERE query_id='"+keeper+"' ASYNC"))
+	res, err := c.Post(u.String(), "text/plain", strings.NewReader("KILL QUERY WHERE query LIKE '"+keeper+"%' ASYNC"))
 	if err == nil {
 		res.Body.Close()
 	}
 }
 
-// moveStdin puts the null device in the place of stdin: clickhouse-local would
-// read an open pipe there as the data of a table.
+// moveStdin puts a terminal in the place of stdin, see lasting. A pipe must not stay
+// there: clickhouse-local would read it as the data of a table.
 func moveStdin() (*os.File, error) {
 	fd, err := syscall.Dup(0)
 	if err != nil {
 		return nil, fmt.Errorf("cannot move stdin: %w", err)
 	}
 	syscall.CloseOnExec(fd)
-	null, err := os.Open(os.DevNull)
+	tty, err := terminal()
 	if err != nil {
-		return nil, fmt.Errorf("cannot move stdin: %w", err)
+		fmt.Fprintln(os.Stderr, "engine: a client that breaks off may end the server:", err)
+		if tty, err = syscall.Open(os.DevNull, syscall.O_RDONLY|syscall.O_CLOEXEC, 0); err != nil {
+			return nil, fmt.Errorf("cannot move stdin: %w", err)
+		}
 	}
-	defer null.Close()
-	if err := syscall.Dup3(int(null.Fd()), 0, 0); err != nil {
+	defer syscall.Close(tty)
+	if err := syscall.Dup3(tty, 0, 0); err != nil {
 		return nil, fmt.Errorf("cannot move stdin: %w", err)
 	}
 	return os.NewFile(uintptr(fd), "stdin"), nil
+}
+
+// terminal makes a pseudo terminal that nobody types at, and gives the side of the
+// program. The other side stays open: without it this one is a terminal no more.
+func terminal() (int, error) {
+	other, err := syscall.Open("/dev/ptmx", syscall.O_RDWR|syscall.O_NOCTTY|syscall.O_CLOEXEC, 0)
+	if err != nil {
+		return 0, fmt.Errorf("cannot make a terminal: /dev/ptmx: %w", err)
+	}
+	var locked int32
+	if _, _, errno := syscall.Syscall(syscall.SYS_IOCTL, uintptr(other), syscall.TIOCSPTLCK, uintptr(unsafe.Pointer(&locked))); errno != 0 {
+		return 0, fmt.Errorf("cannot make a terminal: cannot unlock it: %w", errno)
+	}
+	const openPeer = 0x5441 // TIOCGPTPEER, of Linux 4.13
+	fd, _, errno := syscall.Syscall(syscall.SYS_IOCTL, uintptr(other), openPeer, syscall.O_RDWR|syscall.O_NOCTTY|syscall.O_CLOEXEC)
+	if errno != 0 {
+		return 0, fmt.Errorf("cannot make a terminal: cannot open it: %w", errno)
+	}
+	return int(fd), nil
 }
 
 // open loads the library and gives the entry of clickhouse-local.

@@ -9,6 +9,9 @@ type Known struct {
 	RecordID      []byte
 	EffectiveFrom int32
 	Version       Version
+	// Elsewhere: the partitioner sends the record to another partition, so that it
+	// may have been stored since this one was claimed.
+	Elsewhere bool
 }
 
 // RecordName names a record in all its versions and days.

@@ -60,6 +60,11 @@ func stop() error {
 			first = err
 		}
 	}
+	if shared.engine != nil {
+		if said := shared.engine.LastWords(); said != "" {
+			note(fmt.Errorf("ClickHouse ended by itself, which may be why a test failed: %s", said))
+		}
+	}
 	if running(shared.engine == nil, func() <-chan struct{} { return shared.engine.Done() }) {
 		note(shared.engine.Stop(ctx))
 	}

@@ -13,6 +13,7 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"regexp"
 	"strings"
 	"sync"
 	"syscall"
@@ -91,6 +92,10 @@ func (p *Process) Err() error { return p.err }
 // Tail gives the last lines that the child wrote.
 func (p *Process) Tail() string { return p.tail.String() }
 
+// Crash gives what the child wrote from where it began to crash, and its last lines
+// when it did not say so: a traceback is longer than any tail that one wants to read.
+func (p *Process) Crash() string { return p.tail.crash() }
+
 // Ask orders the child to stop by closing its stdin.
 func (p *Process) Ask() { p.stdin.Close() }
 
@@ -101,7 +106,7 @@ func (p *Process) Kill() {
 	p.stdin.Close()
 }
 
-// tail passes writes on and remembers the last few kilobytes.
+// tail passes writes on and remembers the last of them.
 type tail struct {
 	mu  sync.Mutex
 	to  io.Writer
@@ -111,7 +116,7 @@ type tail struct {
 func (t *tail) Write(b []byte) (int, error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	const most = 8 << 10
+	const most = 64 << 10
 	t.buf = append(t.buf, b...)
 	if len(t.buf) > most {
 		t.buf = append(t.buf[:0], t.buf[len(t.buf)-most:]...)
@@ -125,5 +130,20 @@ func (t *tail) Write(b []byte) (int, error) {
 func (t *tail) String() string {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	return strings.TrimSpace(string(t.buf))
+	return strings.TrimSpace(string(t.buf[max(0, len(t.buf)-8<<10):]))
+}
+
+// crashes matches how the runtimes of Go and C++, and the server, begin to tell of
+// their end.
+var crashes = regexp.MustCompile(`(?m)^(SIG[A-Z]+: |fatal error: |panic: |.*<Fatal>)`)
+
+func (t *tail) crash() string {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	const enough = 4 << 10
+	out := t.buf[max(0, len(t.buf)-enough):]
+	if at := crashes.FindIndex(t.buf); at != nil {
+		out = t.buf[at[0]:min(len(t.buf), at[0]+enough)]
+	}
+	return strings.TrimSpace(string(out))
 }
