@@ -332,6 +332,9 @@ func TestArrow(t *testing.T) {
 	f(envelopeStream(t, 1, own), 0, "7/0 feed:feed_unknown", "feed", "org")
 	f(envelopeStream(t, 0, own), 0, "7/0 :message_empty", "content-type", TypeArrow)
 	f(envelopeStream(t, 4, own)[:600], 0, "7/0 :message_undecodable")
+	// r0, r1 and r2 whose offsets fall, which Arrow's reader lets pass.
+	falling := bytes.Replace(envelopeStream(t, 3, own), []byte{2, 0, 0, 0, 4, 0, 0, 0, 6, 0, 0, 0}, []byte{4, 0, 0, 0, 2, 0, 0, 0, 6, 0, 0, 0}, 1)
+	f(falling, 0, "7/0 :message_undecodable")
 
 	typed := stream(t, 2, []arrow.Field{
 		{Name: "schema_version", Type: arrow.PrimitiveTypes.Int64},

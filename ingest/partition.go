@@ -288,6 +288,7 @@ func (p *Partition) Next(ctx context.Context) (flow.Cut, error) {
 			continue
 		}
 		full := !p.fits(bytes, &m)
+		p.dec.ahead = p.ahead(bytes + int64(len(m.Value)))
 		if err := p.dec.Add(&m); err != nil {
 			return p.stop(first, last, fmt.Errorf("%s/%d: %w", p.topic, p.partition, err))
 		}
@@ -341,6 +342,14 @@ func (p *Partition) fits(bytes int64, m *Message) bool {
 	}
 	p.share = want
 	return true
+}
+
+// ahead says how many times larger than now the cut at hand will be when it ends.
+func (p *Partition) ahead(bytes int64) float64 {
+	lim, gate := &p.opt.Limits, p.opt.Gate
+	room := min(slotParts, p.share+gate.total-gate.held.Load()) * int64(lim.Bytes) / slotParts
+	end := min(room, bytes+(p.f.high-p.f.pos)*p.mean)
+	return min(float64(end)/float64(bytes), float64(lim.Rows)/float64(p.dec.Rows()))
 }
 
 // giveBack gives the share of the last cut back.
