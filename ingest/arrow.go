@@ -33,14 +33,24 @@ func (d *Decoder) arrow(b []byte) (rule feed.Rule, err error) {
 			rule, err = feed.MessageUndecodable, nil
 		}
 	}()
-	rd, e := ipc.NewReaderFromMessageReader((*frames)(&b), ipc.WithAllocator(ipcmeta.Total(4*maxExpanded, &d.ipc)))
+	in := (*frames)(&b)
+	rd, e := ipc.NewReaderFromMessageReader(in, ipc.WithAllocator(ipcmeta.Total(4*maxExpanded, &d.ipc)))
 	if e != nil {
 		return feed.MessageUndecodable, nil
 	}
 	defer rd.Release()
-	n := 0
-	for rd.Next() {
-		rec := rd.Record()
+	n, texts := 0, onlyTexts(rd.Schema())
+	for {
+		var rec arrow.Record
+		if texts {
+			rec = in.texts(rd.Schema())
+		}
+		if rec == nil {
+			if !rd.Next() {
+				break
+			}
+			rec = rd.Record()
+		}
 		n += int(rec.NumRows())
 		if d.expanded+int(rec.NumRows()) > maxExpanded {
 			return feed.MessageTooLarge, nil
@@ -117,6 +127,54 @@ func (f *frames) Message() (*ipc.Message, error) {
 
 func (*frames) Retain()  {}
 func (*frames) Release() {}
+
+// onlyTexts says that all columns are plain text, as push sends them.
+func onlyTexts(schema *arrow.Schema) bool {
+	for _, f := range schema.Fields() {
+		if f.Type.ID() != arrow.STRING {
+			return false
+		}
+	}
+	return schema.IsNativeEndian()
+}
+
+// texts takes a record batch of text columns off the stream without a copy: its
+// columns look into the message. Of anything else it returns nil, and leaves it to
+// Arrow's reader, which copies each buffer.
+func (f *frames) texts(schema *arrow.Schema) arrow.Record {
+	meta, body, rest, ok := frame(*f)
+	if meta == nil || !ok {
+		return nil
+	}
+	fields := schema.Fields()
+	batch, ok := ipcmeta.Plain(meta)
+	const buffers = 3 // validity, offsets, text
+	if !ok || batch.Rows <= 0 || batch.Rows > int64(len(body)) || len(batch.Nodes) != 16*len(fields) || len(batch.Buffers) != 16*buffers*len(fields) {
+		return nil
+	}
+	at := func(b []byte, i int) int64 { return int64(binary.LittleEndian.Uint64(b[8*i:])) }
+	cols := make([]arrow.Array, len(fields))
+	for i := range cols {
+		rows, nulls := at(batch.Nodes, 2*i), at(batch.Nodes, 2*i+1)
+		if rows != batch.Rows || nulls < 0 || nulls > rows {
+			return nil
+		}
+		var own [buffers]*memory.Buffer
+		for k := range own {
+			from, n := at(batch.Buffers, 2*(buffers*i+k)), at(batch.Buffers, 2*(buffers*i+k)+1)
+			if from < 0 || n < 0 || from > int64(len(body)) || n > int64(len(body))-from {
+				return nil
+			}
+			own[k] = memory.NewBufferBytes(body[from : from+n])
+		}
+		if nulls == 0 {
+			own[0] = nil
+		}
+		cols[i] = array.NewStringData(array.NewData(arrow.BinaryTypes.String, int(rows), own[:], nil, int(nulls), 0))
+	}
+	*f = rest
+	return array.NewRecord(schema, cols, batch.Rows)
+}
 
 // cells reads one column of a record batch as text.
 type cells struct {

@@ -363,6 +363,28 @@ func TestArrow(t *testing.T) {
 	f(floats, 0, "7/0 sex:type", "feed", "worker")
 }
 
+// Text columns are read where the message has them.
+func TestTextsAreNotCopied(t *testing.T) {
+	message := envelopeStream(t, 5, func(int) string { return "310000" })
+	in := frames(message)
+	rd, err := ipc.NewReaderFromMessageReader(&in)
+	require.NoError(t, err)
+	defer rd.Release()
+	require.True(t, onlyTexts(rd.Schema()))
+	rows := 0
+	for rec := in.texts(rd.Schema()); rec != nil; rec = in.texts(rd.Schema()) {
+		id := rec.Column(3).(*array.String)
+		for i := range int(rec.NumRows()) {
+			require.Equal(t, fmt.Sprint("r", rows), id.Value(i))
+			rows++
+		}
+		copy(id.ValueBytes(), "x")
+	}
+	require.Equal(t, 5, rows)
+	require.True(t, bytes.Contains(message, []byte("x0r1r2")) && bytes.Contains(message, []byte("x3r4")), "the columns are the message's own bytes")
+	require.False(t, rd.Next())
+}
+
 // A second message that breaks near its end must not take the first one's rows
 // or leave its own.
 func TestRewind(t *testing.T) {

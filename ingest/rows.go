@@ -130,7 +130,7 @@ func (r *rows) append(offset int64, row int32) int {
 
 // most is the largest step by which a buffer grows: what is foretold of a cut that
 // has hardly begun is not worth the memory.
-const most = 16
+const most = 32
 
 // grown is the room that a buffer gets when so much of it is used. Buffers that
 // only double are copied over and over, and end half empty.
