@@ -346,10 +346,11 @@ func (p *Partition) fits(bytes int64, m *Message) bool {
 }
 
 // ahead says how many times larger than now the cut at hand, of so many messages,
-// will be when it ends.
+// will be when it ends, if no partition gets more than its fair share.
 func (p *Partition) ahead(bytes, messages int64) float64 {
 	lim, gate := &p.opt.Limits, p.opt.Gate
-	room := min(slotParts, p.share+gate.total-gate.held.Load()) * int64(lim.Bytes) / slotParts
+	fair := min(slotParts, gate.total/max(1, gate.open.Load()))
+	room := max(fair, p.share) * int64(lim.Bytes) / slotParts
 	end := min(room, bytes+(p.f.high-p.f.pos)*(bytes/messages))
 	return min(float64(end)/float64(bytes), float64(lim.Rows)/float64(p.dec.Rows()))
 }
