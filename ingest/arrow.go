@@ -12,6 +12,7 @@ import (
 	"github.com/apache/arrow/go/v15/arrow"
 	"github.com/apache/arrow/go/v15/arrow/array"
 	"github.com/apache/arrow/go/v15/arrow/ipc"
+	"github.com/apache/arrow/go/v15/arrow/memory"
 
 	"github.com/duiwu/duiwu/ingest/ipcmeta"
 	"github.com/duiwu/duiwu/internal/feed"
@@ -32,14 +33,24 @@ func (d *Decoder) arrow(b []byte) (rule feed.Rule, err error) {
 			rule, err = feed.MessageUndecodable, nil
 		}
 	}()
-	rd, e := ipc.NewReader(bytes.NewReader(b), ipc.WithAllocator(ipcmeta.Total(4*maxExpanded, &d.ipc)))
+	in := (*frames)(&b)
+	rd, e := ipc.NewReaderFromMessageReader(in, ipc.WithAllocator(ipcmeta.Total(4*maxExpanded, &d.ipc)))
 	if e != nil {
 		return feed.MessageUndecodable, nil
 	}
 	defer rd.Release()
-	n := 0
-	for rd.Next() {
-		rec := rd.Record()
+	n, texts := 0, onlyTexts(rd.Schema())
+	for {
+		var rec arrow.Record
+		if texts {
+			rec = in.texts(rd.Schema())
+		}
+		if rec == nil {
+			if !rd.Next() {
+				break
+			}
+			rec = rd.Record()
+		}
 		n += int(rec.NumRows())
 		if d.expanded+int(rec.NumRows()) > maxExpanded {
 			return feed.MessageTooLarge, nil
@@ -58,36 +69,111 @@ func (d *Decoder) arrow(b []byte) (rule feed.Rule, err error) {
 	return d.bounded(), nil
 }
 
-// framed walks the frames of an IPC stream: the reader allocates what a frame's
-// length says before it looks whether that much is there.
+// framed says whether an IPC stream is made of whole frames: the reader allocates
+// what a frame's length says before it looks whether that much is there.
 func framed(b []byte) bool {
-	for len(b) > 0 {
-		if len(b) < 4 {
-			return false
+	for {
+		meta, _, rest, ok := frame(b)
+		if meta == nil {
+			return ok
 		}
-		n := binary.LittleEndian.Uint32(b)
-		b = b[4:]
-		if n == 0xffffffff {
-			if len(b) < 4 {
-				return false
-			}
-			n = binary.LittleEndian.Uint32(b)
-			b = b[4:]
-		}
-		if n == 0 {
-			return true // end of stream
-		}
-		if uint64(n) > uint64(len(b)) {
-			return false
-		}
-		body, ok := ipcmeta.Body(b[:n])
-		b = b[n:]
-		if !ok || body < 0 || body > int64(len(b)) {
-			return false
-		}
-		b = b[body:]
+		b = rest
 	}
-	return true
+}
+
+// frame cuts the first frame off an IPC stream; no metadata is the stream's end.
+func frame(b []byte) (meta, body, rest []byte, ok bool) {
+	if len(b) == 0 {
+		return nil, nil, nil, true
+	}
+	if len(b) < 4 {
+		return nil, nil, nil, false
+	}
+	n := binary.LittleEndian.Uint32(b)
+	b = b[4:]
+	if n == 0xffffffff {
+		if len(b) < 4 {
+			return nil, nil, nil, false
+		}
+		n = binary.LittleEndian.Uint32(b)
+		b = b[4:]
+	}
+	if n == 0 {
+		return nil, nil, nil, true
+	}
+	if uint64(n) > uint64(len(b)) {
+		return nil, nil, nil, false
+	}
+	meta, b = b[:n], b[n:]
+	size, ok := ipcmeta.Body(meta)
+	if !ok || size < 0 || size > int64(len(b)) {
+		return nil, nil, nil, false
+	}
+	return meta, b[:size:size], b[size:], true
+}
+
+// frames is an ipc.MessageReader over a stream that is framed. Arrow's own copies
+// each frame, the reader then copies its columns, and they are copied into rows.
+type frames []byte
+
+func (f *frames) Message() (*ipc.Message, error) {
+	meta, body, rest, ok := frame(*f)
+	if meta == nil || !ok {
+		return nil, io.EOF
+	}
+	*f = rest
+	return ipc.NewMessage(memory.NewBufferBytes(meta), memory.NewBufferBytes(body)), nil
+}
+
+func (*frames) Retain()  {}
+func (*frames) Release() {}
+
+// onlyTexts says that all columns are plain text, as push sends them.
+func onlyTexts(schema *arrow.Schema) bool {
+	for _, f := range schema.Fields() {
+		if f.Type.ID() != arrow.STRING {
+			return false
+		}
+	}
+	return schema.IsNativeEndian()
+}
+
+// texts takes a record batch of text columns off the stream without a copy: its
+// columns look into the message. Of anything else it returns nil, and leaves it to
+// Arrow's reader, which copies each buffer.
+func (f *frames) texts(schema *arrow.Schema) arrow.Record {
+	meta, body, rest, ok := frame(*f)
+	if meta == nil || !ok {
+		return nil
+	}
+	fields := schema.Fields()
+	batch, ok := ipcmeta.Plain(meta)
+	const buffers = 3 // validity, offsets, text
+	if !ok || batch.Rows <= 0 || batch.Rows > int64(len(body)) || len(batch.Nodes) != 16*len(fields) || len(batch.Buffers) != 16*buffers*len(fields) {
+		return nil
+	}
+	at := func(b []byte, i int) int64 { return int64(binary.LittleEndian.Uint64(b[8*i:])) }
+	cols := make([]arrow.Array, len(fields))
+	for i := range cols {
+		rows, nulls := at(batch.Nodes, 2*i), at(batch.Nodes, 2*i+1)
+		if rows != batch.Rows || nulls < 0 || nulls > rows {
+			return nil
+		}
+		var own [buffers]*memory.Buffer
+		for k := range own {
+			from, n := at(batch.Buffers, 2*(buffers*i+k)), at(batch.Buffers, 2*(buffers*i+k)+1)
+			if from < 0 || n < 0 || from > int64(len(body)) || n > int64(len(body))-from {
+				return nil
+			}
+			own[k] = memory.NewBufferBytes(body[from : from+n])
+		}
+		if nulls == 0 {
+			own[0] = nil
+		}
+		cols[i] = array.NewStringData(array.NewData(arrow.BinaryTypes.String, int(rows), own[:], nil, int(nulls), 0))
+	}
+	*f = rest
+	return array.NewRecord(schema, cols, batch.Rows)
 }
 
 // cells reads one column of a record batch as text.
@@ -97,6 +183,7 @@ type cells struct {
 	dict  *array.Dictionary
 	words *array.String
 	dirty bool
+	plain bool // utf8 as it stands, without nulls
 	buf   []byte
 }
 
@@ -107,6 +194,7 @@ func (c *cells) open(arr arrow.Array) bool {
 	case *array.String:
 		c.utf8 = a
 		c.dirty = a.Len() > 0 && !utf8.Valid(a.ValueBytes())
+		c.plain = !c.dirty && a.NullN() == 0
 	case *array.Dictionary:
 		w, ok := a.Dictionary().(*array.String)
 		if !ok {
@@ -220,10 +308,16 @@ func (d *Decoder) columns(rec arrow.Record) (feed.Rule, error) {
 	}
 	keep, kept := d.keep[:n], 0
 	first := d.row
+	frame := [...]int{feed.FieldSchemaVersion, feed.FieldReportingUnit, feed.FieldFeed, feed.FieldBatchID}
 	for i := range n {
+		if i > 0 && keep[i-1] && again(cs, frame[:], i) {
+			keep[i] = true
+			kept++
+			continue
+		}
 		d.finds = append(d.finds[:0], header...)
 		r.begin()
-		for _, f := range [...]int{feed.FieldSchemaVersion, feed.FieldReportingUnit, feed.FieldFeed, feed.FieldBatchID} {
+		for _, f := range frame {
 			if cs[f].arr != nil {
 				r.set(f, cs[f].at(i))
 			}
@@ -275,6 +369,26 @@ func (d *Decoder) columns(rec arrow.Record) (feed.Rule, error) {
 	return feed.NoRule, nil
 }
 
+// inked says that no row of a plain column is white space, as far as one byte tells.
+func (c *cells) inked() bool {
+	for i := range c.utf8.Len() {
+		if v := c.utf8.Value(i); len(v) == 0 || v[0] <= ' ' || v[0] >= utf8.RuneSelf {
+			return false
+		}
+	}
+	return true
+}
+
+// again says that row i has the same texts in some columns as the row before it.
+func again(cs []cells, fields []int, i int) bool {
+	for _, f := range fields {
+		if c := &cs[f]; c.arr != nil && (!c.plain || c.utf8.Value(i) != c.utf8.Value(i-1)) {
+			return false
+		}
+	}
+	return true
+}
+
 // fallback is the value of a field where the record has none.
 func (d *Decoder) fallback(r *rows, f int) []byte {
 	switch f {
@@ -291,7 +405,7 @@ func (d *Decoder) fallback(r *rows, f int) []byte {
 // column copies the rows to keep of one column behind the rows there are, and
 // returns how many bytes they hold.
 func (r *rows) column(f int, src *cells, keep []bool, kept int, fallback []byte) int {
-	if kept == len(keep) && fallback == nil && src.utf8 != nil && !src.dirty && src.utf8.NullN() == 0 {
+	if kept == len(keep) && src.plain && (fallback == nil || src.inked()) {
 		return r.whole(f, src.utf8)
 	}
 	c, n, start := &r.cols[f], r.n, r.cols[f].used
@@ -311,10 +425,9 @@ func (r *rows) column(f int, src *cells, keep []bool, kept int, fallback []byte)
 				if c.used-start+len(v) > maxExpanded {
 					return maxExpanded + 1
 				}
-				c.grow(r.mem, len(v), r.wantBytes[f])
+				r.grow(f, len(v))
 			}
 			c.used += copy(c.data[c.used:], v)
-			c.bits[n>>3] |= 1 << (n & 7)
 		}
 		n++
 		c.ends[n] = int32(c.used)
@@ -329,16 +442,20 @@ func (r *rows) whole(f int, src *array.String) int {
 		return maxExpanded + 1
 	}
 	if c.used+len(data) > len(c.data) {
-		c.grow(r.mem, len(data), r.wantBytes[f])
+		r.grow(f, len(data))
 	}
 	move := int32(c.used) - ends[0]
 	c.used += copy(c.data[c.used:], data)
+	to := c.ends[r.n+1:][:len(ends)-1]
+	last, back := ends[0], int32(0)
 	for i, end := range ends[1:] {
-		n := r.n + i
-		c.ends[n+1] = end + move
-		if end > ends[i] {
-			c.bits[n>>3] |= 1 << (n & 7)
-		}
+		to[i] = end + move
+		back |= end - last
+		last = end
+	}
+	if back < 0 {
+		// Arrow looks at the last offset only.
+		panic("arrow: offsets that fall")
 	}
 	return len(data)
 }

@@ -83,6 +83,9 @@ type Decoder struct {
 	all   []*rows // those of feeds; a map costs too much to walk for each message
 	guess *rows   // feed of the record before, tried first
 	total int     // accepted rows since the last Flush
+	// ahead is how many times larger than now the rows will be at the next Flush, 0
+	// when nobody knows.
+	ahead float64
 
 	rejects []reject
 	notes   []note
@@ -258,7 +261,7 @@ func (d *Decoder) rowsOf(name []byte) *rows {
 	if spec == nil {
 		return nil
 	}
-	r := newRows(spec, d.mem)
+	r := newRows(spec, d.mem, &d.ahead)
 	d.feeds[spec.Feed] = r
 	d.all = append(d.all, r)
 	return r

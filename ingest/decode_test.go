@@ -332,6 +332,9 @@ func TestArrow(t *testing.T) {
 	f(envelopeStream(t, 1, own), 0, "7/0 feed:feed_unknown", "feed", "org")
 	f(envelopeStream(t, 0, own), 0, "7/0 :message_empty", "content-type", TypeArrow)
 	f(envelopeStream(t, 4, own)[:600], 0, "7/0 :message_undecodable")
+	// r0, r1 and r2 whose offsets fall, which Arrow's reader lets pass.
+	falling := bytes.Replace(envelopeStream(t, 3, own), []byte{2, 0, 0, 0, 4, 0, 0, 0, 6, 0, 0, 0}, []byte{4, 0, 0, 0, 2, 0, 0, 0, 6, 0, 0, 0}, 1)
+	f(falling, 0, "7/0 :message_undecodable")
 
 	typed := stream(t, 2, []arrow.Field{
 		{Name: "schema_version", Type: arrow.PrimitiveTypes.Int64},
@@ -358,6 +361,28 @@ func TestArrow(t *testing.T) {
 		b.Field(0).(*array.Float64Builder).Append(1)
 	})
 	f(floats, 0, "7/0 sex:type", "feed", "worker")
+}
+
+// Text columns are read where the message has them.
+func TestTextsAreNotCopied(t *testing.T) {
+	message := envelopeStream(t, 5, func(int) string { return "310000" })
+	in := frames(message)
+	rd, err := ipc.NewReaderFromMessageReader(&in)
+	require.NoError(t, err)
+	defer rd.Release()
+	require.True(t, onlyTexts(rd.Schema()))
+	rows := 0
+	for rec := in.texts(rd.Schema()); rec != nil; rec = in.texts(rd.Schema()) {
+		id := rec.Column(3).(*array.String)
+		for i := range int(rec.NumRows()) {
+			require.Equal(t, fmt.Sprint("r", rows), id.Value(i))
+			rows++
+		}
+		copy(id.ValueBytes(), "x")
+	}
+	require.Equal(t, 5, rows)
+	require.True(t, bytes.Contains(message, []byte("x0r1r2")) && bytes.Contains(message, []byte("x3r4")), "the columns are the message's own bytes")
+	require.False(t, rd.Next())
 }
 
 // A second message that breaks near its end must not take the first one's rows

@@ -41,11 +41,13 @@ func TestAMutatedArrowMessageCannotKillTheWorker(t *testing.T) {
 	require.NoError(t, w.Write(rec))
 	require.NoError(t, w.Close())
 
+	texts := envelopeStream(t, 5, func(int) string { return "310000" })
+
 	seed := uint64(time.Now().UnixNano())
 	dice := rand.New(rand.NewPCG(seed, 0))
 	n := 0
 	for end := time.Now().Add(2 * time.Second); time.Now().Before(end); n++ {
-		raw := bytes.Clone(buf.Bytes())
+		raw := bytes.Clone([][]byte{buf.Bytes(), texts}[n%2])
 		for range 1 + dice.IntN(6) {
 			at := dice.IntN(len(raw))
 			switch dice.IntN(3) {
@@ -59,7 +61,7 @@ func TestAMutatedArrowMessageCannotKillTheWorker(t *testing.T) {
 		}
 		d := NewDecoder(cat, mem, "310000", 0)
 		err := d.Add(&Message{Value: raw, Headers: []Header{
-			{Key: []byte(HeaderContentType), Value: []byte(TypeArrow)}, {Key: []byte(HeaderFeed), Value: []byte("org")},
+			{Key: []byte(HeaderContentType), Value: []byte(TypeArrow)}, {Key: []byte(HeaderFeed), Value: []byte([]string{"org", "worker"}[n%2])},
 		}})
 		require.NoError(t, err, "seed %d", seed)
 		parts, rejects, tally := d.Flush()
@@ -70,6 +72,11 @@ func TestAMutatedArrowMessageCannotKillTheWorker(t *testing.T) {
 		rows := int64(len(rejects))
 		for _, p := range parts {
 			rows += p.Rows.NumRows()
+			for _, c := range p.Rows.Columns() {
+				for i := range c.Len() {
+					_ = c.ValueStr(i) // panics where offsets fall
+				}
+			}
 			p.Rows.Release()
 		}
 		require.Equal(t, received, rows, "seed %d", seed)

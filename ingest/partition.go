@@ -201,7 +201,7 @@ func (p *Partition) Next(ctx context.Context) (flow.Cut, error) {
 	first, last := p.pos, int64(-1)
 	lim := &p.opt.Limits
 	var until, idle time.Time // when the cut ends; idle is zero while data comes
-	bytes, pause := int64(0), 100*time.Millisecond
+	bytes, messages, pause := int64(0), int64(0), 100*time.Millisecond
 	var m Message
 	for {
 		if p.f == nil {
@@ -288,6 +288,8 @@ func (p *Partition) Next(ctx context.Context) (flow.Cut, error) {
 			continue
 		}
 		full := !p.fits(bytes, &m)
+		messages++
+		p.dec.ahead = p.ahead(bytes+int64(len(m.Value)), messages)
 		if err := p.dec.Add(&m); err != nil {
 			return p.stop(first, last, fmt.Errorf("%s/%d: %w", p.topic, p.partition, err))
 		}
@@ -341,6 +343,16 @@ func (p *Partition) fits(bytes int64, m *Message) bool {
 	}
 	p.share = want
 	return true
+}
+
+// ahead says how many times larger than now the cut at hand, of so many messages,
+// will be when it ends, if no partition gets more than its fair share.
+func (p *Partition) ahead(bytes, messages int64) float64 {
+	lim, gate := &p.opt.Limits, p.opt.Gate
+	fair := min(slotParts, gate.total/max(1, gate.open.Load()))
+	room := max(fair, p.share) * int64(lim.Bytes) / slotParts
+	end := min(room, bytes+(p.f.high-p.f.pos)*(bytes/messages))
+	return min(float64(end)/float64(bytes), float64(lim.Rows)/float64(p.dec.Rows()))
 }
 
 // giveBack gives the share of the last cut back.

@@ -42,6 +42,7 @@ type rows struct {
 	// allocated in one piece.
 	wantRows  int
 	wantBytes []int
+	ahead     *float64 // see Decoder
 }
 
 // column is one text column in Arrow's layout.
@@ -50,19 +51,18 @@ type column struct {
 	used   int
 	ends   []int32 // n+1 offsets, over endBuf
 	endBuf []byte
-	bits   []byte // validity
 }
 
 const firstRows = 256
 
-func newRows(spec *feed.Spec, mem memory.Allocator) *rows {
+func newRows(spec *feed.Spec, mem memory.Allocator, ahead *float64) *rows {
 	all := spec.All()
 	r := &rows{
 		spec: spec, name: []byte(spec.Feed), wire: flow.WireSchema(spec), mem: mem,
 		byName: make(map[string]int, len(all)), quoted: make([]string, len(all)), next: make([]int, len(all)+1),
 		vals: make([][]byte, len(all)), seen: make([]uint32, len(all)),
 		cols: make([]column, len(all)), wantBytes: make([]int, len(all)),
-		wantRows: firstRows,
+		wantRows: firstRows, ahead: ahead,
 	}
 	for i := range all {
 		r.byName[all[i].Name] = i
@@ -110,16 +110,14 @@ func (r *rows) append(offset int64, row int32) int {
 	n := r.n
 	r.reserve(1)
 	size := 0
-	bit, at := byte(1)<<(n&7), n>>3
 	for i := range r.cols {
 		c := &r.cols[i]
 		if r.seen[i] == r.gen {
 			if v := r.vals[i]; len(v) > 0 {
 				if c.used+len(v) > len(c.data) {
-					c.grow(r.mem, len(v), r.wantBytes[i])
+					r.grow(i, len(v))
 				}
 				c.used += copy(c.data[c.used:], v)
-				c.bits[at] |= bit
 				size += len(v)
 			}
 		}
@@ -130,14 +128,28 @@ func (r *rows) append(offset int64, row int32) int {
 	return size
 }
 
-// grow makes room for n bytes more.
-func (c *column) grow(mem memory.Allocator, n, want int) {
-	size := max(2*len(c.data), c.used+n, want, 1024)
+// most is the largest step by which a buffer grows: what is foretold of a cut that
+// has hardly begun is not worth the memory.
+const most = 32
+
+// grown is the room that a buffer gets when so much of it is used. Buffers that
+// only double are copied over and over, and end half empty.
+func (r *rows) grown(used int) int {
+	if a := *r.ahead; a > 1 && a <= most {
+		return int(float64(used)*a) + used/8
+	}
+	return 2 * used
+}
+
+// grow makes room for n bytes more in column i.
+func (r *rows) grow(i, n int) {
+	c := &r.cols[i]
+	size := max(r.grown(c.used+n), r.wantBytes[i], 1024)
 	if c.data == nil {
-		c.data = mem.Allocate(size)
+		c.data = r.mem.Allocate(size)
 		return
 	}
-	c.data = mem.Reallocate(size, c.data)
+	c.data = r.mem.Reallocate(size, c.data)
 }
 
 // reserve makes room for n more rows in the buffers that all columns share a
@@ -146,24 +158,19 @@ func (r *rows) reserve(n int) {
 	if r.n+n <= r.room {
 		return
 	}
-	room := max(2*r.room, r.wantRows, r.n+n)
+	room := max(r.wantRows, r.grown(r.n+n))
 	room = (room + 63) &^ 63
 	resize := func(old []byte, size int) []byte {
 		if old == nil {
-			b := r.mem.Allocate(size)
-			clear(b)
-			return b
+			return r.mem.Allocate(size)
 		}
-		k := len(old)
-		b := r.mem.Reallocate(size, old)
-		clear(b[k:])
-		return b
+		return r.mem.Reallocate(size, old)
 	}
 	for i := range r.cols {
 		c := &r.cols[i]
 		c.endBuf = resize(c.endBuf, 4*(room+1))
 		c.ends = arrow.Int32Traits.CastFromBytes(c.endBuf)
-		c.bits = resize(c.bits, room/8)
+		c.ends[0] = 0
 	}
 	r.offBuf, r.rowBuf = resize(r.offBuf, 8*room), resize(r.rowBuf, 4*room)
 	r.offsets = arrow.Int64Traits.CastFromBytes(r.offBuf)
@@ -180,9 +187,6 @@ func (r *rows) rewind() {
 		c.used = 0
 		if r.savedN > 0 {
 			c.used = int(c.ends[r.savedN])
-		}
-		for k := r.savedN; k < r.room; k++ {
-			c.bits[k>>3] &^= 1 << (k & 7)
 		}
 	}
 	r.n = r.savedN
@@ -226,7 +230,8 @@ func (r *rows) record() arrow.Record {
 	for i := range r.cols {
 		c := &r.cols[i]
 		r.wantBytes[i] = c.used + c.used/8
-		wrap(arrow.BinaryTypes.String, array.UnknownNullCount, c.bits, c.endBuf, c.data)
+		bits, nulls := r.validity(c.ends[:n+1])
+		wrap(arrow.BinaryTypes.String, nulls, bits, c.endBuf, c.data)
 		*c = column{}
 	}
 	wrap(arrow.PrimitiveTypes.Int64, 0, nil, r.offBuf)
@@ -241,6 +246,28 @@ func (r *rows) record() arrow.Record {
 	return rec
 }
 
+// validity returns the bitmap of a column in which no text is null, and how many
+// are; nil when there are none.
+func (r *rows) validity(ends []int32) ([]byte, int) {
+	n := len(ends) - 1
+	nulls := 0
+	for i := range n {
+		if ends[i] == ends[i+1] {
+			nulls++
+		}
+	}
+	if nulls == 0 {
+		return nil, 0
+	}
+	bits := r.mem.Allocate((n + 7) / 8)
+	for i := range n {
+		if ends[i] != ends[i+1] {
+			bits[i>>3] |= 1 << (i & 7)
+		}
+	}
+	return bits, nulls
+}
+
 func (r *rows) release() {
 	free := func(b []byte) {
 		if b != nil {
@@ -251,7 +278,6 @@ func (r *rows) release() {
 		c := &r.cols[i]
 		free(c.data)
 		free(c.endBuf)
-		free(c.bits)
 		*c = column{}
 	}
 	free(r.offBuf)

@@ -1,7 +1,6 @@
 package ingest
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
 	"strconv"
@@ -62,7 +61,7 @@ func (d *Decoder) sealed(b []byte) (rule feed.Rule, err error) {
 		return feed.NoRule, fmt.Errorf("cannot open the sealed fields at offset %d: %w", d.msg.Offset, e)
 	}
 	budget := ipcmeta.Total(4*maxExpanded, &d.ipc)
-	left, e := ipc.NewReader(bytes.NewReader(open), ipc.WithAllocator(budget))
+	left, e := ipc.NewReaderFromMessageReader((*frames)(&open), ipc.WithAllocator(budget))
 	if e != nil {
 		return feed.MessageUndecodable, nil
 	}
@@ -72,7 +71,7 @@ func (d *Decoder) sealed(b []byte) (rule feed.Rule, err error) {
 	}
 	rec := left.Record()
 	if fault == feed.NoRule {
-		right, e := ipc.NewReader(bytes.NewReader(block), ipc.WithAllocator(budget))
+		right, e := ipc.NewReaderFromMessageReader((*frames)(&block), ipc.WithAllocator(budget))
 		if e == nil {
 			defer right.Release()
 		}

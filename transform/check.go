@@ -137,8 +137,14 @@ func (c *Check) Apply(_ context.Context, in flow.Cut) (flow.Cut, error) {
 func (c *Check) batch(s *sheet, wire arrow.Record, now time.Time, cut *flow.Cut) (arrow.Record, error) {
 	s.open(wire, now)
 	defer s.close()
-	c.fingerprint(s)
-	s.normalize()
+	// A block of rows stays in the cache until its fingerprints are made.
+	const block = 1024
+	s.begin()
+	for from := 0; from < s.n; from += block {
+		to := min(from+block, s.n)
+		s.normalize(from, to)
+		c.fingerprint(s, from, to)
+	}
 	rec := s.record()
 	if len(s.found) == 0 && !s.splits {
 		return rec, nil
@@ -267,25 +273,27 @@ func join(schema *arrow.Schema, pieces []arrow.Record, mem memory.Allocator) (ar
 // name and value, without what differs between two deliveries of one content.
 // SipHash-2-4 is keyed, so the stored hash does not let a reader try out
 // identity numbers.
-func (c *Check) fingerprint(s *sheet) {
-	s.hash = slices.Grow(s.hash[:0], s.n)[:s.n]
-	for row := range s.n {
+func (c *Check) fingerprint(s *sheet, from, to int) {
+	for row := from; row < to; row++ {
 		buf := s.scratch[:0]
-		for i := range s.plan {
-			switch i {
-			case feed.FieldSchemaVersion, feed.FieldBatchID, feed.FieldOp, feed.FieldReportedAt:
+		for i := range s.sent {
+			f := &s.sent[i]
+			v := f.data[f.ends[row]:f.ends[row+1]]
+			if len(v) == 0 || (v[0] <= ' ' || v[0] >= 0xC2) && len(inked(v)) == 0 {
 				continue
 			}
-			v := s.text(i, row)
-			if len(v) == 0 {
-				continue
-			}
-			buf = binary.LittleEndian.AppendUint64(buf, uint64(s.plan[i].tag)|uint64(len(v))<<32)
+			buf = binary.LittleEndian.AppendUint64(buf, f.tag|uint64(len(v))<<32)
 			buf = append(buf, v...)
 		}
 		s.scratch = buf
 		s.hash[row] = siphash.Hash(c.k0, c.k1, buf)
 	}
+}
+
+// sent is a column of which the fingerprint is made.
+type sent struct {
+	view
+	tag uint64 // stands for the field's name
 }
 
 // harmless returns the text if it may be repeated.

@@ -56,6 +56,7 @@ type sheet struct {
 	warn    map[int32][]feed.Rule
 	splits  bool
 	form    form
+	sent    []sent
 	scratch []byte
 	extra   []byte
 }
@@ -171,6 +172,17 @@ func (s *sheet) open(wire arrow.Record, now time.Time) {
 	s.offset = wire.Column(len(s.plan)).(*array.Int64)
 	s.row = wire.Column(len(s.plan) + 1).(*array.Int32)
 	s.now, s.today = now, feed.Day(now.In(feed.Shanghai))
+	s.sent = s.sent[:0]
+	for i := range s.plan {
+		switch i {
+		case feed.FieldSchemaVersion, feed.FieldBatchID, feed.FieldOp, feed.FieldReportedAt:
+			continue
+		}
+		if w := &s.wire[i]; w.ends[0] < w.ends[s.n] {
+			s.sent = append(s.sent, sent{*w, uint64(s.plan[i].tag)})
+		}
+	}
+	s.hash = slices.Grow(s.hash[:0], s.n)[:s.n]
 	s.void = slices.Grow(s.void[:0], s.n)[:s.n]
 	s.eff = slices.Grow(s.eff[:0], s.n)[:s.n]
 	clear(s.found)
@@ -190,32 +202,18 @@ func (s *sheet) open(wire arrow.Record, now time.Time) {
 // close forgets the batch; its arrays belong to the caller.
 func (s *sheet) close() {
 	clear(s.wire)
+	clear(s.sent)
 	s.offset, s.row = nil, nil
 }
 
 // text views what the province wrote; empty when it wrote nothing.
-func (s *sheet) text(field, row int) []byte {
-	v := s.wire[field].at(row)
-	if len(v) == 0 || v[0] > ' ' && v[0] < 0xC2 {
-		return v
-	}
-	return inked(v)
-}
-
-// inked returns nil for white space.
-func inked(v []byte) []byte {
-	if (v[0] <= ' ' || v[0] == 0xC2 || v[0] == 0xE3) && len(bytes.TrimSpace(v)) == 0 {
-		return nil
-	}
-	return v
-}
+func (s *sheet) text(field, row int) []byte { return s.wire[field].text(row) }
 
 // batch is the batch id to the letter, by which the tally knows the record.
 func (s *sheet) batch(row int) string { return string(s.wire[feed.FieldBatchID].at(row)) }
 
-// normalize reads every column in the order of the fields, which is also the
-// order of a record's findings.
-func (s *sheet) normalize() {
+// begin makes room for the rows of every column.
+func (s *sheet) begin() {
 	for i := range s.plan {
 		p := &s.plan[i]
 		if p.out < 0 {
@@ -224,15 +222,27 @@ func (s *sheet) normalize() {
 		if b := s.builders[p.out]; b != nil {
 			b.Reserve(s.n)
 		} else {
-			w := &s.wire[i]
-			s.texts[p.out].reserve(s.opt.Mem, s.n, int(w.ends[s.n]-w.ends[0]))
+			s.texts[p.out].follow(s.opt.Mem, s.wire[i])
 		}
 		if p.field.Partial {
 			s.texts[p.out+1].reserve(s.opt.Mem, s.n, 0)
 		}
-		required := p.field.Required
-		for row := range s.n {
-			v := s.text(i, row)
+	}
+}
+
+// normalize reads some rows of every column in the order of the fields, which is
+// also the order of a record's findings.
+func (s *sheet) normalize(from, to int) {
+	for i := range s.plan {
+		p := &s.plan[i]
+		if p.out < 0 {
+			continue
+		}
+		w, required := &s.wire[i], p.field.Required
+		// Most of the envelope is the same in all records of a batch.
+		again := p.memo != nil && w.constant(from, to) && s.oneDay(p, from, to)
+		for row := from; row < to; row++ {
+			v := w.text(row)
 			if len(v) == 0 {
 				if required && (i < feed.EnvelopeLen || !s.void[row]) {
 					s.find(row, i, feed.Required)
@@ -246,13 +256,19 @@ func (s *sheet) normalize() {
 				s.absent(p)
 				continue
 			}
+			times := 1
 			if f.warn != feed.NoRule {
 				s.warned(row, f.warn)
+			} else if again {
+				times = to - from
 			}
-			s.append(p, f)
+			s.append(p, f, times)
 			if i == feed.FieldEffectiveFrom {
-				s.eff[row] = int32(f.n)
+				for k := range times {
+					s.eff[row+k] = int32(f.n)
+				}
 			}
+			row += times - 1
 		}
 	}
 }
@@ -265,11 +281,7 @@ func (s *sheet) remember(p *fieldPlan, field, row int, v []byte) (*form, feed.Ru
 		s.form, rule = s.read(p, field, row, v)
 		return &s.form, rule
 	}
-	day := int32(0)
-	if p.field.Kind.Kind == feed.Division {
-		day = s.dayOf(row)
-	}
-	slot, known := p.memo.find(v, day)
+	slot, known := p.memo.find(v, s.dayFor(p, row))
 	if known {
 		return &slot.form, feed.NoRule
 	}
@@ -281,11 +293,22 @@ func (s *sheet) remember(p *fieldPlan, field, row int, v []byte) (*form, feed.Ru
 	return &s.form, rule
 }
 
-// append adds a value to its column, as Reserve has made room for it.
-func (s *sheet) append(p *fieldPlan, f *form) {
+// append adds a value to its column some times, as Reserve has made room for it.
+func (s *sheet) append(p *fieldPlan, f *form, times int) {
+	if s.builders[p.out] == nil {
+		s.texts[p.out].repeat(f.text, times)
+	} else {
+		for range times {
+			s.build(p, f)
+		}
+	}
+	if p.field.Partial {
+		s.texts[p.out+1].repeat(bytesOf(f.precision.String()), times)
+	}
+}
+
+func (s *sheet) build(p *fieldPlan, f *form) {
 	switch b := s.builders[p.out].(type) {
-	case nil:
-		s.texts[p.out].append(f.text)
 	case *array.Date32Builder:
 		b.UnsafeAppend(arrow.Date32(f.n))
 	case *array.Int64Builder:
@@ -303,9 +326,6 @@ func (s *sheet) append(p *fieldPlan, f *form) {
 		}
 	default:
 		panic("BUG: no column for kind " + p.field.Kind.String())
-	}
-	if p.field.Partial {
-		s.texts[p.out+1].appendString(f.precision.String())
 	}
 }
 
@@ -538,6 +558,24 @@ func (s *sheet) dayOf(row int) int32 {
 		return s.today
 	}
 	return s.eff[row]
+}
+
+// dayFor is the day on which the reading of a field depends, 0 for none.
+func (s *sheet) dayFor(p *fieldPlan, row int) int32 {
+	if p.field.Kind.Kind != feed.Division {
+		return 0
+	}
+	return s.dayOf(row)
+}
+
+// oneDay says that the reading of a field depends on the same day in some rows.
+func (s *sheet) oneDay(p *fieldPlan, from, to int) bool {
+	for row := from; row < to && p.field.Kind.Kind == feed.Division; row++ {
+		if s.dayOf(row) != s.dayOf(from) {
+			return false
+		}
+	}
+	return true
 }
 
 func (s *sheet) division(row int, v []byte) (f form, rule feed.Rule) {

@@ -11,9 +11,7 @@ func (t *Tokenizer) Name() string {
 	t.buf = append(t.buf[:0], "name of the chain|"...)
 	var sum []byte
 	for _, h := range t.chain {
-		h.Reset()
-		h.Write(t.buf)
-		sum = h.Sum(sum[:0])
+		sum = h.sum(sum[:0], t.buf)
 		t.buf = append(append(t.buf[:0], "name of the chain|"...), sum...)
 	}
 	return hex.EncodeToString(sum[:8])
@@ -34,8 +32,5 @@ func (t *Tokenizer) Next(token []byte) {
 		return
 	}
 	t.buf = append(append(t.buf[:0], "rot|"...), token...)
-	h := t.chain[len(t.chain)-1]
-	h.Reset()
-	h.Write(t.buf)
-	h.Sum(token[:0])
+	t.chain[len(t.chain)-1].sum(token[:0], t.buf)
 }

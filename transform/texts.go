@@ -1,6 +1,7 @@
 package transform
 
 import (
+	"bytes"
 	"unsafe"
 
 	"github.com/apache/arrow/go/v15/arrow"
@@ -19,23 +20,68 @@ type texts struct {
 	ends []int32 // one more than there are rows, over ints
 	ints []byte
 	n    int
+	// like is a column that says the same so far, none when its col is nil. If that
+	// stays so its buffers are this column's too.
+	like view
+}
+
+// follow begins a column of as many rows as another one, most of which say the
+// same: what provinces write is mostly as it should be.
+func (t *texts) follow(mem memory.Allocator, v view) {
+	if v.data == nil {
+		t.reserve(mem, v.col.Len(), 0)
+		return
+	}
+	t.mem, t.used, t.n, t.like = mem, 0, 0, v
+}
+
+// part ends the likeness: the rows so far are copied.
+func (t *texts) part() {
+	v, rows, n := t.like, t.like.col.Len(), t.n
+	begin, end := v.ends[0], v.ends[n]
+	t.reserve(t.mem, rows, int(v.ends[rows]-begin))
+	t.used = copy(t.data, v.data[begin:end])
+	for i, e := range v.ends[:n+1] {
+		t.ends[i] = e - begin
+	}
+	t.n = n
 }
 
 // reserve begins a column of n rows that hold about size bytes.
 func (t *texts) reserve(mem memory.Allocator, n, size int) {
-	t.mem, t.used, t.n = mem, 0, 0
+	t.mem, t.used, t.n, t.like = mem, 0, 0, view{}
 	t.data, t.ints = mem.Allocate(size), mem.Allocate(4*(n+1))
 	t.ends = arrow.Int32Traits.CastFromBytes(t.ints)
 	t.ends[0] = 0
 }
 
 func (t *texts) append(v []byte) {
+	if t.like.col != nil {
+		if string(v) == string(t.like.at(t.n)) {
+			t.n++
+			return
+		}
+		t.part()
+	}
 	if t.used+len(v) > len(t.data) {
 		t.grow(len(v))
 	}
 	t.used += copy(t.data[t.used:], v)
 	t.n++
 	t.ends[t.n] = int32(t.used)
+}
+
+// repeat appends a text some times. While another column is followed, and says v in
+// this row, it has to say v in all of these rows.
+func (t *texts) repeat(v []byte, times int) {
+	t.append(v)
+	if t.like.col != nil {
+		t.n += times - 1
+		return
+	}
+	for range times - 1 {
+		t.append(v)
+	}
 }
 
 func (t *texts) appendString(v string) { t.append(bytesOf(v)) }
@@ -51,6 +97,13 @@ func (t *texts) grow(n int) {
 
 // column ends the column; the caller releases it.
 func (t *texts) column() arrow.Array {
+	if like := t.like.col; like != nil {
+		t.like = view{}
+		from := like.Data()
+		data := array.NewData(arrow.BinaryTypes.String, t.n, []*memory.Buffer{nil, from.Buffers()[1], from.Buffers()[2]}, nil, 0, from.Offset())
+		defer data.Release()
+		return array.NewStringData(data)
+	}
 	ends, text := memory.NewBufferWithAllocator(t.ints, t.mem), memory.NewBufferWithAllocator(t.data, t.mem)
 	data := array.NewData(arrow.BinaryTypes.String, t.n, []*memory.Buffer{nil, ends, text}, nil, 0, 0)
 	defer data.Release()
@@ -72,12 +125,13 @@ func sameText(mem memory.Allocator, v string, n int) arrow.Array {
 
 // view reads a text column.
 type view struct {
+	col  *array.String
 	data []byte
 	ends []int32
 }
 
 func viewOf(col *array.String) view {
-	v := view{ends: col.ValueOffsets()}
+	v := view{col: col, ends: col.ValueOffsets()}
 	if b := col.Data().Buffers()[2]; b != nil {
 		v.data = b.Bytes()
 	}
@@ -86,6 +140,42 @@ func viewOf(col *array.String) view {
 
 // at returns the text of a row; a null holds no bytes.
 func (v *view) at(row int) []byte { return v.data[v.ends[row]:v.ends[row+1]] }
+
+// constant says that all of some rows say the same, and say something.
+func (v *view) constant(from, to int) bool {
+	ends := v.ends[from : to+1]
+	size := ends[1] - ends[0]
+	if size == 0 || ends[len(ends)-1]-ends[0] != size*int32(to-from) {
+		return false
+	}
+	last := ends[0]
+	for _, end := range ends[1:] {
+		if end-last != size {
+			return false
+		}
+		last = end
+	}
+	// A text that is the same behind its first row repeats.
+	all := v.data[ends[0]:last]
+	return bytes.Equal(all[:len(all)-int(size)], all[size:])
+}
+
+// text returns the text of a row, empty when it is white space.
+func (v *view) text(row int) []byte {
+	t := v.at(row)
+	if len(t) > 0 && t[0]-'!' >= 0xC2-'!' {
+		t = inked(t)
+	}
+	return t
+}
+
+// inked returns nil for white space.
+func inked(t []byte) []byte {
+	if (t[0] <= ' ' || t[0] == 0xC2 || t[0] == 0xE3) && len(bytes.TrimSpace(t)) == 0 {
+		return nil
+	}
+	return t
+}
 
 // scratch lends n values without pointers until free is called.
 func scratch[T flow.Outcome | flow.Version | key](mem memory.Allocator, n int) (lent []T, free func()) {

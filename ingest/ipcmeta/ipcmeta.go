@@ -14,6 +14,40 @@ func Body(metadata []byte) (int64, bool) {
 	return bodyLength(metadata)
 }
 
+// Batch is what the metadata of a record batch says of its body: 16 bytes a column
+// (length, nulls) and 16 bytes a buffer (offset, length), numbers of 64 bits.
+type Batch struct {
+	Rows           int64
+	Nodes, Buffers []byte
+}
+
+// Plain reads the metadata of a record batch whose body is not compressed; false
+// when it is anything else.
+func Plain(metadata []byte) (b Batch, ok bool) {
+	m := message(metadata)
+	root := m.u32(0)
+	if root < 0 || root >= len(m) {
+		return b, false
+	}
+	kind, header := m.slot(root, 1), m.ref(m.slot(root, 2))
+	if kind == 0 || kind >= len(m) || m[kind] != 3 || header == 0 {
+		return b, false
+	}
+	const compression, variadic = 3, 4
+	rows := m.slot(header, 0)
+	if m.slot(header, compression) != 0 || m.slot(header, variadic) != 0 || rows == 0 || rows+8 > len(m) {
+		return b, false
+	}
+	b.Rows = int64(binary.LittleEndian.Uint64(m[rows:]))
+	nodes, n, ok := m.vector(header, 1, 16)
+	buffers, k, ok2 := m.vector(header, 2, 16)
+	if !ok || !ok2 {
+		return b, false
+	}
+	b.Nodes, b.Buffers = m[nodes:nodes+16*n], m[buffers:buffers+16*k]
+	return b, true
+}
+
 // bodyLength reads the field bodyLength (slot 3) of a flatbuffers Message.
 func bodyLength(m []byte) (int64, bool) {
 	if len(m) < 8 {
@@ -28,7 +62,7 @@ func bodyLength(m []byte) (int64, bool) {
 		return 0, false
 	}
 	const slot = 4 + 2*3
-	if int64(binary.LittleEndian.Uint16(m[vt:])) < slot+2 {
+	if int64(binary.LittleEndian.Uint16(m[vt:])) <= slot {
 		return 0, true
 	}
 	if vt+slot+2 > int64(len(m)) {
@@ -58,14 +92,15 @@ func (m message) u32(at int) int {
 	return int(binary.LittleEndian.Uint32(m[at:]))
 }
 
-// slot returns where a field of a table stands, 0 when it is absent.
+// slot returns where a field of a table stands, 0 when it is absent. A vtable of
+// an odd size has half a field at its end, and flatbuffers reads that one.
 func (m message) slot(table, n int) int {
 	off := m.u32(table)
 	if off < 0 {
 		return 0
 	}
 	vt := table - int(int32(uint32(off)))
-	if vt < 0 || vt+4 > len(m) || int(binary.LittleEndian.Uint16(m[vt:])) < 4+2*n+2 || vt+4+2*n+2 > len(m) {
+	if vt < 0 || vt+4 > len(m) || int(binary.LittleEndian.Uint16(m[vt:])) <= 4+2*n || vt+4+2*n+2 > len(m) {
 		return 0
 	}
 	if o := int(binary.LittleEndian.Uint16(m[vt+4+2*n:])); o != 0 {
