@@ -193,7 +193,7 @@ func (c *cells) open(arr arrow.Array) bool {
 	switch a := arr.(type) {
 	case *array.String:
 		c.utf8 = a
-		c.dirty = a.Len() > 0 && !utf8.Valid(a.ValueBytes())
+		c.dirty = damaged(a)
 		c.plain = !c.dirty && a.NullN() == 0
 	case *array.Dictionary:
 		w, ok := a.Dictionary().(*array.String)
@@ -201,13 +201,31 @@ func (c *cells) open(arr arrow.Array) bool {
 			return false
 		}
 		c.dict, c.words = a, w
-		c.dirty = w.Len() > 0 && !utf8.Valid(w.ValueBytes())
+		c.dirty = damaged(w)
 	case *array.LargeString, *array.Int64, *array.Int32, *array.Int16, *array.Int8,
 		*array.Date32, *array.Boolean, *array.Decimal128, *array.Null:
 	default:
 		return false
 	}
 	return true
+}
+
+// damaged says that one of the texts is no UTF-8, be it because a character of the
+// whole is cut in two.
+func damaged(a *array.String) bool {
+	if a.Len() == 0 {
+		return false
+	}
+	data, ends := a.ValueBytes(), a.ValueOffsets()
+	if !utf8.Valid(data) {
+		return true
+	}
+	for _, end := range ends {
+		if at := int(end - ends[0]); at >= 0 && at < len(data) && !utf8.RuneStart(data[at]) {
+			return true
+		}
+	}
+	return false
 }
 
 // at returns the text of row i, nil when absent; it is valid until the next

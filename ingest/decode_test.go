@@ -363,6 +363,18 @@ func TestArrow(t *testing.T) {
 	f(floats, 0, "7/0 sex:type", "feed", "worker")
 }
 
+// Two texts that are UTF-8 only when they are read as one.
+func TestACharacterCutInTwo(t *testing.T) {
+	b := array.NewStringBuilder(memory.DefaultAllocator)
+	defer b.Release()
+	b.AppendValues([]string{"是\xe6\x98", "\xaf是"}, nil)
+	texts := b.NewArray()
+	defer texts.Release()
+	var c cells
+	require.True(t, c.open(texts))
+	require.Equal(t, []string{"是\uFFFD", "\uFFFD是"}, []string{string(c.at(0)), string(c.at(1))})
+}
+
 // Text columns are read where the message has them.
 func TestTextsAreNotCopied(t *testing.T) {
 	message := envelopeStream(t, 5, func(int) string { return "310000" })
