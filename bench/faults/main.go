@@ -118,7 +118,7 @@ func run(ctx context.Context) error {
 	}
 	for _, m := range moments {
 		for _, f := range faults {
-			if pick.MatchString(m.says+" / "+f.name) && ctx.Err() == nil {
+			if m.meets(f) && pick.MatchString(m.says+" / "+f.name) && ctx.Err() == nil {
 				r, err := b.run(ctx, m, f)
 				if err := note(r, err); err != nil {
 					return err

@@ -33,6 +33,8 @@ var moments = []moment{
 	{migration, after, "during a migration, a statement unheard", false},
 	{produce, before, "`duiwu push` sends, before the broker has it", false},
 	{produce, after, "`duiwu push` sends, the acknowledgement unheard", false},
+	{delivery, before, "the gateway sends, before the broker has it", false},
+	{delivery, after, "the gateway sends, the acknowledgement unheard", false},
 	{"join", before, "before the group is joined", false},
 	{"sync", after, "during a rebalance, partitions dealt out", false},
 	{"claim insert", before, "before the claim", false},
@@ -66,11 +68,18 @@ const migration = "migration"
 // no worker; what is struck is the command that a unit's machine runs until it succeeds.
 const produce = "produce"
 
+// delivery is that moment where the gateway makes it, of a file that it has taken in.
+const delivery = "delivery"
+
 // statementStruck is one in the middle of a migration.
 const statementStruck = 20
 
 // atWork are the moments of a worker.
-var atWork = slices.DeleteFunc(slices.Clone(moments), func(m moment) bool { return m.name == migration || m.name == produce })
+var atWork = slices.DeleteFunc(slices.Clone(moments), func(m moment) bool { return m.name == migration || m.name == produce || m.name == delivery })
+
+// meets says whether a fault can be made at the moment: no second gateway takes over
+// the spool of one that lives.
+func (m moment) meets(f fault) bool { return m.name != delivery || f.name != "zombie" }
 
 func (m moment) onKafka() bool {
 	for _, n := range kafkaMoments {
@@ -221,6 +230,8 @@ func (b *bench) run(ctx context.Context, m moment, f fault) (r result, err error
 		return b.runMigration(ctx, m, f)
 	case produce:
 		return b.runPush(ctx, m, f)
+	case delivery:
+		return b.runDelivery(ctx, m, f)
 	}
 	var sprung <-chan struct{}
 	w := b.wires[0].clickhouse
@@ -346,41 +357,21 @@ func (b *bench) strikeJob(ctx context.Context, c *cell, r *result, w *wire, t tr
 	return healed, nil
 }
 
-// pushed is how many records the file holds that runPush sends.
-const pushed = 2000
-
 // runPush makes one fault while a unit sends a file, and lets a worker read what
 // came: every record of the file is stored once, under one batch.
 func (b *bench) runPush(ctx context.Context, m moment, f fault) (r result, err error) {
 	r = result{Moment: m.says, Fault: f.name}
-	c, err := b.cell(ctx)
+	c, dir, err := b.unitSide(ctx)
 	if err != nil {
 		return r, err
 	}
 	defer c.stop()
-	// push stamps its records by its own clock.
-	c.clock = time.Now()
-	if err := c.migrate(ctx); err != nil {
-		return r, err
-	}
-	dir := filepath.Join(c.dir, c.name)
-	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return r, err
-	}
-	var text strings.Builder
-	text.WriteString("site_id,site_name,level,status,county_code\n")
-	for i := range pushed {
-		fmt.Fprintf(&text, "S-%d,示范点,1,1,310115\n", i)
-	}
 	file, profile := filepath.Join(dir, "sites.csv"), filepath.Join(dir, "profile.yaml")
-	if out, err := c.duiwuCommand(ctx, c.database, "keys", "new", "record", "--out", filepath.Join(dir, "record.key")); err != nil {
-		return r, fmt.Errorf("%w: %s", err, out)
-	}
-	if err := errors.Join(os.WriteFile(file, []byte(text.String()), 0o600), os.WriteFile(profile, fmt.Appendf(nil,
-		"unit: %q\nbrokers: [%q]\ntls: {off: true}\nrecord_key: record.key\nfeed_topics: duiwu.%s\n", unit, c.wires[0].kafka.addr(), c.name), 0o600)); err != nil {
+	if err := errors.Join(os.WriteFile(file, sites(), 0o600), os.WriteFile(profile, fmt.Appendf(nil,
+		"unit: %q\nbrokers: [%q]\ntls: {off: true}\nrecord_key: %s.key\nfeed_topics: duiwu.%s\n", unit, c.wires[0].kafka.addr(), unit, c.name), 0o600)); err != nil {
 		return r, err
 	}
-	healed, err := b.strikeJob(ctx, c, &r, b.wires[0].kafka, trap{moment: m.name, side: m.side, nth: 1}, f, func() (*worker, error) {
+	healed, err := b.strikeJob(ctx, c, &r, b.wires[0].kafka, trap{moment: produce, side: m.side, nth: 1}, f, func() (*worker, error) {
 		w := &worker{c: c, n: len(c.workers), job: true, args: []string{"push", file, "--feed", "demo_site", "--profile", profile, "--as-of", "2016-11-30"}}
 		return w, c.run(w)
 	})
@@ -395,13 +386,7 @@ func (b *bench) runPush(ctx context.Context, m moment, f fault) (r result, err e
 		return r, nil
 	}
 	r.Recovery = time.Since(healed)
-	return r, errors.Join(
-		c.expect(ctx, &r, "records", "SELECT count() FROM demo_site FINAL", pushed),
-		c.expect(ctx, &r, "versions", "SELECT count() FROM demo_site_history FINAL", pushed),
-		c.expect(ctx, &r, "batches", "SELECT uniqExact(batch_id) FROM receipts", 1),
-		c.expect(ctx, &r, "new by the balance", "SELECT sum(new) FROM balance", pushed),
-		c.expect(ctx, &r, "records that are neither new nor a duplicate", "SELECT sum(received - new - duplicate) FROM balance", 0),
-	)
+	return r, c.sitesOnce(ctx, &r)
 }
 
 // zombie stops the worker while its request is held, and lets a second one claim

@@ -22,7 +22,7 @@ A cell is passed when, after the fault is over and with nobody's help,
 It then shows how long it took from the end of the fault until everything was in the ledger, on a busy machine: the
 session timeout of these runs is 2 s, the timeout of a request to the database 4 s, and the pause between two tries doubles
 from 0.2 s. In the rows of a migration and of ` + "`duiwu push`" + ` it is that command which is struck, in place of the worker; it is run again
-until it succeeds, and a worker reads what came. **✗** is a cell that is not passed, · one that was not run.
+until it succeeds, and a worker reads what came. In those of the gateway it is the gateway, which has taken a file in. **✗** is a cell that is not passed, · one that was not run.
 
 `
 
