@@ -63,12 +63,16 @@ func (k *compiler) state(s *Source, more ...string) string {
 		names = append(names, fmt.Sprintf("x%d AS %s", i+1, c))
 	}
 	with := "WITH " + order(by...) + " AS _order "
+	states := k.begun(s.Feed, columns...)
+	if by[0] == byEffective {
+		states = k.lately(s.Feed, strings.Join(key, ", "), columns...)
+	}
 	var rows string
 	switch {
 	case !dated:
 		rows = "SELECT d, " + strings.Join(names, ", ") + "\nFROM (" + with + "SELECT " + strings.Join(picked, ", ") + " FROM " + k.table(s.Feed, columns...) + " GROUP BY " + keys + ")\nARRAY JOIN {dates:Array(Date32)} AS d"
 	case k.one:
-		rows = "SELECT {dates:Array(Date32)}[1] AS d, " + strings.Join(names, ", ") + "\nFROM (" + with + "SELECT " + strings.Join(picked, ", ") + " FROM " + k.begun(s.Feed, columns...) + " GROUP BY " + keys + ")"
+		rows = "SELECT {dates:Array(Date32)}[1] AS d, " + strings.Join(names, ", ") + "\nFROM (" + with + "SELECT " + strings.Join(picked, ", ") + " FROM " + states + " GROUP BY " + keys + ")"
 	default:
 		// Newest first, so that the first that applies by a day is its state.
 		tuple := strings.Join(append([]string{"toString(reporting_unit)"}, cols...), ", ")
@@ -76,11 +80,7 @@ func (k *compiler) state(s *Source, more ...string) string {
 		for i, c := range cols {
 			take = append(take, fmt.Sprintf("tupleElement(t, %d) AS %s", i+2, c))
 		}
-		from := k.begun(s.Feed, columns...)
-		if by[0] == byEffective {
-			from = k.lately(s.Feed, strings.Join(key, ", "), columns...)
-		}
-		rows = "SELECT d, " + strings.Join(take, ", ") + "\nFROM (SELECT d, tupleElement(arrayFirst(x -> tupleElement(x, 1) <= d, xs), 3) AS t\nFROM (" + with + "SELECT arrayReverseSort(x -> tupleElement(x, 2), groupArray((effective_from, _order, (" + tuple + ")))) AS xs FROM " + from +
+		rows = "SELECT d, " + strings.Join(take, ", ") + "\nFROM (SELECT d, tupleElement(arrayFirst(x -> tupleElement(x, 1) <= d, xs), 3) AS t\nFROM (" + with + "SELECT arrayReverseSort(x -> tupleElement(x, 2), groupArray((effective_from, _order, (" + tuple + ")))) AS xs FROM " + states +
 			" GROUP BY " + keys + ")\nARRAY JOIN {dates:Array(Date32)} AS d\nWHERE arrayExists(x -> tupleElement(x, 1) <= d, xs))"
 	}
 	if cond := k.conditions(s); len(cond) > 0 {
