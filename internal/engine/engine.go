@@ -147,6 +147,7 @@ func (e *Engine) restart(ctx context.Context) error {
 	}
 	e.pw, e.proc, e.stopped, e.told = pw, proc, false, false
 	if err := e.ready(ctx, proc); err != nil {
+		e.told = true
 		proc.Kill()
 		return fmt.Errorf("cannot start the engine: %w", err)
 	}
