@@ -158,18 +158,10 @@ func (b *bench) runDelivery(ctx context.Context, m moment, f fault) (r result, e
 	if err := u.deliver(ctx, "sites"); err != nil {
 		return r, fmt.Errorf("the gateway takes nothing in: %w: %s", err, c.workers[0].log)
 	}
-	select {
-	case <-sprung:
-	case <-time.After(bound):
-		return r, fmt.Errorf("the moment never came: %s", c.workers[0].log)
-	case <-ctx.Done():
-		return r, ctx.Err()
+	healed, err := c.struck(ctx, w, f, sprung)
+	if err != nil {
+		return r, err
 	}
-	time.Sleep(f.pause)
-	if err := f.heal(ctx, c, w); err != nil {
-		return r, fmt.Errorf("cannot undo %s: %w", f.says, err)
-	}
-	healed := time.Now()
 	// The unit, which knows nothing of all this, sends once more.
 	if err := u.deliver(ctx, "sites"); err != nil {
 		r.Problems = append(r.Problems, "the gateway does not know the batch any more: "+err.Error())

@@ -275,18 +275,10 @@ func (b *bench) run(ctx context.Context, m moment, f fault) (r result, err error
 		return r, err
 	}
 	defer c.stop()
-	select {
-	case <-sprung:
-	case <-time.After(bound):
-		return r, fmt.Errorf("the moment never came: %s", c.workers[0].log)
-	case <-ctx.Done():
-		return r, ctx.Err()
+	healed, err := c.struck(ctx, w, f, sprung)
+	if err != nil {
+		return r, err
 	}
-	time.Sleep(f.pause)
-	if err := f.heal(ctx, c, w); err != nil {
-		return r, fmt.Errorf("cannot undo %s: %w", f.says, err)
-	}
-	healed := time.Now()
 	if err := c.wait(ctx, bound); err != nil {
 		r.Problems = append(r.Problems, err.Error())
 		return r, nil
@@ -323,20 +315,12 @@ func (b *bench) runMigration(ctx context.Context, m moment, f fault) (r result, 
 	return r, err
 }
 
-// strikeJob starts a job, makes one fault while it works, undoes it, and waits
-// until the job has succeeded. It leaves a cell without workers.
-func (b *bench) strikeJob(ctx context.Context, c *cell, r *result, w *wire, t trap, f fault, start func() (*worker, error)) (healed time.Time, err error) {
-	t.do = func() bool { return f.strike(c, w) }
-	sprung := w.arm(t)
-	c.job = start
-	job, err := start()
-	if err != nil {
-		return healed, err
-	}
+// struck waits until a fault has been made, undoes it, and says when that was.
+func (c *cell) struck(ctx context.Context, w *wire, f fault, sprung <-chan struct{}) (healed time.Time, err error) {
 	select {
 	case <-sprung:
 	case <-time.After(bound):
-		return healed, fmt.Errorf("the moment never came: %s", job.log)
+		return healed, fmt.Errorf("the moment never came: %s", c.workers[0].log)
 	case <-ctx.Done():
 		return healed, ctx.Err()
 	}
@@ -344,7 +328,21 @@ func (b *bench) strikeJob(ctx context.Context, c *cell, r *result, w *wire, t tr
 	if err := f.heal(ctx, c, w); err != nil {
 		return healed, fmt.Errorf("cannot undo %s: %w", f.says, err)
 	}
-	healed = time.Now()
+	return time.Now(), nil
+}
+
+// strikeJob starts a job, makes one fault while it works, undoes it, and waits
+// until the job has succeeded. It leaves a cell without workers.
+func (b *bench) strikeJob(ctx context.Context, c *cell, r *result, w *wire, t trap, f fault, start func() (*worker, error)) (healed time.Time, err error) {
+	t.do = func() bool { return f.strike(c, w) }
+	sprung := w.arm(t)
+	c.job = start
+	if _, err := start(); err != nil {
+		return healed, err
+	}
+	if healed, err = c.struck(ctx, w, f, sprung); err != nil {
+		return healed, err
+	}
 	for _, job := range c.workers {
 		if err := job.ended(ctx); err != nil {
 			r.Problems = append(r.Problems, err.Error())
