@@ -278,8 +278,8 @@ func (c *Check) fingerprint(s *sheet, from, to int) {
 		buf := s.scratch[:0]
 		for i := range s.sent {
 			f := &s.sent[i]
-			v := f.data[f.ends[row]:f.ends[row+1]]
-			if len(v) == 0 || (v[0] <= ' ' || v[0] >= 0xC2) && len(inked(v)) == 0 {
+			v := f.text(row)
+			if len(v) == 0 {
 				continue
 			}
 			buf = binary.LittleEndian.AppendUint64(buf, f.tag|uint64(len(v))<<32)
