@@ -238,6 +238,8 @@ type Source struct {
 	Match *Match `yaml:"match,omitempty"`
 	// Provider is the field that must name an organisation of Types and Status.
 	Provider string `yaml:"provider,omitempty"`
+	// year is a field of the natural key that holds the year of the day.
+	year string
 }
 
 // Match compares fields of a source with those of another.

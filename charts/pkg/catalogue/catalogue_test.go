@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"sort"
+	"strconv"
 	"strings"
 	"testing"
 	"testing/fstest"
@@ -201,6 +202,19 @@ func figuresByHand(t *testing.T, db *chartstest.DB) {
 		cell{"320000", "post", 183, null}, cell{"320000", "project", 183, null}, cell{"320000", "qualification", 183, null}, cell{"320000", "training", 183, null},
 		cell{"330000", "attendance", 183, null}, cell{"330000", "employment", 183, null}, cell{"330000", "org", 183, null},
 		cell{"660000", "context", 183, null}, cell{"660000", "employment", 183, null}, cell{"660000", "post", 183, null}, cell{"660000", "qualification", 183, null})
+}
+
+// hashes asks the database by statements of their own.
+func hashes(t *testing.T, db *chartstest.DB) func(catalogue.Statement) ([]uint64, bool) {
+	return func(st catalogue.Statement) ([]uint64, bool) {
+		var out []uint64
+		for _, r := range db.Query(t, "SELECT toString(h) AS h FROM (\n"+st.SQL+"\n)", st.Params) {
+			h, err := strconv.ParseUint(r["h"].(string), 10, 64)
+			require.NoError(t, err)
+			out = append(out, h)
+		}
+		return out, true
+	}
 }
 
 // Every statement that can be asked for must be one that the server reads: each

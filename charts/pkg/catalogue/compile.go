@@ -31,11 +31,15 @@ type Query struct {
 	Known time.Time
 	// People says which tokens are one person; nil when each is one of its own.
 	People *worklist.People
+	// Hashes answers a statement of one column h of hashes that many queries ask for,
+	// such as those of the records that a newer one of the same thing has replaced;
+	// nothing when it should be part of the query. Nil answers nothing.
+	Hashes func(Statement) (hashes []uint64, ok bool)
 }
 
 // Statement is a query in ClickHouse's language. Every value that comes from a
 // user stands in Params and reaches the server as a typed query parameter; the
-// text holds only names of the feed contract.
+// text holds only names of the feed contract, and hashes.
 //
 // Its columns are d Date32, unit String, cat String, n Nullable(Float64), the
 // numerator, m Nullable(Float64), the denominator, and source UInt64, the rows
@@ -96,7 +100,7 @@ func (c *Catalogue) Compile(q Query) (Statement, error) {
 		return Statement{}, err
 	}
 	sql := "SELECT d, unit, cat, n, m, source\nFROM (\n" + indent(body) + "\n)\nWHERE unit IN {units:Array(String)}" + k.own + "\nORDER BY d, unit, cat\nSETTINGS join_use_nulls = 1"
-	return Statement{SQL: sql, Params: k.params, Tables: c.tables(body)}, nil
+	return Statement{SQL: sql, Params: k.params, Tables: c.tables(body + k.asked)}, nil
 }
 
 type compiler struct {
@@ -111,6 +115,8 @@ type compiler struct {
 	params map[string]string
 	// own lets rows of the nation through.
 	own string
+	// asked are the statements that Hashes has answered.
+	asked string
 }
 
 // param stores a value under a name that is not taken and returns the reference.
@@ -374,19 +380,73 @@ func (k *compiler) begun(name string, columns ...string) string {
 }
 
 // lately is begun where only the newest state of a key counts: nearly every key has
-// one of the last months, and older ones are read only of the others. A key is told
-// by 64 bits here.
-func (k *compiler) lately(name, key string, columns ...string) string {
+// one of the last months, and older ones are read only of the others. may is what one
+// of the states of a key must meet on their own for the key to be of interest. A key
+// is told by 64 bits here.
+func (k *compiler) lately(name, key, may string, columns ...string) string {
 	if !k.q.Known.IsZero() {
 		return k.begun(name, columns...)
 	}
 	columns = append([]string{"reporting_unit", "effective_from", "_version"}, columns...)
 	slices.Sort(columns)
-	from := " FROM " + k.table(name, columns...) + " WHERE "
-	const recent = "addMonths(arrayMin({dates:Array(Date32)}), -3)"
-	read := "SELECT " + strings.Join(slices.Compact(columns), ", ") + from
-	return "(\n  " + read + "effective_from <= arrayMax({dates:Array(Date32)}) AND effective_from > " + recent + "\n  UNION ALL\n  " + read + "effective_from <= " + recent +
-		" AND xxh3(" + key + ") NOT IN (SELECT xxh3(" + key + ")" + from + "effective_from <= arrayMin({dates:Array(Date32)}) AND effective_from > " + recent + ")\n)"
+	rows := k.table(name, columns...)
+	read := "SELECT " + strings.Join(slices.Compact(columns), ", ") + " FROM " + rows + " WHERE "
+	const since = "addMonths(arrayMin({dates:Array(Date32)}), -3)"
+	hash := "xxh3(" + key + ")"
+	seen := "SELECT " + hash + " FROM " + rows + " WHERE effective_from <= arrayMin({dates:Array(Date32)}) AND effective_from > " + since
+	decided := seen
+	if k.c.Contract.Feed(name).Index("purchaser_uscc") >= 0 {
+		// A recent state of another unit does not settle what the purchaser's own says.
+		decided += " AND " + own
+		may = "(" + may + " OR " + hash + " IN (" + seen + "))"
+	}
+	recent := read + "effective_from <= arrayMax({dates:Array(Date32)}) AND effective_from > " + since
+	older := "effective_from <= " + since
+	list, some := k.some("SELECT DISTINCT "+hash+" AS h FROM "+k.joined(name, k.held(name))+" WHERE "+older+" AND "+may+" AND "+hash+" NOT IN ("+decided+")")
+	if !some {
+		return "(\n  " + recent + "\n)"
+	}
+	return "(\n  " + recent + "\n  UNION ALL\n  " + read + older + " AND " + hash + " IN " + list + "\n)"
+}
+
+// first is the condition that no other record of the same natural key stands before
+// this one; empty when it is known to hold for all.
+func (k *compiler) first(name string, key []string, by ...string) string {
+	s := k.c.Contract.Feed(name)
+	row, natural := strings.Join(s.Key(), ", "), strings.Join(key, ", ")
+	held := k.joined(name, k.held(name))
+	// Versions that FINAL leaves out make a key one of several too; that costs only time.
+	several := "SELECT xxh3(" + natural + ") AS h FROM " + held + " GROUP BY h HAVING count() > 1"
+	condition := "(" + row + ") IN (SELECT " + row + " FROM " + held + " WHERE xxh3(" + natural + ") IN (" + several + "))"
+	list, some := k.some("SELECT arrayJoin(arrayPopFront(arrayMap(x -> x.2, arrayReverseSort(groupArray(("+order(by...)+", xxh3("+row+"))))))) AS h\nFROM "+
+		k.table(name, key...)+"\nWHERE "+condition+"\nGROUP BY "+natural)
+	if !some {
+		return ""
+	}
+	return "xxh3(" + row + ") NOT IN " + list
+}
+
+// some is a list of hashes that a statement finds, as what stands after IN, and
+// whether there is any: what Query.Hashes knows of it, else the statement itself.
+func (k *compiler) some(sql string) (list string, some bool) {
+	if k.q.Hashes != nil {
+		l := Statement{SQL: sql, Params: map[string]string{}, Tables: k.c.tables(sql)}
+		for p, v := range k.params {
+			if strings.Contains(sql, "{"+p+":") {
+				l.Params[p] = v
+			}
+		}
+		if hashes, ok := k.q.Hashes(l); ok {
+			k.asked += sql + "\n"
+			text := make([]string, len(hashes))
+			for i, h := range hashes {
+				text[i] = strconv.FormatUint(h, 10)
+			}
+			// Not a parameter: those travel in an address, which may not be as long.
+			return "(" + strings.Join(text, ", ") + ")", len(hashes) > 0
+		}
+	}
+	return "(\n" + indent(sql) + "\n)", true
 }
 
 // held names the table that rows reads, with every version that lies in it.

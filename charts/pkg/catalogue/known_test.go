@@ -93,6 +93,9 @@ func TestAsKnownIsAsIfTheRestHadNotCome(t *testing.T) {
 				plain, plainParams := statement(id, dates, time.Time{})
 				got, want := whole.Query(t, sql, params), then.Query(t, plain, plainParams)
 				require.Equal(t, want, got, "%s on %v as known on %s", id, dates, known)
+				st, err := c.Compile(catalogue.Query{Indicator: c.Indicator(id), Units: units, Dates: dates, Now: dates[0], Hashes: hashes(t, then)})
+				require.NoError(t, err)
+				require.Equal(t, want, then.Query(t, st.SQL, st.Params), "%s on %v by hashes found before", id, dates)
 				some := false
 				for _, r := range want {
 					some = some || r["n"] != nil && r["n"] != 0.0

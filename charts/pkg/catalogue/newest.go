@@ -17,7 +17,8 @@ const (
 	byUnit      = "bitShiftLeft(toUInt256(999999 - toUInt32(toString(reporting_unit))), 107)"
 	byEffective = "bitShiftLeft(toUInt256(toInt32(effective_from) + 40000), 127)"
 	// byOwn prefers a purchaser's own unit.
-	byOwn = "bitShiftLeft(toUInt256(substring(purchaser_uscc, 3, 2) = substring(toString(reporting_unit), 1, 2)), 145)"
+	byOwn = "bitShiftLeft(toUInt256(" + own + "), 145)"
+	own   = "substring(purchaser_uscc, 3, 2) = substring(toString(reporting_unit), 1, 2)"
 
 	// stateOrder is the newest state of a thing, and of two of one day the newer
 	// version: a day and a version fit into 128 bits.

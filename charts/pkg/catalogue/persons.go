@@ -34,6 +34,11 @@ func (k *compiler) employment() string {
 	return k.table("employment", "id_number_token", "start_on", "end_on", "worker_category", "county_code")
 }
 
+// inPost takes an expression of every spell that was open on one of the days.
+func (k *compiler) inPost(x string) string {
+	return "SELECT " + x + " FROM " + k.employment() + " WHERE worker_category IN {categories:Array(String)} AND start_on <= arrayMax({dates:Array(Date32)}) AND ifNull(end_on > arrayMin({dates:Array(Date32)}), true)"
+}
+
 // persons holds one row per spell, with a flag per day of the parameter dates
 // that says whether it is its person's primary one: open on the day, and no
 // better one is. Flags, and not one row per person and day, make twelve months
@@ -58,7 +63,7 @@ FROM (
   arrayMap(f -> toUInt64(f = i), firsts) AS here` + more + `
 FROM (
   SELECT person, spells.2 AS units, spells.3 AS begins, spells.4 AS ends, spells.5 AS categories, spells.6 AS areas,
-    ` + first("arrayEnumerate(units)", "{dates:Array(Date32)}") + ` AS firsts
+    ` + firstOpen("arrayEnumerate(units)", "{dates:Array(Date32)}") + ` AS firsts
   FROM (
 ` + indent(indent(k.bySpells("{dates:Array(Date32)}"))) + `
   )
@@ -66,9 +71,9 @@ FROM (
 ARRAY JOIN units AS s, categories AS c, areas AS a, arrayEnumerate(units) AS i`
 }
 
-// first finds for each day what stands at the place of the first spell, which is the
+// firstOpen finds for each day what stands at the place of the first spell, which is the
 // primary one, that was open.
-func first(of, dates string) string {
+func firstOpen(of, dates string) string {
 	return "arrayMap(d -> arrayFirst((x, b, e) -> b <= d AND e > d, " + of + ", begins, ends), " + dates + ")"
 }
 
@@ -308,28 +313,29 @@ func (k *compiler) count(leaves []*Leaf) (string, error) {
 		"FROM (\n" + indent(k.grid("employment")) + "\n) AS g\nLEFT JOIN (\n" + indent(counts) + "\n) AS c ON g.d = c.d AND g.unit = c.unit AND g.cat = c.cat", nil
 }
 
-// newest is one row per person with arrays x1, x2 ... as long as each other: columns
-// of the newest record of each natural key, of those that meet a condition on some
-// columns. Nearly every key has one row in all, which needs no grouping by keys, and
-// that takes most of the time. A record without one of the columns is left out.
+// newest are the records of a feed that count and meet a condition: of those of one
+// natural key the newest counts, whether it meets the condition or not. A record
+// without one of the columns named is left out.
 func (k *compiler) newest(name, condition string, on []string, columns ...string) string {
 	key := k.naturalKey(k.c.Contract.Feed(name))
-	reads := append(append(slices.Clone(key), on...), columns...)
-	var single, several, picked []string
-	for i, c := range columns {
+	reads := slices.Concat(key, on, columns)
+	for _, c := range columns {
 		if k.nullable(name, c) {
 			condition += " AND isNotNull(" + c + ")"
-			c = "assumeNotNull(" + c + ")"
 		}
-		single = append(single, fmt.Sprintf("groupArrayIf(%s, NOT _several AND _meets) AS s%d", c, i+1))
-		several = append(several, c)
-		picked = append(picked, fmt.Sprintf("arrayConcat(s%d, arrayMap(x -> tupleElement(x, %d), newest)) AS x%d", i+1, i+4, i+1))
 	}
-	// Versions that FINAL leaves out make a key one of several too; that costs only time.
-	hash := "xxh3(" + strings.Join(key, ", ") + ")"
-	return "SELECT person, arrayReverseSort(x -> tupleElement(x, 2), versions) AS sorted,\n  arrayFilter((x, n) -> n = 1 AND tupleElement(x, 3), sorted, arrayEnumerateUniq(tupleElement(sorted, 1))) AS newest,\n  " + strings.Join(picked, ", ") + "\nFROM (\n  WITH " + hash + " IN (SELECT " + hash + " FROM " + k.joined(name, k.held(name)) + " GROUP BY " + hash + " HAVING count() > 1) AS _several,\n    " + condition + " AS _meets\n  SELECT " +
-		k.columnOf(name, "id_number") + " AS person, " + strings.Join(single, ", ") + ",\n    groupArrayIf((" + hash + ", _version, _meets, " + strings.Join(several, ", ") + "), _several) AS versions\n  FROM " +
-		k.table(name, reads...) + "\n  WHERE _several OR _meets\n  GROUP BY person\n)"
+	if first := k.first(name, key, byVersion); first != "" {
+		condition += " AND " + first
+	}
+	return "FROM " + k.table(name, reads...) + "\nWHERE " + condition
+}
+
+// present is a column of a record that has it.
+func (k *compiler) present(name, column string) string {
+	if k.nullable(name, column) {
+		return "assumeNotNull(" + column + ")"
+	}
+	return column
 }
 
 // holds is the condition that a stored value must meet.
@@ -375,11 +381,27 @@ func (k *compiler) events(w *With) string {
 		cond, on = cond+" AND ifNull(toString("+unless+"), '') != "+k.text("with_unless", w.Unless), append(on, unless)
 	}
 	cond += " AND " + date + " <= arrayMax({dates:Array(Date32)}) AND " + date + " >= " + window(w.Window, "arrayMin({dates:Array(Date32)})")
-	of, value := "d -> toFloat64(arrayExists(x -> x <= d AND x >= "+window(w.Window, "d")+", x1))", []string{date}
-	if w.Reaches != "" || w.Is == "" && w.AtLeast == "" && !w.Known && len(w.Listed) == 0 {
-		of, value = "d -> arraySum((x, v) -> if(x <= d AND x >= "+window(w.Window, "d")+", toFloat64(v), 0), x1, x2)", []string{date, col}
+	sums := w.Reaches != "" || w.Is == "" && w.AtLeast == "" && !w.Known && len(w.Listed) == 0
+	columns := []string{date}
+	if sums {
+		columns = append(columns, col)
 	}
-	return "SELECT person, arrayMap(" + of + ", {dates:Array(Date32)}) AS v1\nFROM (\n" + indent(k.newest(w.Feed, cond, on, value...)) + "\n)"
+	from := k.newest(w.Feed, cond, on, columns...) + "\nGROUP BY person"
+	day, x := k.present(w.Feed, date), "toFloat64("+k.present(w.Feed, col)+")"
+	with, value := "groupArray("+day+") AS x1", "arrayMap(d -> toFloat64(arrayExists(x -> x <= d AND x >= "+window(w.Window, "d")+", x1)), {dates:Array(Date32)})"
+	if sums {
+		with, value = with+", groupArray("+x+") AS x2", "arrayMap(d -> arraySum((x, v) -> if(x <= d AND x >= "+window(w.Window, "d")+", v, 0), x1, x2), {dates:Array(Date32)})"
+	}
+	switch {
+	case k.one && sums:
+		with, value = "", "[sum("+x+")]"
+	case k.one:
+		with, value = "", "[toFloat64(1)]"
+	}
+	if with != "" {
+		with = "WITH " + with + "\n"
+	}
+	return with + "SELECT " + k.columnOf(w.Feed, "id_number") + " AS person, " + value + " AS v1\n" + from
 }
 
 // states gives each person the values of a join, made of the snapshot that
@@ -406,7 +428,7 @@ func (k *compiler) states(j *join) string {
 		with += ",\n    " + k.bucket() + " AS _bucket"
 	}
 	return "SELECT " + strings.Join(out, ",\n  ") + "\nFROM (\n  WITH " + with + "\n  SELECT " + person + " AS person,\n    " + strings.Join(picked, ",\n    ") + "\n  FROM " +
-		k.lately(j.feed, person, append([]string{person}, j.columns...)...) + "\n  GROUP BY person\n)"
+		k.lately(j.feed, person, "xxh3("+person+") IN ("+k.inPost("xxh3("+k.columnOf("employment", "id_number")+")")+")", append([]string{person}, j.columns...)...) + "\n  GROUP BY person\n)"
 }
 
 // attribute joins each person's code of a group.
@@ -418,8 +440,9 @@ func (k *compiler) attribute(h *head, g *Group) *value {
 		// The highest level of the certificates that stand on the day.
 		unless := k.columnOf(g.Feed, g.UnlessField)
 		stands := "toString(" + unless + ") != " + k.text("none_if", g.Unless)
-		v := h.events("SELECT person, arrayMap(d -> arrayReduce('max', arrayPushBack(arrayMap(x -> toString(x), arrayFilter((x, day) -> day <= d, x1, x2)), " + none + ")), {dates:Array(Date32)}) AS v1\nFROM (\n" +
-			indent(k.newest(g.Feed, stands, []string{unless}, col, k.columnOf(g.Feed, g.Date))) + "\n)")
+		date := k.columnOf(g.Feed, g.Date)
+		v := h.events("WITH groupArray(toString(" + k.present(g.Feed, col) + ")) AS x1, groupArray(" + k.present(g.Feed, date) + ") AS x2\nSELECT " + k.columnOf(g.Feed, "id_number") + " AS person, arrayMap(d -> arrayReduce('max', arrayPushBack(arrayFilter((x, day) -> day <= d, x1, x2), " + none + ")), {dates:Array(Date32)}) AS v1\n" +
+			k.newest(g.Feed, stands, []string{unless}, col, date) + "\nGROUP BY person")
 		v.none = none
 		return v
 	case "years":
@@ -458,7 +481,8 @@ func (k *compiler) byTier(l *Leaf) string {
 	w := &l.With[0]
 	tiers := "SELECT reporting_unit, session_id, toString(argMax(tier, _version)) AS tier FROM " + k.table("training", "session_id", "tier") + " GROUP BY reporting_unit, session_id"
 	col := k.columnOf(w.Feed, w.Field)
-	rows := "SELECT person, day, unit, session\nFROM (\n" + indent(k.newest(w.Feed, k.holds(w, col), []string{col}, k.columnOf(w.Feed, w.Date), "reporting_unit", "session_id")) + "\n)\nARRAY JOIN x1 AS day, x2 AS unit, x3 AS session"
+	date := k.columnOf(w.Feed, w.Date)
+	rows := "SELECT " + k.columnOf(w.Feed, "id_number") + " AS person, " + k.present(w.Feed, date) + " AS day, reporting_unit AS unit, session_id AS session\n" + k.newest(w.Feed, k.holds(w, col), []string{col}, date, "reporting_unit", "session_id")
 	facts := "SELECT person, tier, groupArray(day) AS days\nFROM (\n" + indent(rows) + "\n) AS n\nINNER JOIN (" + tiers + ") AS t ON n.unit = t.reporting_unit AND n.session = t.session_id\nGROUP BY person, tier"
 	return k.onGrid(byDay("unit, cat", "{dates:Array(Date32)}", "SELECT p.unit AS unit, e.tier AS cat,\n  sumForEach(arrayMap((h, d) -> h AND arrayExists(x -> x <= d AND x >= "+window(w.Window, "d")+", e.days), p.here, {dates:Array(Date32)})) AS flags\n"+
 		"FROM (\n"+indent(k.persons(false))+"\n) AS p\nINNER JOIN (\n"+indent(facts)+"\n) AS e ON p.person = e.person\nGROUP BY unit, cat"), "employment")
@@ -508,7 +532,7 @@ func positions(at [][]int) string {
 // stock_dates as a number, 0 where there is none.
 func (k *compiler) places() string {
 	const dates = "{stock_dates:Array(Date32)}"
-	return "SELECT person, spells.2 AS units, spells.3 AS begins, spells.4 AS ends, " + first("units", dates) + " AS places\nFROM (\n" + indent(k.bySpells(dates)) + "\n)"
+	return "SELECT person, spells.2 AS units, spells.3 AS begins, spells.4 AS ends, " + firstOpen("units", dates) + " AS places\nFROM (\n" + indent(k.bySpells(dates)) + "\n)"
 }
 
 // meanStock is the mean of the stocks on the day and at the ends of the months

@@ -17,7 +17,7 @@ func (s *Source) fields(more ...string) []string {
 	for _, w := range s.Where {
 		out = append(out, w.Field)
 	}
-	out = append(out, s.From, s.Until, s.Date, s.Provider)
+	out = append(out, s.From, s.Until, s.Date, s.Provider, s.year)
 	if s.Match != nil {
 		for _, pair := range s.Match.On {
 			out = append(out, pair[0])
@@ -56,6 +56,15 @@ func (k *compiler) state(s *Source, more ...string) string {
 		by = slices.Insert(by, 0, byOwn)
 	}
 	columns := append(append([]string{"effective_from"}, key...), cols...)
+	var rows string
+	if !dated {
+		all := k.table(s.Feed, columns...)
+		if first := k.first(s.Feed, key, by...); first != "" {
+			all = "(SELECT * FROM " + all + " WHERE " + first + ")"
+		}
+		rows = "SELECT d, toString(reporting_unit) AS unit, " + strings.Join(cols, ", ") + "\nFROM " + all + "\nARRAY JOIN {dates:Array(Date32)} AS d"
+		return k.holding(rows, s)
+	}
 	keys := hashed(key)
 	picked, names := []string{"argMax(toString(reporting_unit), _order) AS x0"}, []string{"x0 AS unit"}
 	for i, c := range cols {
@@ -63,14 +72,8 @@ func (k *compiler) state(s *Source, more ...string) string {
 		names = append(names, fmt.Sprintf("x%d AS %s", i+1, c))
 	}
 	with := "WITH " + order(by...) + " AS _order "
-	states := k.begun(s.Feed, columns...)
-	if by[0] == byEffective {
-		states = k.lately(s.Feed, strings.Join(key, ", "), columns...)
-	}
-	var rows string
+	states := k.lately(s.Feed, strings.Join(key, ", "), k.may(s), columns...)
 	switch {
-	case !dated:
-		rows = "SELECT d, " + strings.Join(names, ", ") + "\nFROM (" + with + "SELECT " + strings.Join(picked, ", ") + " FROM " + k.table(s.Feed, columns...) + " GROUP BY " + keys + ")\nARRAY JOIN {dates:Array(Date32)} AS d"
 	case k.one:
 		rows = "SELECT {dates:Array(Date32)}[1] AS d, " + strings.Join(names, ", ") + "\nFROM (" + with + "SELECT " + strings.Join(picked, ", ") + " FROM " + states + " GROUP BY " + keys + ")"
 	default:
@@ -83,10 +86,38 @@ func (k *compiler) state(s *Source, more ...string) string {
 		rows = "SELECT d, " + strings.Join(take, ", ") + "\nFROM (SELECT d, tupleElement(arrayFirst(x -> tupleElement(x, 1) <= d, xs), 3) AS t\nFROM (" + with + "SELECT arrayReverseSort(x -> tupleElement(x, 2), groupArray((effective_from, _order, (" + tuple + ")))) AS xs FROM " + states +
 			" GROUP BY " + keys + ")\nARRAY JOIN {dates:Array(Date32)} AS d\nWHERE arrayExists(x -> tupleElement(x, 1) <= d, xs))"
 	}
+	return k.holding(rows, s)
+}
+
+// holding are the rows that meet the conditions of a source.
+func (k *compiler) holding(rows string, s *Source) string {
 	if cond := k.conditions(s); len(cond) > 0 {
 		return "SELECT *\nFROM (\n" + indent(rows) + "\n)\nWHERE " + strings.Join(cond, " AND ")
 	}
 	return rows
+}
+
+// may is what a state must meet that holds on any of the days.
+func (k *compiler) may(s *Source) string {
+	const first, last = "arrayMin({dates:Array(Date32)})", "arrayMax({dates:Array(Date32)})"
+	var out []string
+	if s.From != "" {
+		out = append(out, "ifNull("+k.columnOf(s.Feed, s.From)+" <= "+last+", true)")
+	}
+	if s.Until != "" {
+		out = append(out, "ifNull("+k.columnOf(s.Feed, s.Until)+" >= "+first+", true)")
+	}
+	if s.Date != "" {
+		c := k.columnOf(s.Feed, s.Date)
+		out = append(out, "ifNull("+c+" <= "+last+" AND "+c+" >= "+window(s.Window, first)+", false)")
+	}
+	if s.year != "" {
+		out = append(out, k.columnOf(s.Feed, s.year)+" BETWEEN toYear("+first+") AND toYear("+last+")")
+	}
+	if len(out) == 0 {
+		return "true"
+	}
+	return strings.Join(out, " AND ")
 }
 
 // conditions are what a record must meet on the day d.
@@ -117,6 +148,9 @@ func (k *compiler) conditions(s *Source) []string {
 	}
 	if s.Date != "" {
 		out = append(out, "ifNull("+col(s.Date)+" <= d AND "+col(s.Date)+" >= "+window(s.Window, "d")+", false)")
+	}
+	if s.year != "" {
+		out = append(out, col(s.year)+" = toYear(d)")
 	}
 	if m := s.Match; m != nil {
 		mine, theirs := []string{"d", "unit"}, []string{"d", "unit"}
@@ -274,8 +308,8 @@ func partFeeds(parts []Part) []string {
 func (k *compiler) amounts(parts []Part) string {
 	out := make([]string, len(parts))
 	for i, p := range parts {
-		rows := k.state(&Source{Feed: p.Feed, From: "start_on"}, "budget_year", p.Field)
-		out[i] = "SELECT d, unit, " + k.text("mode", p.Code) + " AS cat, sum(toFloat64(" + p.Field + ")) AS v, count() AS source\nFROM (\n" + indent(rows) + "\n)\nWHERE budget_year = toYear(d)\nGROUP BY d, unit"
+		rows := k.state(&Source{Feed: p.Feed, From: "start_on", year: "budget_year"}, p.Field)
+		out[i] = "SELECT d, unit, " + k.text("mode", p.Code) + " AS cat, sum(toFloat64(" + p.Field + ")) AS v, count() AS source\nFROM (\n" + indent(rows) + "\n)\nGROUP BY d, unit"
 	}
 	return strings.Join(out, "\nUNION ALL\n")
 }

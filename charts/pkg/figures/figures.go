@@ -76,6 +76,8 @@ type Question struct {
 	Begun func(feed string, on time.Time) bool
 	// People says which tokens are one person.
 	People *worklist.People
+	// Hashes is catalogue.Query.Hashes.
+	Hashes func(catalogue.Statement) ([]uint64, bool)
 }
 
 // Statement compiles the question.
@@ -88,7 +90,7 @@ func (q *Question) Statement() (catalogue.Statement, error) {
 	for i, u := range q.Units {
 		units[i] = u.Code
 	}
-	return q.Catalogue.Compile(catalogue.Query{Indicator: q.Indicator, Dates: q.Days, Split: split, Codes: q.only(), Units: units, Now: q.Now, Known: q.Known, People: q.People})
+	return q.Catalogue.Compile(catalogue.Query{Indicator: q.Indicator, Dates: q.Days, Split: split, Codes: q.only(), Units: units, Now: q.Now, Known: q.Known, People: q.People, Hashes: q.Hashes})
 }
 
 // Codes lists the codes that are computed; one empty code without a split.

@@ -69,6 +69,7 @@ type Datasource struct {
 	state   state
 	answers *answers[map[place]part]
 	listed  *answers[[][]any]
+	hashed  *answers[[]uint64]
 	pulses  pulses
 	beat    time.Duration
 	limits  limits
@@ -117,7 +118,7 @@ func Open(c Config) (*Datasource, error) {
 		return nil, err
 	}
 	d := &Datasource{catalogue: cat, config: c, clock: time.Now, beat: beat,
-		answers: newAnswers[map[place]part](), listed: newAnswers[[][]any](), limits: limits{rows: 20_000, bytes: 4 << 20}, known: map[time.Time]*arrivals{}}
+		answers: newAnswers[map[place]part](), listed: newAnswers[[][]any](), hashed: newAnswers[[]uint64](), limits: limits{rows: 20_000, bytes: 4 << 20}, known: map[time.Time]*arrivals{}}
 	if c.SuppressBelow == 0 {
 		d.config.SuppressBelow = 5
 	}

@@ -368,7 +368,7 @@ func (d *Datasource) run(ctx context.Context, s scope.Scope, p *plan) (*result, 
 	slices.SortFunc(days, time.Time.Compare)
 	r := &result{units: d.units(p.asOf), included: map[string]bool{}, arrivals: a, computed: d.clock()}
 	q := figures.Question{Catalogue: d.catalogue, Indicator: p.in, Split: p.split, Only: p.Filter.Codes, Units: r.units, Days: days, AsOf: p.asOf, Base: p.yr,
-		Now: d.now(), Known: p.known, SuppressBelow: d.config.SuppressBelow, Begun: a.begun, People: a.people}
+		Now: d.now(), Known: p.known, SuppressBelow: d.config.SuppressBelow, Begun: a.begun, People: a.people, Hashes: d.hashes(ctx, s)}
 	if p.split == catalogue.County {
 		q.Within, q.Only = p.Filter.Units[0], d.codes(p)
 	}
@@ -431,6 +431,33 @@ func (d *Datasource) parts(ctx context.Context, s scope.Scope, q *figures.Questi
 		return figures.Scan(rows)
 	})
 	return sql, parts, err
+}
+
+// mostHashes bounds the text of a statement.
+const mostHashes = 1000
+
+// hashes asks for what many statements leave out or look for alike, once while the
+// tables stand. Where there is too much of it, and where it cannot be had, each
+// statement finds it by itself.
+func (d *Datasource) hashes(ctx context.Context, s scope.Scope) func(catalogue.Statement) ([]uint64, bool) {
+	return func(st catalogue.Statement) ([]uint64, bool) {
+		got, err := d.hashed.get(ctx, s.String()+"\n"+st.SQL+comment(st.Params), d.state.current(ctx, d, st.Tables...), func(ctx context.Context) (out []uint64, err error) {
+			rows, err := d.db.Whole(ctx, s, fmt.Sprintf("%s\nLIMIT %d", st.SQL, mostHashes+1), st.Params)
+			if err != nil {
+				return nil, err
+			}
+			defer func() { _ = rows.Close() }()
+			for rows.Next() {
+				var h uint64
+				if err := rows.Scan(&h); err != nil {
+					return nil, err
+				}
+				out = append(out, h)
+			}
+			return out, rows.Err()
+		})
+		return got, err == nil && len(got) <= mostHashes
+	}
 }
 
 // given says whether a range's end was asked for. The zero time comes out of gRPC

@@ -30,21 +30,16 @@ FROM (
               ARRAY JOIN units AS s, categories AS c, areas AS a, arrayEnumerate(units) AS i
             ) AS p
             LEFT JOIN (
-              SELECT person, arrayMap(d -> arrayReduce('max', arrayPushBack(arrayMap(x -> toString(x), arrayFilter((x, day) -> day <= d, x1, x2)), {none:String})), {dates:Array(Date32)}) AS v1
-              FROM (
-                SELECT person, arrayReverseSort(x -> tupleElement(x, 2), versions) AS sorted,
-                  arrayFilter((x, n) -> n = 1 AND tupleElement(x, 3), sorted, arrayEnumerateUniq(tupleElement(sorted, 1))) AS newest,
-                  arrayConcat(s1, arrayMap(x -> tupleElement(x, 4), newest)) AS x1, arrayConcat(s2, arrayMap(x -> tupleElement(x, 5), newest)) AS x2
-                FROM (
-                  WITH xxh3(id_number_token, cert_level) IN (SELECT xxh3(id_number_token, cert_level) FROM qualification GROUP BY xxh3(id_number_token, cert_level) HAVING count() > 1) AS _several,
-                    toString(cert_status) != {none_if:String} AS _meets
-                  SELECT id_number_token AS person, groupArrayIf(cert_level, NOT _several AND _meets) AS s1, groupArrayIf(issued_on, NOT _several AND _meets) AS s2,
-                    groupArrayIf((xxh3(id_number_token, cert_level), _version, _meets, cert_level, issued_on), _several) AS versions
-                  FROM qualification FINAL
-                  WHERE _several OR _meets
-                  GROUP BY person
-                )
+              WITH groupArray(toString(cert_level)) AS x1, groupArray(issued_on) AS x2
+              SELECT id_number_token AS person, arrayMap(d -> arrayReduce('max', arrayPushBack(arrayFilter((x, day) -> day <= d, x1, x2), {none:String})), {dates:Array(Date32)}) AS v1
+              FROM qualification FINAL
+              WHERE toString(cert_status) != {none_if:String} AND xxh3(reporting_unit, record_id) NOT IN (
+                SELECT arrayJoin(arrayPopFront(arrayMap(x -> x.2, arrayReverseSort(groupArray((toUInt256(_version), xxh3(reporting_unit, record_id))))))) AS h
+                FROM qualification FINAL
+                WHERE (reporting_unit, record_id) IN (SELECT reporting_unit, record_id FROM qualification WHERE xxh3(id_number_token, cert_level) IN (SELECT xxh3(id_number_token, cert_level) AS h FROM qualification GROUP BY h HAVING count() > 1))
+                GROUP BY id_number_token, cert_level
               )
+              GROUP BY person
             ) AS f1 ON p.person = f1.person
           )
           ARRAY JOIN {dates:Array(Date32)} AS d, cats AS cat, ns AS n, ms AS m, hs AS heads

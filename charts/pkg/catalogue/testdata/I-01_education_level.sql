@@ -40,7 +40,9 @@ FROM (
                 FROM (
                 SELECT _version, education_code, effective_from, id_number_token, reporting_unit FROM worker FINAL WHERE effective_from <= arrayMax({dates:Array(Date32)}) AND effective_from > addMonths(arrayMin({dates:Array(Date32)}), -3)
                 UNION ALL
-                SELECT _version, education_code, effective_from, id_number_token, reporting_unit FROM worker FINAL WHERE effective_from <= addMonths(arrayMin({dates:Array(Date32)}), -3) AND xxh3(id_number_token) NOT IN (SELECT xxh3(id_number_token) FROM worker FINAL WHERE effective_from <= arrayMin({dates:Array(Date32)}) AND effective_from > addMonths(arrayMin({dates:Array(Date32)}), -3))
+                SELECT _version, education_code, effective_from, id_number_token, reporting_unit FROM worker FINAL WHERE effective_from <= addMonths(arrayMin({dates:Array(Date32)}), -3) AND xxh3(id_number_token) IN (
+                SELECT DISTINCT xxh3(id_number_token) AS h FROM worker WHERE effective_from <= addMonths(arrayMin({dates:Array(Date32)}), -3) AND xxh3(id_number_token) IN (SELECT xxh3(id_number_token) FROM employment FINAL WHERE worker_category IN {categories:Array(String)} AND start_on <= arrayMax({dates:Array(Date32)}) AND ifNull(end_on > arrayMin({dates:Array(Date32)}), true)) AND xxh3(id_number_token) NOT IN (SELECT xxh3(id_number_token) FROM worker FINAL WHERE effective_from <= arrayMin({dates:Array(Date32)}) AND effective_from > addMonths(arrayMin({dates:Array(Date32)}), -3))
+              )
               )
                 GROUP BY person
               )

@@ -14,8 +14,13 @@ FROM (
         FROM (
           SELECT *
           FROM (
-            SELECT d, x0 AS unit, x1 AS county_code, x2 AS opened_on, x3 AS township_name
-            FROM (WITH bitOr(bitShiftLeft(toUInt256(999999 - toUInt32(toString(reporting_unit))), 107), toUInt256(_version)) AS _order SELECT argMax(toString(reporting_unit), _order) AS x0, argMax(county_code, _order) AS x1, if(argMax(isNull(opened_on), _order), NULL, argMax(assumeNotNull(opened_on), _order)) AS x2, argMax(township_name, _order) AS x3 FROM station FINAL GROUP BY xxh3(reporting_unit, station_id), cityHash64(reporting_unit, station_id))
+            SELECT d, toString(reporting_unit) AS unit, county_code, opened_on, township_name
+            FROM (SELECT * FROM station FINAL WHERE xxh3(reporting_unit, record_id) NOT IN (
+              SELECT arrayJoin(arrayPopFront(arrayMap(x -> x.2, arrayReverseSort(groupArray((bitOr(bitShiftLeft(toUInt256(999999 - toUInt32(toString(reporting_unit))), 107), toUInt256(_version)), xxh3(reporting_unit, record_id))))))) AS h
+              FROM station FINAL
+              WHERE (reporting_unit, record_id) IN (SELECT reporting_unit, record_id FROM station WHERE xxh3(reporting_unit, station_id) IN (SELECT xxh3(reporting_unit, station_id) AS h FROM station GROUP BY h HAVING count() > 1))
+              GROUP BY reporting_unit, station_id
+            ))
             ARRAY JOIN {dates:Array(Date32)} AS d
           )
           WHERE ifNull(opened_on <= d, true)

@@ -17,7 +17,9 @@ FROM (
           FROM (WITH bitOr(bitShiftLeft(toUInt256(toInt32(effective_from) + 40000), 127), bitOr(bitShiftLeft(toUInt256(999999 - toUInt32(toString(reporting_unit))), 107), toUInt256(_version))) AS _order SELECT arrayReverseSort(x -> tupleElement(x, 2), groupArray((effective_from, _order, (toString(reporting_unit), org_type, status, uscc, worker_total)))) AS xs FROM (
             SELECT _version, effective_from, org_type, reporting_unit, status, uscc, worker_total FROM org FINAL WHERE effective_from <= arrayMax({dates:Array(Date32)}) AND effective_from > addMonths(arrayMin({dates:Array(Date32)}), -3)
             UNION ALL
-            SELECT _version, effective_from, org_type, reporting_unit, status, uscc, worker_total FROM org FINAL WHERE effective_from <= addMonths(arrayMin({dates:Array(Date32)}), -3) AND xxh3(uscc) NOT IN (SELECT xxh3(uscc) FROM org FINAL WHERE effective_from <= arrayMin({dates:Array(Date32)}) AND effective_from > addMonths(arrayMin({dates:Array(Date32)}), -3))
+            SELECT _version, effective_from, org_type, reporting_unit, status, uscc, worker_total FROM org FINAL WHERE effective_from <= addMonths(arrayMin({dates:Array(Date32)}), -3) AND xxh3(uscc) IN (
+            SELECT DISTINCT xxh3(uscc) AS h FROM org WHERE effective_from <= addMonths(arrayMin({dates:Array(Date32)}), -3) AND true AND xxh3(uscc) NOT IN (SELECT xxh3(uscc) FROM org FINAL WHERE effective_from <= arrayMin({dates:Array(Date32)}) AND effective_from > addMonths(arrayMin({dates:Array(Date32)}), -3))
+          )
           ) GROUP BY uscc)
           ARRAY JOIN {dates:Array(Date32)} AS d
           WHERE arrayExists(x -> tupleElement(x, 1) <= d, xs))
@@ -28,8 +30,13 @@ FROM (
         SELECT d, provider_uscc FROM (
           SELECT *
           FROM (
-            SELECT d, x0 AS unit, x1 AS end_on, x2 AS provider_uscc, x3 AS start_on
-            FROM (WITH bitOr(bitShiftLeft(toUInt256(substring(purchaser_uscc, 3, 2) = substring(toString(reporting_unit), 1, 2)), 145), bitOr(bitShiftLeft(toUInt256(999999 - toUInt32(toString(reporting_unit))), 107), toUInt256(_version))) AS _order SELECT argMax(toString(reporting_unit), _order) AS x0, argMax(end_on, _order) AS x1, argMax(provider_uscc, _order) AS x2, argMax(start_on, _order) AS x3 FROM project FINAL GROUP BY xxh3(purchaser_uscc, project_id), cityHash64(purchaser_uscc, project_id))
+            SELECT d, toString(reporting_unit) AS unit, end_on, provider_uscc, start_on
+            FROM (SELECT * FROM project FINAL WHERE xxh3(reporting_unit, record_id) NOT IN (
+              SELECT arrayJoin(arrayPopFront(arrayMap(x -> x.2, arrayReverseSort(groupArray((bitOr(bitShiftLeft(toUInt256(substring(purchaser_uscc, 3, 2) = substring(toString(reporting_unit), 1, 2)), 145), bitOr(bitShiftLeft(toUInt256(999999 - toUInt32(toString(reporting_unit))), 107), toUInt256(_version))), xxh3(reporting_unit, record_id))))))) AS h
+              FROM project FINAL
+              WHERE (reporting_unit, record_id) IN (SELECT reporting_unit, record_id FROM project WHERE xxh3(purchaser_uscc, project_id) IN (SELECT xxh3(purchaser_uscc, project_id) AS h FROM project GROUP BY h HAVING count() > 1))
+              GROUP BY purchaser_uscc, project_id
+            ))
             ARRAY JOIN {dates:Array(Date32)} AS d
           )
           WHERE ifNull(start_on <= d, true) AND ifNull(end_on >= d, true)
@@ -40,7 +47,13 @@ FROM (
           FROM (
             SELECT d, tupleElement(t, 1) AS unit, tupleElement(t, 2) AS end_on, tupleElement(t, 3) AS provider_uscc, tupleElement(t, 4) AS start_on
             FROM (SELECT d, tupleElement(arrayFirst(x -> tupleElement(x, 1) <= d, xs), 3) AS t
-            FROM (WITH bitOr(bitShiftLeft(toUInt256(substring(purchaser_uscc, 3, 2) = substring(toString(reporting_unit), 1, 2)), 145), bitOr(bitShiftLeft(toUInt256(toInt32(effective_from) + 40000), 127), bitOr(bitShiftLeft(toUInt256(999999 - toUInt32(toString(reporting_unit))), 107), toUInt256(_version)))) AS _order SELECT arrayReverseSort(x -> tupleElement(x, 2), groupArray((effective_from, _order, (toString(reporting_unit), end_on, provider_uscc, start_on)))) AS xs FROM post FINAL WHERE effective_from <= arrayMax({dates:Array(Date32)}) GROUP BY xxh3(purchaser_uscc, post_id, budget_year), cityHash64(purchaser_uscc, post_id, budget_year))
+            FROM (WITH bitOr(bitShiftLeft(toUInt256(substring(purchaser_uscc, 3, 2) = substring(toString(reporting_unit), 1, 2)), 145), bitOr(bitShiftLeft(toUInt256(toInt32(effective_from) + 40000), 127), bitOr(bitShiftLeft(toUInt256(999999 - toUInt32(toString(reporting_unit))), 107), toUInt256(_version)))) AS _order SELECT arrayReverseSort(x -> tupleElement(x, 2), groupArray((effective_from, _order, (toString(reporting_unit), end_on, provider_uscc, start_on)))) AS xs FROM (
+              SELECT _version, budget_year, effective_from, end_on, post_id, provider_uscc, purchaser_uscc, reporting_unit, start_on FROM post FINAL WHERE effective_from <= arrayMax({dates:Array(Date32)}) AND effective_from > addMonths(arrayMin({dates:Array(Date32)}), -3)
+              UNION ALL
+              SELECT _version, budget_year, effective_from, end_on, post_id, provider_uscc, purchaser_uscc, reporting_unit, start_on FROM post FINAL WHERE effective_from <= addMonths(arrayMin({dates:Array(Date32)}), -3) AND xxh3(purchaser_uscc, post_id, budget_year) IN (
+              SELECT DISTINCT xxh3(purchaser_uscc, post_id, budget_year) AS h FROM post WHERE effective_from <= addMonths(arrayMin({dates:Array(Date32)}), -3) AND (ifNull(start_on <= arrayMax({dates:Array(Date32)}), true) AND ifNull(end_on >= arrayMin({dates:Array(Date32)}), true) OR xxh3(purchaser_uscc, post_id, budget_year) IN (SELECT xxh3(purchaser_uscc, post_id, budget_year) FROM post FINAL WHERE effective_from <= arrayMin({dates:Array(Date32)}) AND effective_from > addMonths(arrayMin({dates:Array(Date32)}), -3))) AND xxh3(purchaser_uscc, post_id, budget_year) NOT IN (SELECT xxh3(purchaser_uscc, post_id, budget_year) FROM post FINAL WHERE effective_from <= arrayMin({dates:Array(Date32)}) AND effective_from > addMonths(arrayMin({dates:Array(Date32)}), -3) AND substring(purchaser_uscc, 3, 2) = substring(toString(reporting_unit), 1, 2))
+            )
+            ) GROUP BY xxh3(purchaser_uscc, post_id, budget_year), cityHash64(purchaser_uscc, post_id, budget_year))
             ARRAY JOIN {dates:Array(Date32)} AS d
             WHERE arrayExists(x -> tupleElement(x, 1) <= d, xs))
           )

@@ -30,22 +30,14 @@ FROM (
         INNER JOIN (
           SELECT person, tier, groupArray(day) AS days
           FROM (
-            SELECT person, day, unit, session
-            FROM (
-              SELECT person, arrayReverseSort(x -> tupleElement(x, 2), versions) AS sorted,
-                arrayFilter((x, n) -> n = 1 AND tupleElement(x, 3), sorted, arrayEnumerateUniq(tupleElement(sorted, 1))) AS newest,
-                arrayConcat(s1, arrayMap(x -> tupleElement(x, 4), newest)) AS x1, arrayConcat(s2, arrayMap(x -> tupleElement(x, 5), newest)) AS x2, arrayConcat(s3, arrayMap(x -> tupleElement(x, 6), newest)) AS x3
-              FROM (
-                WITH xxh3(reporting_unit, session_id, id_number_token) IN (SELECT xxh3(reporting_unit, session_id, id_number_token) FROM attendance GROUP BY xxh3(reporting_unit, session_id, id_number_token) HAVING count() > 1) AS _several,
-                  ifNull(toString(passed), '') = {with_is:String} AS _meets
-                SELECT id_number_token AS person, groupArrayIf(effective_from, NOT _several AND _meets) AS s1, groupArrayIf(reporting_unit, NOT _several AND _meets) AS s2, groupArrayIf(session_id, NOT _several AND _meets) AS s3,
-                  groupArrayIf((xxh3(reporting_unit, session_id, id_number_token), _version, _meets, effective_from, reporting_unit, session_id), _several) AS versions
-                FROM attendance FINAL
-                WHERE _several OR _meets
-                GROUP BY person
-              )
+            SELECT id_number_token AS person, effective_from AS day, reporting_unit AS unit, session_id AS session
+            FROM attendance FINAL
+            WHERE ifNull(toString(passed), '') = {with_is:String} AND xxh3(reporting_unit, record_id) NOT IN (
+              SELECT arrayJoin(arrayPopFront(arrayMap(x -> x.2, arrayReverseSort(groupArray((toUInt256(_version), xxh3(reporting_unit, record_id))))))) AS h
+              FROM attendance FINAL
+              WHERE (reporting_unit, record_id) IN (SELECT reporting_unit, record_id FROM attendance WHERE xxh3(reporting_unit, session_id, id_number_token) IN (SELECT xxh3(reporting_unit, session_id, id_number_token) AS h FROM attendance GROUP BY h HAVING count() > 1))
+              GROUP BY reporting_unit, session_id, id_number_token
             )
-            ARRAY JOIN x1 AS day, x2 AS unit, x3 AS session
           ) AS n
           INNER JOIN (SELECT reporting_unit, session_id, toString(argMax(tier, _version)) AS tier FROM training FINAL GROUP BY reporting_unit, session_id) AS t ON n.unit = t.reporting_unit AND n.session = t.session_id
           GROUP BY person, tier

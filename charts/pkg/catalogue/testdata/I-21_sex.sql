@@ -28,38 +28,28 @@ FROM (
             ARRAY JOIN units AS s, categories AS c, areas AS a, arrayEnumerate(units) AS i
           ) AS p
           LEFT JOIN (
-            SELECT person, arrayMap(d -> toFloat64(arrayExists(x -> x <= d AND x >= toDate32('1900-01-01'), x1)), {dates:Array(Date32)}) AS v1
-            FROM (
-              SELECT person, arrayReverseSort(x -> tupleElement(x, 2), versions) AS sorted,
-                arrayFilter((x, n) -> n = 1 AND tupleElement(x, 3), sorted, arrayEnumerateUniq(tupleElement(sorted, 1))) AS newest,
-                arrayConcat(s1, arrayMap(x -> tupleElement(x, 4), newest)) AS x1
-              FROM (
-                WITH xxh3(id_number_token, cert_level) IN (SELECT xxh3(id_number_token, cert_level) FROM qualification GROUP BY xxh3(id_number_token, cert_level) HAVING count() > 1) AS _several,
-                  ifNull(toString(cert_level), '') >= {with_min:String} AND ifNull(toString(cert_status), '') != {with_unless:String} AND issued_on <= arrayMax({dates:Array(Date32)}) AND issued_on >= toDate32('1900-01-01') AS _meets
-                SELECT id_number_token AS person, groupArrayIf(issued_on, NOT _several AND _meets) AS s1,
-                  groupArrayIf((xxh3(id_number_token, cert_level), _version, _meets, issued_on), _several) AS versions
-                FROM qualification FINAL
-                WHERE _several OR _meets
-                GROUP BY person
-              )
+            WITH groupArray(issued_on) AS x1
+            SELECT id_number_token AS person, arrayMap(d -> toFloat64(arrayExists(x -> x <= d AND x >= toDate32('1900-01-01'), x1)), {dates:Array(Date32)}) AS v1
+            FROM qualification FINAL
+            WHERE ifNull(toString(cert_level), '') >= {with_min:String} AND ifNull(toString(cert_status), '') != {with_unless:String} AND issued_on <= arrayMax({dates:Array(Date32)}) AND issued_on >= toDate32('1900-01-01') AND xxh3(reporting_unit, record_id) NOT IN (
+              SELECT arrayJoin(arrayPopFront(arrayMap(x -> x.2, arrayReverseSort(groupArray((toUInt256(_version), xxh3(reporting_unit, record_id))))))) AS h
+              FROM qualification FINAL
+              WHERE (reporting_unit, record_id) IN (SELECT reporting_unit, record_id FROM qualification WHERE xxh3(id_number_token, cert_level) IN (SELECT xxh3(id_number_token, cert_level) AS h FROM qualification GROUP BY h HAVING count() > 1))
+              GROUP BY id_number_token, cert_level
             )
+            GROUP BY person
           ) AS f1 ON p.person = f1.person
           LEFT JOIN (
-            SELECT person, arrayMap(d -> toFloat64(arrayExists(x -> x <= d AND x >= toDate32('1900-01-01'), x1)), {dates:Array(Date32)}) AS v1
-            FROM (
-              SELECT person, arrayReverseSort(x -> tupleElement(x, 2), versions) AS sorted,
-                arrayFilter((x, n) -> n = 1 AND tupleElement(x, 3), sorted, arrayEnumerateUniq(tupleElement(sorted, 1))) AS newest,
-                arrayConcat(s1, arrayMap(x -> tupleElement(x, 4), newest)) AS x1
-              FROM (
-                WITH xxh3(id_number_token, cert_level) IN (SELECT xxh3(id_number_token, cert_level) FROM qualification GROUP BY xxh3(id_number_token, cert_level) HAVING count() > 1) AS _several,
-                  ifNull(toString(cert_level), '') >= {with_min_2:String} AND ifNull(toString(cert_status), '') != {with_unless:String} AND issued_on <= arrayMax({dates:Array(Date32)}) AND issued_on >= toDate32('1900-01-01') AS _meets
-                SELECT id_number_token AS person, groupArrayIf(issued_on, NOT _several AND _meets) AS s1,
-                  groupArrayIf((xxh3(id_number_token, cert_level), _version, _meets, issued_on), _several) AS versions
-                FROM qualification FINAL
-                WHERE _several OR _meets
-                GROUP BY person
-              )
+            WITH groupArray(issued_on) AS x1
+            SELECT id_number_token AS person, arrayMap(d -> toFloat64(arrayExists(x -> x <= d AND x >= toDate32('1900-01-01'), x1)), {dates:Array(Date32)}) AS v1
+            FROM qualification FINAL
+            WHERE ifNull(toString(cert_level), '') >= {with_min_2:String} AND ifNull(toString(cert_status), '') != {with_unless:String} AND issued_on <= arrayMax({dates:Array(Date32)}) AND issued_on >= toDate32('1900-01-01') AND xxh3(reporting_unit, record_id) NOT IN (
+              SELECT arrayJoin(arrayPopFront(arrayMap(x -> x.2, arrayReverseSort(groupArray((toUInt256(_version), xxh3(reporting_unit, record_id))))))) AS h
+              FROM qualification FINAL
+              WHERE (reporting_unit, record_id) IN (SELECT reporting_unit, record_id FROM qualification WHERE xxh3(id_number_token, cert_level) IN (SELECT xxh3(id_number_token, cert_level) AS h FROM qualification GROUP BY h HAVING count() > 1))
+              GROUP BY id_number_token, cert_level
             )
+            GROUP BY person
           ) AS f2 ON p.person = f2.person
           LEFT JOIN (
             SELECT person,
@@ -72,7 +62,9 @@ FROM (
               FROM (
               SELECT _version, effective_from, id_number_token, reporting_unit, sex FROM worker FINAL WHERE effective_from <= arrayMax({dates:Array(Date32)}) AND effective_from > addMonths(arrayMin({dates:Array(Date32)}), -3)
               UNION ALL
-              SELECT _version, effective_from, id_number_token, reporting_unit, sex FROM worker FINAL WHERE effective_from <= addMonths(arrayMin({dates:Array(Date32)}), -3) AND xxh3(id_number_token) NOT IN (SELECT xxh3(id_number_token) FROM worker FINAL WHERE effective_from <= arrayMin({dates:Array(Date32)}) AND effective_from > addMonths(arrayMin({dates:Array(Date32)}), -3))
+              SELECT _version, effective_from, id_number_token, reporting_unit, sex FROM worker FINAL WHERE effective_from <= addMonths(arrayMin({dates:Array(Date32)}), -3) AND xxh3(id_number_token) IN (
+              SELECT DISTINCT xxh3(id_number_token) AS h FROM worker WHERE effective_from <= addMonths(arrayMin({dates:Array(Date32)}), -3) AND xxh3(id_number_token) IN (SELECT xxh3(id_number_token) FROM employment FINAL WHERE worker_category IN {categories:Array(String)} AND start_on <= arrayMax({dates:Array(Date32)}) AND ifNull(end_on > arrayMin({dates:Array(Date32)}), true)) AND xxh3(id_number_token) NOT IN (SELECT xxh3(id_number_token) FROM worker FINAL WHERE effective_from <= arrayMin({dates:Array(Date32)}) AND effective_from > addMonths(arrayMin({dates:Array(Date32)}), -3))
+            )
             )
               GROUP BY person
             )

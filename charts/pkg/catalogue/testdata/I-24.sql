@@ -14,13 +14,17 @@ FROM (
         FROM (
           SELECT *
           FROM (
-            SELECT d, x0 AS unit, x1 AS amount_fen, x2 AS budget_year, x3 AS start_on
-            FROM (WITH bitOr(bitShiftLeft(toUInt256(substring(purchaser_uscc, 3, 2) = substring(toString(reporting_unit), 1, 2)), 145), bitOr(bitShiftLeft(toUInt256(999999 - toUInt32(toString(reporting_unit))), 107), toUInt256(_version))) AS _order SELECT argMax(toString(reporting_unit), _order) AS x0, argMax(amount_fen, _order) AS x1, argMax(budget_year, _order) AS x2, argMax(start_on, _order) AS x3 FROM project FINAL GROUP BY xxh3(purchaser_uscc, project_id), cityHash64(purchaser_uscc, project_id))
+            SELECT d, toString(reporting_unit) AS unit, amount_fen, budget_year, start_on
+            FROM (SELECT * FROM project FINAL WHERE xxh3(reporting_unit, record_id) NOT IN (
+              SELECT arrayJoin(arrayPopFront(arrayMap(x -> x.2, arrayReverseSort(groupArray((bitOr(bitShiftLeft(toUInt256(substring(purchaser_uscc, 3, 2) = substring(toString(reporting_unit), 1, 2)), 145), bitOr(bitShiftLeft(toUInt256(999999 - toUInt32(toString(reporting_unit))), 107), toUInt256(_version))), xxh3(reporting_unit, record_id))))))) AS h
+              FROM project FINAL
+              WHERE (reporting_unit, record_id) IN (SELECT reporting_unit, record_id FROM project WHERE xxh3(purchaser_uscc, project_id) IN (SELECT xxh3(purchaser_uscc, project_id) AS h FROM project GROUP BY h HAVING count() > 1))
+              GROUP BY purchaser_uscc, project_id
+            ))
             ARRAY JOIN {dates:Array(Date32)} AS d
           )
-          WHERE ifNull(start_on <= d, true)
+          WHERE ifNull(start_on <= d, true) AND budget_year = toYear(d)
         )
-        WHERE budget_year = toYear(d)
         GROUP BY d, unit
         UNION ALL
         SELECT d, unit, {mode_2:String} AS cat, sum(toFloat64(unit_price_fen)) AS v, count() AS source
@@ -29,13 +33,18 @@ FROM (
           FROM (
             SELECT d, tupleElement(t, 1) AS unit, tupleElement(t, 2) AS budget_year, tupleElement(t, 3) AS start_on, tupleElement(t, 4) AS unit_price_fen
             FROM (SELECT d, tupleElement(arrayFirst(x -> tupleElement(x, 1) <= d, xs), 3) AS t
-            FROM (WITH bitOr(bitShiftLeft(toUInt256(substring(purchaser_uscc, 3, 2) = substring(toString(reporting_unit), 1, 2)), 145), bitOr(bitShiftLeft(toUInt256(toInt32(effective_from) + 40000), 127), bitOr(bitShiftLeft(toUInt256(999999 - toUInt32(toString(reporting_unit))), 107), toUInt256(_version)))) AS _order SELECT arrayReverseSort(x -> tupleElement(x, 2), groupArray((effective_from, _order, (toString(reporting_unit), budget_year, start_on, unit_price_fen)))) AS xs FROM post FINAL WHERE effective_from <= arrayMax({dates:Array(Date32)}) GROUP BY xxh3(purchaser_uscc, post_id, budget_year), cityHash64(purchaser_uscc, post_id, budget_year))
+            FROM (WITH bitOr(bitShiftLeft(toUInt256(substring(purchaser_uscc, 3, 2) = substring(toString(reporting_unit), 1, 2)), 145), bitOr(bitShiftLeft(toUInt256(toInt32(effective_from) + 40000), 127), bitOr(bitShiftLeft(toUInt256(999999 - toUInt32(toString(reporting_unit))), 107), toUInt256(_version)))) AS _order SELECT arrayReverseSort(x -> tupleElement(x, 2), groupArray((effective_from, _order, (toString(reporting_unit), budget_year, start_on, unit_price_fen)))) AS xs FROM (
+              SELECT _version, budget_year, effective_from, post_id, purchaser_uscc, reporting_unit, start_on, unit_price_fen FROM post FINAL WHERE effective_from <= arrayMax({dates:Array(Date32)}) AND effective_from > addMonths(arrayMin({dates:Array(Date32)}), -3)
+              UNION ALL
+              SELECT _version, budget_year, effective_from, post_id, purchaser_uscc, reporting_unit, start_on, unit_price_fen FROM post FINAL WHERE effective_from <= addMonths(arrayMin({dates:Array(Date32)}), -3) AND xxh3(purchaser_uscc, post_id, budget_year) IN (
+              SELECT DISTINCT xxh3(purchaser_uscc, post_id, budget_year) AS h FROM post WHERE effective_from <= addMonths(arrayMin({dates:Array(Date32)}), -3) AND (ifNull(start_on <= arrayMax({dates:Array(Date32)}), true) AND budget_year BETWEEN toYear(arrayMin({dates:Array(Date32)})) AND toYear(arrayMax({dates:Array(Date32)})) OR xxh3(purchaser_uscc, post_id, budget_year) IN (SELECT xxh3(purchaser_uscc, post_id, budget_year) FROM post FINAL WHERE effective_from <= arrayMin({dates:Array(Date32)}) AND effective_from > addMonths(arrayMin({dates:Array(Date32)}), -3))) AND xxh3(purchaser_uscc, post_id, budget_year) NOT IN (SELECT xxh3(purchaser_uscc, post_id, budget_year) FROM post FINAL WHERE effective_from <= arrayMin({dates:Array(Date32)}) AND effective_from > addMonths(arrayMin({dates:Array(Date32)}), -3) AND substring(purchaser_uscc, 3, 2) = substring(toString(reporting_unit), 1, 2))
+            )
+            ) GROUP BY xxh3(purchaser_uscc, post_id, budget_year), cityHash64(purchaser_uscc, post_id, budget_year))
             ARRAY JOIN {dates:Array(Date32)} AS d
             WHERE arrayExists(x -> tupleElement(x, 1) <= d, xs))
           )
-          WHERE ifNull(start_on <= d, true)
+          WHERE ifNull(start_on <= d, true) AND budget_year = toYear(d)
         )
-        WHERE budget_year = toYear(d)
         GROUP BY d, unit
       ) AS c ON g.d = c.d AND g.unit = c.unit AND g.cat = c.cat
     )

@@ -14,16 +14,26 @@ FROM (
         FROM (
           SELECT *
           FROM (
-            SELECT d, x0 AS unit, x1 AS end_on, x2 AS project_id
-            FROM (WITH bitOr(bitShiftLeft(toUInt256(substring(purchaser_uscc, 3, 2) = substring(toString(reporting_unit), 1, 2)), 145), bitOr(bitShiftLeft(toUInt256(999999 - toUInt32(toString(reporting_unit))), 107), toUInt256(_version))) AS _order SELECT argMax(toString(reporting_unit), _order) AS x0, argMax(end_on, _order) AS x1, argMax(project_id, _order) AS x2 FROM project FINAL GROUP BY xxh3(purchaser_uscc, project_id), cityHash64(purchaser_uscc, project_id))
+            SELECT d, toString(reporting_unit) AS unit, end_on, project_id
+            FROM (SELECT * FROM project FINAL WHERE xxh3(reporting_unit, record_id) NOT IN (
+              SELECT arrayJoin(arrayPopFront(arrayMap(x -> x.2, arrayReverseSort(groupArray((bitOr(bitShiftLeft(toUInt256(substring(purchaser_uscc, 3, 2) = substring(toString(reporting_unit), 1, 2)), 145), bitOr(bitShiftLeft(toUInt256(999999 - toUInt32(toString(reporting_unit))), 107), toUInt256(_version))), xxh3(reporting_unit, record_id))))))) AS h
+              FROM project FINAL
+              WHERE (reporting_unit, record_id) IN (SELECT reporting_unit, record_id FROM project WHERE xxh3(purchaser_uscc, project_id) IN (SELECT xxh3(purchaser_uscc, project_id) AS h FROM project GROUP BY h HAVING count() > 1))
+              GROUP BY purchaser_uscc, project_id
+            ))
             ARRAY JOIN {dates:Array(Date32)} AS d
           )
           WHERE ifNull(end_on <= d AND end_on >= toDate32(toStartOfYear(d)), false) AND (d, unit, toString(project_id)) IN (
             SELECT d, unit, toString(subject_key) FROM (
               SELECT *
               FROM (
-                SELECT d, x0 AS unit, x1 AS evaluated_on, x2 AS evaluator_type, x3 AS subject_key, x4 AS subject_type
-                FROM (WITH bitOr(bitShiftLeft(toUInt256(999999 - toUInt32(toString(reporting_unit))), 107), toUInt256(_version)) AS _order SELECT argMax(toString(reporting_unit), _order) AS x0, argMax(evaluated_on, _order) AS x1, argMax(evaluator_type, _order) AS x2, argMax(subject_key, _order) AS x3, argMax(subject_type, _order) AS x4 FROM evaluation FINAL GROUP BY xxh3(reporting_unit, evaluation_id, year), cityHash64(reporting_unit, evaluation_id, year))
+                SELECT d, toString(reporting_unit) AS unit, evaluated_on, evaluator_type, subject_key, subject_type
+                FROM (SELECT * FROM evaluation FINAL WHERE xxh3(reporting_unit, record_id) NOT IN (
+                  SELECT arrayJoin(arrayPopFront(arrayMap(x -> x.2, arrayReverseSort(groupArray((bitOr(bitShiftLeft(toUInt256(999999 - toUInt32(toString(reporting_unit))), 107), toUInt256(_version)), xxh3(reporting_unit, record_id))))))) AS h
+                  FROM evaluation FINAL
+                  WHERE (reporting_unit, record_id) IN (SELECT reporting_unit, record_id FROM evaluation WHERE xxh3(reporting_unit, evaluation_id, year) IN (SELECT xxh3(reporting_unit, evaluation_id, year) AS h FROM evaluation GROUP BY h HAVING count() > 1))
+                  GROUP BY reporting_unit, evaluation_id, year
+                ))
                 ARRAY JOIN {dates:Array(Date32)} AS d
               )
               WHERE has({where_subject_type:Array(String)}, ifNull(toString(subject_type), '')) AND has({where_evaluator_type:Array(String)}, ifNull(toString(evaluator_type), '')) AND ifNull(evaluated_on <= d AND evaluated_on >= toDate32('1900-01-01'), false)
@@ -37,7 +47,13 @@ FROM (
           FROM (
             SELECT d, tupleElement(t, 1) AS unit, tupleElement(t, 2) AS budget_year, tupleElement(t, 3) AS end_on, tupleElement(t, 4) AS post_id
             FROM (SELECT d, tupleElement(arrayFirst(x -> tupleElement(x, 1) <= d, xs), 3) AS t
-            FROM (WITH bitOr(bitShiftLeft(toUInt256(substring(purchaser_uscc, 3, 2) = substring(toString(reporting_unit), 1, 2)), 145), bitOr(bitShiftLeft(toUInt256(toInt32(effective_from) + 40000), 127), bitOr(bitShiftLeft(toUInt256(999999 - toUInt32(toString(reporting_unit))), 107), toUInt256(_version)))) AS _order SELECT arrayReverseSort(x -> tupleElement(x, 2), groupArray((effective_from, _order, (toString(reporting_unit), budget_year, end_on, post_id)))) AS xs FROM post FINAL WHERE effective_from <= arrayMax({dates:Array(Date32)}) GROUP BY xxh3(purchaser_uscc, post_id, budget_year), cityHash64(purchaser_uscc, post_id, budget_year))
+            FROM (WITH bitOr(bitShiftLeft(toUInt256(substring(purchaser_uscc, 3, 2) = substring(toString(reporting_unit), 1, 2)), 145), bitOr(bitShiftLeft(toUInt256(toInt32(effective_from) + 40000), 127), bitOr(bitShiftLeft(toUInt256(999999 - toUInt32(toString(reporting_unit))), 107), toUInt256(_version)))) AS _order SELECT arrayReverseSort(x -> tupleElement(x, 2), groupArray((effective_from, _order, (toString(reporting_unit), budget_year, end_on, post_id)))) AS xs FROM (
+              SELECT _version, budget_year, effective_from, end_on, post_id, purchaser_uscc, reporting_unit FROM post FINAL WHERE effective_from <= arrayMax({dates:Array(Date32)}) AND effective_from > addMonths(arrayMin({dates:Array(Date32)}), -3)
+              UNION ALL
+              SELECT _version, budget_year, effective_from, end_on, post_id, purchaser_uscc, reporting_unit FROM post FINAL WHERE effective_from <= addMonths(arrayMin({dates:Array(Date32)}), -3) AND xxh3(purchaser_uscc, post_id, budget_year) IN (
+              SELECT DISTINCT xxh3(purchaser_uscc, post_id, budget_year) AS h FROM post WHERE effective_from <= addMonths(arrayMin({dates:Array(Date32)}), -3) AND (ifNull(end_on <= arrayMax({dates:Array(Date32)}) AND end_on >= toDate32(toStartOfYear(arrayMin({dates:Array(Date32)}))), false) OR xxh3(purchaser_uscc, post_id, budget_year) IN (SELECT xxh3(purchaser_uscc, post_id, budget_year) FROM post FINAL WHERE effective_from <= arrayMin({dates:Array(Date32)}) AND effective_from > addMonths(arrayMin({dates:Array(Date32)}), -3))) AND xxh3(purchaser_uscc, post_id, budget_year) NOT IN (SELECT xxh3(purchaser_uscc, post_id, budget_year) FROM post FINAL WHERE effective_from <= arrayMin({dates:Array(Date32)}) AND effective_from > addMonths(arrayMin({dates:Array(Date32)}), -3) AND substring(purchaser_uscc, 3, 2) = substring(toString(reporting_unit), 1, 2))
+            )
+            ) GROUP BY xxh3(purchaser_uscc, post_id, budget_year), cityHash64(purchaser_uscc, post_id, budget_year))
             ARRAY JOIN {dates:Array(Date32)} AS d
             WHERE arrayExists(x -> tupleElement(x, 1) <= d, xs))
           )
@@ -45,8 +61,13 @@ FROM (
             SELECT d, unit, toString(subject_key), toString(year) FROM (
               SELECT *
               FROM (
-                SELECT d, x0 AS unit, x1 AS evaluated_on, x2 AS evaluator_type, x3 AS subject_key, x4 AS subject_type, x5 AS year
-                FROM (WITH bitOr(bitShiftLeft(toUInt256(999999 - toUInt32(toString(reporting_unit))), 107), toUInt256(_version)) AS _order SELECT argMax(toString(reporting_unit), _order) AS x0, argMax(evaluated_on, _order) AS x1, argMax(evaluator_type, _order) AS x2, argMax(subject_key, _order) AS x3, argMax(subject_type, _order) AS x4, argMax(year, _order) AS x5 FROM evaluation FINAL GROUP BY xxh3(reporting_unit, evaluation_id, year), cityHash64(reporting_unit, evaluation_id, year))
+                SELECT d, toString(reporting_unit) AS unit, evaluated_on, evaluator_type, subject_key, subject_type, year
+                FROM (SELECT * FROM evaluation FINAL WHERE xxh3(reporting_unit, record_id) NOT IN (
+                  SELECT arrayJoin(arrayPopFront(arrayMap(x -> x.2, arrayReverseSort(groupArray((bitOr(bitShiftLeft(toUInt256(999999 - toUInt32(toString(reporting_unit))), 107), toUInt256(_version)), xxh3(reporting_unit, record_id))))))) AS h
+                  FROM evaluation FINAL
+                  WHERE (reporting_unit, record_id) IN (SELECT reporting_unit, record_id FROM evaluation WHERE xxh3(reporting_unit, evaluation_id, year) IN (SELECT xxh3(reporting_unit, evaluation_id, year) AS h FROM evaluation GROUP BY h HAVING count() > 1))
+                  GROUP BY reporting_unit, evaluation_id, year
+                ))
                 ARRAY JOIN {dates:Array(Date32)} AS d
               )
               WHERE has({where_subject_type_2:Array(String)}, ifNull(toString(subject_type), '')) AND has({where_evaluator_type:Array(String)}, ifNull(toString(evaluator_type), '')) AND ifNull(evaluated_on <= d AND evaluated_on >= toDate32('1900-01-01'), false)
@@ -70,8 +91,13 @@ FROM (
         FROM (
           SELECT *
           FROM (
-            SELECT d, x0 AS unit, x1 AS end_on
-            FROM (WITH bitOr(bitShiftLeft(toUInt256(substring(purchaser_uscc, 3, 2) = substring(toString(reporting_unit), 1, 2)), 145), bitOr(bitShiftLeft(toUInt256(999999 - toUInt32(toString(reporting_unit))), 107), toUInt256(_version))) AS _order SELECT argMax(toString(reporting_unit), _order) AS x0, argMax(end_on, _order) AS x1 FROM project FINAL GROUP BY xxh3(purchaser_uscc, project_id), cityHash64(purchaser_uscc, project_id))
+            SELECT d, toString(reporting_unit) AS unit, end_on
+            FROM (SELECT * FROM project FINAL WHERE xxh3(reporting_unit, record_id) NOT IN (
+              SELECT arrayJoin(arrayPopFront(arrayMap(x -> x.2, arrayReverseSort(groupArray((bitOr(bitShiftLeft(toUInt256(substring(purchaser_uscc, 3, 2) = substring(toString(reporting_unit), 1, 2)), 145), bitOr(bitShiftLeft(toUInt256(999999 - toUInt32(toString(reporting_unit))), 107), toUInt256(_version))), xxh3(reporting_unit, record_id))))))) AS h
+              FROM project FINAL
+              WHERE (reporting_unit, record_id) IN (SELECT reporting_unit, record_id FROM project WHERE xxh3(purchaser_uscc, project_id) IN (SELECT xxh3(purchaser_uscc, project_id) AS h FROM project GROUP BY h HAVING count() > 1))
+              GROUP BY purchaser_uscc, project_id
+            ))
             ARRAY JOIN {dates:Array(Date32)} AS d
           )
           WHERE ifNull(end_on <= d AND end_on >= toDate32(toStartOfYear(d)), false)
@@ -83,7 +109,13 @@ FROM (
           FROM (
             SELECT d, tupleElement(t, 1) AS unit, tupleElement(t, 2) AS end_on
             FROM (SELECT d, tupleElement(arrayFirst(x -> tupleElement(x, 1) <= d, xs), 3) AS t
-            FROM (WITH bitOr(bitShiftLeft(toUInt256(substring(purchaser_uscc, 3, 2) = substring(toString(reporting_unit), 1, 2)), 145), bitOr(bitShiftLeft(toUInt256(toInt32(effective_from) + 40000), 127), bitOr(bitShiftLeft(toUInt256(999999 - toUInt32(toString(reporting_unit))), 107), toUInt256(_version)))) AS _order SELECT arrayReverseSort(x -> tupleElement(x, 2), groupArray((effective_from, _order, (toString(reporting_unit), end_on)))) AS xs FROM post FINAL WHERE effective_from <= arrayMax({dates:Array(Date32)}) GROUP BY xxh3(purchaser_uscc, post_id, budget_year), cityHash64(purchaser_uscc, post_id, budget_year))
+            FROM (WITH bitOr(bitShiftLeft(toUInt256(substring(purchaser_uscc, 3, 2) = substring(toString(reporting_unit), 1, 2)), 145), bitOr(bitShiftLeft(toUInt256(toInt32(effective_from) + 40000), 127), bitOr(bitShiftLeft(toUInt256(999999 - toUInt32(toString(reporting_unit))), 107), toUInt256(_version)))) AS _order SELECT arrayReverseSort(x -> tupleElement(x, 2), groupArray((effective_from, _order, (toString(reporting_unit), end_on)))) AS xs FROM (
+              SELECT _version, budget_year, effective_from, end_on, post_id, purchaser_uscc, reporting_unit FROM post FINAL WHERE effective_from <= arrayMax({dates:Array(Date32)}) AND effective_from > addMonths(arrayMin({dates:Array(Date32)}), -3)
+              UNION ALL
+              SELECT _version, budget_year, effective_from, end_on, post_id, purchaser_uscc, reporting_unit FROM post FINAL WHERE effective_from <= addMonths(arrayMin({dates:Array(Date32)}), -3) AND xxh3(purchaser_uscc, post_id, budget_year) IN (
+              SELECT DISTINCT xxh3(purchaser_uscc, post_id, budget_year) AS h FROM post WHERE effective_from <= addMonths(arrayMin({dates:Array(Date32)}), -3) AND (ifNull(end_on <= arrayMax({dates:Array(Date32)}) AND end_on >= toDate32(toStartOfYear(arrayMin({dates:Array(Date32)}))), false) OR xxh3(purchaser_uscc, post_id, budget_year) IN (SELECT xxh3(purchaser_uscc, post_id, budget_year) FROM post FINAL WHERE effective_from <= arrayMin({dates:Array(Date32)}) AND effective_from > addMonths(arrayMin({dates:Array(Date32)}), -3))) AND xxh3(purchaser_uscc, post_id, budget_year) NOT IN (SELECT xxh3(purchaser_uscc, post_id, budget_year) FROM post FINAL WHERE effective_from <= arrayMin({dates:Array(Date32)}) AND effective_from > addMonths(arrayMin({dates:Array(Date32)}), -3) AND substring(purchaser_uscc, 3, 2) = substring(toString(reporting_unit), 1, 2))
+            )
+            ) GROUP BY xxh3(purchaser_uscc, post_id, budget_year), cityHash64(purchaser_uscc, post_id, budget_year))
             ARRAY JOIN {dates:Array(Date32)} AS d
             WHERE arrayExists(x -> tupleElement(x, 1) <= d, xs))
           )

@@ -14,8 +14,13 @@ FROM (
         FROM (
           SELECT *
           FROM (
-            SELECT d, x0 AS unit, x1 AS evaluated_on, x2 AS score
-            FROM (WITH bitOr(bitShiftLeft(toUInt256(999999 - toUInt32(toString(reporting_unit))), 107), toUInt256(_version)) AS _order SELECT argMax(toString(reporting_unit), _order) AS x0, argMax(evaluated_on, _order) AS x1, if(argMax(isNull(score), _order), NULL, argMax(assumeNotNull(score), _order)) AS x2 FROM evaluation FINAL GROUP BY xxh3(reporting_unit, evaluation_id, year), cityHash64(reporting_unit, evaluation_id, year))
+            SELECT d, toString(reporting_unit) AS unit, evaluated_on, score
+            FROM (SELECT * FROM evaluation FINAL WHERE xxh3(reporting_unit, record_id) NOT IN (
+              SELECT arrayJoin(arrayPopFront(arrayMap(x -> x.2, arrayReverseSort(groupArray((bitOr(bitShiftLeft(toUInt256(999999 - toUInt32(toString(reporting_unit))), 107), toUInt256(_version)), xxh3(reporting_unit, record_id))))))) AS h
+              FROM evaluation FINAL
+              WHERE (reporting_unit, record_id) IN (SELECT reporting_unit, record_id FROM evaluation WHERE xxh3(reporting_unit, evaluation_id, year) IN (SELECT xxh3(reporting_unit, evaluation_id, year) AS h FROM evaluation GROUP BY h HAVING count() > 1))
+              GROUP BY reporting_unit, evaluation_id, year
+            ))
             ARRAY JOIN {dates:Array(Date32)} AS d
           )
           WHERE ifNull(evaluated_on <= d AND evaluated_on >= toDate32(toStartOfYear(d)), false)
@@ -37,8 +42,13 @@ FROM (
         FROM (
           SELECT *
           FROM (
-            SELECT d, x0 AS unit, x1 AS evaluated_on
-            FROM (WITH bitOr(bitShiftLeft(toUInt256(999999 - toUInt32(toString(reporting_unit))), 107), toUInt256(_version)) AS _order SELECT argMax(toString(reporting_unit), _order) AS x0, argMax(evaluated_on, _order) AS x1 FROM evaluation FINAL GROUP BY xxh3(reporting_unit, evaluation_id, year), cityHash64(reporting_unit, evaluation_id, year))
+            SELECT d, toString(reporting_unit) AS unit, evaluated_on
+            FROM (SELECT * FROM evaluation FINAL WHERE xxh3(reporting_unit, record_id) NOT IN (
+              SELECT arrayJoin(arrayPopFront(arrayMap(x -> x.2, arrayReverseSort(groupArray((bitOr(bitShiftLeft(toUInt256(999999 - toUInt32(toString(reporting_unit))), 107), toUInt256(_version)), xxh3(reporting_unit, record_id))))))) AS h
+              FROM evaluation FINAL
+              WHERE (reporting_unit, record_id) IN (SELECT reporting_unit, record_id FROM evaluation WHERE xxh3(reporting_unit, evaluation_id, year) IN (SELECT xxh3(reporting_unit, evaluation_id, year) AS h FROM evaluation GROUP BY h HAVING count() > 1))
+              GROUP BY reporting_unit, evaluation_id, year
+            ))
             ARRAY JOIN {dates:Array(Date32)} AS d
           )
           WHERE ifNull(evaluated_on <= d AND evaluated_on >= toDate32(toStartOfYear(d)), false)

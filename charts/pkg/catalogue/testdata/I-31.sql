@@ -11,7 +11,9 @@ FROM (
           FROM (WITH bitOr(bitShiftLeft(toUInt256(toInt32(effective_from) + 40000), 127), bitOr(bitShiftLeft(toUInt256(999999 - toUInt32(toString(reporting_unit))), 107), toUInt256(_version))) AS _order SELECT arrayReverseSort(x -> tupleElement(x, 2), groupArray((effective_from, _order, (toString(reporting_unit), adjust_rule, division_code)))) AS xs FROM (
             SELECT _version, adjust_rule, cert_level, division_code, effective_from, reporting_unit FROM pay_standard FINAL WHERE effective_from <= arrayMax({dates:Array(Date32)}) AND effective_from > addMonths(arrayMin({dates:Array(Date32)}), -3)
             UNION ALL
-            SELECT _version, adjust_rule, cert_level, division_code, effective_from, reporting_unit FROM pay_standard FINAL WHERE effective_from <= addMonths(arrayMin({dates:Array(Date32)}), -3) AND xxh3(division_code, cert_level) NOT IN (SELECT xxh3(division_code, cert_level) FROM pay_standard FINAL WHERE effective_from <= arrayMin({dates:Array(Date32)}) AND effective_from > addMonths(arrayMin({dates:Array(Date32)}), -3))
+            SELECT _version, adjust_rule, cert_level, division_code, effective_from, reporting_unit FROM pay_standard FINAL WHERE effective_from <= addMonths(arrayMin({dates:Array(Date32)}), -3) AND xxh3(division_code, cert_level) IN (
+            SELECT DISTINCT xxh3(division_code, cert_level) AS h FROM pay_standard WHERE effective_from <= addMonths(arrayMin({dates:Array(Date32)}), -3) AND true AND xxh3(division_code, cert_level) NOT IN (SELECT xxh3(division_code, cert_level) FROM pay_standard FINAL WHERE effective_from <= arrayMin({dates:Array(Date32)}) AND effective_from > addMonths(arrayMin({dates:Array(Date32)}), -3))
+          )
           ) GROUP BY xxh3(division_code, cert_level), cityHash64(division_code, cert_level))
           ARRAY JOIN {dates:Array(Date32)} AS d
           WHERE arrayExists(x -> tupleElement(x, 1) <= d, xs))
@@ -27,7 +29,9 @@ FROM (
           FROM (WITH bitOr(bitShiftLeft(toUInt256(toInt32(effective_from) + 40000), 127), bitOr(bitShiftLeft(toUInt256(999999 - toUInt32(toString(reporting_unit))), 107), toUInt256(_version))) AS _order SELECT arrayReverseSort(x -> tupleElement(x, 2), groupArray((effective_from, _order, (toString(reporting_unit), adjust_rule, division_code)))) AS xs FROM (
             SELECT _version, adjust_rule, cert_level, division_code, effective_from, reporting_unit FROM pay_standard FINAL WHERE effective_from <= arrayMax({dates:Array(Date32)}) AND effective_from > addMonths(arrayMin({dates:Array(Date32)}), -3)
             UNION ALL
-            SELECT _version, adjust_rule, cert_level, division_code, effective_from, reporting_unit FROM pay_standard FINAL WHERE effective_from <= addMonths(arrayMin({dates:Array(Date32)}), -3) AND xxh3(division_code, cert_level) NOT IN (SELECT xxh3(division_code, cert_level) FROM pay_standard FINAL WHERE effective_from <= arrayMin({dates:Array(Date32)}) AND effective_from > addMonths(arrayMin({dates:Array(Date32)}), -3))
+            SELECT _version, adjust_rule, cert_level, division_code, effective_from, reporting_unit FROM pay_standard FINAL WHERE effective_from <= addMonths(arrayMin({dates:Array(Date32)}), -3) AND xxh3(division_code, cert_level) IN (
+            SELECT DISTINCT xxh3(division_code, cert_level) AS h FROM pay_standard WHERE effective_from <= addMonths(arrayMin({dates:Array(Date32)}), -3) AND true AND xxh3(division_code, cert_level) NOT IN (SELECT xxh3(division_code, cert_level) FROM pay_standard FINAL WHERE effective_from <= arrayMin({dates:Array(Date32)}) AND effective_from > addMonths(arrayMin({dates:Array(Date32)}), -3))
+          )
           ) GROUP BY xxh3(division_code, cert_level), cityHash64(division_code, cert_level))
           ARRAY JOIN {dates:Array(Date32)} AS d
           WHERE arrayExists(x -> tupleElement(x, 1) <= d, xs))
@@ -43,7 +47,9 @@ FROM (
           FROM (WITH bitOr(bitShiftLeft(toUInt256(toInt32(effective_from) + 40000), 127), bitOr(bitShiftLeft(toUInt256(999999 - toUInt32(toString(reporting_unit))), 107), toUInt256(_version))) AS _order SELECT arrayReverseSort(x -> tupleElement(x, 2), groupArray((effective_from, _order, (toString(reporting_unit), adjust_rule, division_code)))) AS xs FROM (
             SELECT _version, adjust_rule, cert_level, division_code, effective_from, reporting_unit FROM pay_standard FINAL WHERE effective_from <= arrayMax({dates:Array(Date32)}) AND effective_from > addMonths(arrayMin({dates:Array(Date32)}), -3)
             UNION ALL
-            SELECT _version, adjust_rule, cert_level, division_code, effective_from, reporting_unit FROM pay_standard FINAL WHERE effective_from <= addMonths(arrayMin({dates:Array(Date32)}), -3) AND xxh3(division_code, cert_level) NOT IN (SELECT xxh3(division_code, cert_level) FROM pay_standard FINAL WHERE effective_from <= arrayMin({dates:Array(Date32)}) AND effective_from > addMonths(arrayMin({dates:Array(Date32)}), -3))
+            SELECT _version, adjust_rule, cert_level, division_code, effective_from, reporting_unit FROM pay_standard FINAL WHERE effective_from <= addMonths(arrayMin({dates:Array(Date32)}), -3) AND xxh3(division_code, cert_level) IN (
+            SELECT DISTINCT xxh3(division_code, cert_level) AS h FROM pay_standard WHERE effective_from <= addMonths(arrayMin({dates:Array(Date32)}), -3) AND true AND xxh3(division_code, cert_level) NOT IN (SELECT xxh3(division_code, cert_level) FROM pay_standard FINAL WHERE effective_from <= arrayMin({dates:Array(Date32)}) AND effective_from > addMonths(arrayMin({dates:Array(Date32)}), -3))
+          )
           ) GROUP BY xxh3(division_code, cert_level), cityHash64(division_code, cert_level))
           ARRAY JOIN {dates:Array(Date32)} AS d
           WHERE arrayExists(x -> tupleElement(x, 1) <= d, xs))

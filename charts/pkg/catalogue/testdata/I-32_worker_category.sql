@@ -14,8 +14,13 @@ FROM (
         FROM (
           SELECT *
           FROM (
-            SELECT d, x0 AS unit, x1 AS end_on, x2 AS social_insurance, x3 AS start_on, x4 AS worker_category
-            FROM (WITH bitOr(bitShiftLeft(toUInt256(999999 - toUInt32(toString(reporting_unit))), 107), toUInt256(_version)) AS _order SELECT argMax(toString(reporting_unit), _order) AS x0, if(argMax(isNull(end_on), _order), NULL, argMax(assumeNotNull(end_on), _order)) AS x1, if(argMax(isNull(social_insurance), _order), NULL, argMax(assumeNotNull(social_insurance), _order)) AS x2, argMax(start_on, _order) AS x3, argMax(worker_category, _order) AS x4 FROM employment FINAL GROUP BY xxh3(id_number_token, employer_uscc, start_on), cityHash64(id_number_token, employer_uscc, start_on))
+            SELECT d, toString(reporting_unit) AS unit, end_on, social_insurance, start_on, worker_category
+            FROM (SELECT * FROM employment FINAL WHERE xxh3(reporting_unit, record_id) NOT IN (
+              SELECT arrayJoin(arrayPopFront(arrayMap(x -> x.2, arrayReverseSort(groupArray((bitOr(bitShiftLeft(toUInt256(999999 - toUInt32(toString(reporting_unit))), 107), toUInt256(_version)), xxh3(reporting_unit, record_id))))))) AS h
+              FROM employment FINAL
+              WHERE (reporting_unit, record_id) IN (SELECT reporting_unit, record_id FROM employment WHERE xxh3(id_number_token, employer_uscc, start_on) IN (SELECT xxh3(id_number_token, employer_uscc, start_on) AS h FROM employment GROUP BY h HAVING count() > 1))
+              GROUP BY id_number_token, employer_uscc, start_on
+            ))
             ARRAY JOIN {dates:Array(Date32)} AS d
           )
           WHERE has({where_social_insurance:Array(String)}, ifNull(toString(social_insurance), '')) AND ifNull(start_on <= d, true) AND ifNull(end_on > d, true)
@@ -37,8 +42,13 @@ FROM (
         FROM (
           SELECT *
           FROM (
-            SELECT d, x0 AS unit, x1 AS end_on, x2 AS social_insurance, x3 AS start_on, x4 AS worker_category
-            FROM (WITH bitOr(bitShiftLeft(toUInt256(999999 - toUInt32(toString(reporting_unit))), 107), toUInt256(_version)) AS _order SELECT argMax(toString(reporting_unit), _order) AS x0, if(argMax(isNull(end_on), _order), NULL, argMax(assumeNotNull(end_on), _order)) AS x1, if(argMax(isNull(social_insurance), _order), NULL, argMax(assumeNotNull(social_insurance), _order)) AS x2, argMax(start_on, _order) AS x3, argMax(worker_category, _order) AS x4 FROM employment FINAL GROUP BY xxh3(id_number_token, employer_uscc, start_on), cityHash64(id_number_token, employer_uscc, start_on))
+            SELECT d, toString(reporting_unit) AS unit, end_on, social_insurance, start_on, worker_category
+            FROM (SELECT * FROM employment FINAL WHERE xxh3(reporting_unit, record_id) NOT IN (
+              SELECT arrayJoin(arrayPopFront(arrayMap(x -> x.2, arrayReverseSort(groupArray((bitOr(bitShiftLeft(toUInt256(999999 - toUInt32(toString(reporting_unit))), 107), toUInt256(_version)), xxh3(reporting_unit, record_id))))))) AS h
+              FROM employment FINAL
+              WHERE (reporting_unit, record_id) IN (SELECT reporting_unit, record_id FROM employment WHERE xxh3(id_number_token, employer_uscc, start_on) IN (SELECT xxh3(id_number_token, employer_uscc, start_on) AS h FROM employment GROUP BY h HAVING count() > 1))
+              GROUP BY id_number_token, employer_uscc, start_on
+            ))
             ARRAY JOIN {dates:Array(Date32)} AS d
           )
           WHERE ifNull(toString(social_insurance), '') != '' AND ifNull(start_on <= d, true) AND ifNull(end_on > d, true)

@@ -19,7 +19,9 @@ FROM (
             FROM (WITH bitOr(bitShiftLeft(toUInt256(toInt32(effective_from) + 40000), 127), bitOr(bitShiftLeft(toUInt256(999999 - toUInt32(toString(reporting_unit))), 107), toUInt256(_version))) AS _order SELECT arrayReverseSort(x -> tupleElement(x, 2), groupArray((effective_from, _order, (toString(reporting_unit), reviewed_on, status)))) AS xs FROM (
               SELECT _version, effective_from, reporting_unit, reviewed_on, site_id, status FROM demo_site FINAL WHERE effective_from <= arrayMax({dates:Array(Date32)}) AND effective_from > addMonths(arrayMin({dates:Array(Date32)}), -3)
               UNION ALL
-              SELECT _version, effective_from, reporting_unit, reviewed_on, site_id, status FROM demo_site FINAL WHERE effective_from <= addMonths(arrayMin({dates:Array(Date32)}), -3) AND xxh3(reporting_unit, site_id) NOT IN (SELECT xxh3(reporting_unit, site_id) FROM demo_site FINAL WHERE effective_from <= arrayMin({dates:Array(Date32)}) AND effective_from > addMonths(arrayMin({dates:Array(Date32)}), -3))
+              SELECT _version, effective_from, reporting_unit, reviewed_on, site_id, status FROM demo_site FINAL WHERE effective_from <= addMonths(arrayMin({dates:Array(Date32)}), -3) AND xxh3(reporting_unit, site_id) IN (
+              SELECT DISTINCT xxh3(reporting_unit, site_id) AS h FROM demo_site WHERE effective_from <= addMonths(arrayMin({dates:Array(Date32)}), -3) AND ifNull(reviewed_on <= arrayMax({dates:Array(Date32)}) AND reviewed_on >= addDays(addMonths(arrayMin({dates:Array(Date32)}), -36), 1), false) AND xxh3(reporting_unit, site_id) NOT IN (SELECT xxh3(reporting_unit, site_id) FROM demo_site FINAL WHERE effective_from <= arrayMin({dates:Array(Date32)}) AND effective_from > addMonths(arrayMin({dates:Array(Date32)}), -3))
+            )
             ) GROUP BY xxh3(reporting_unit, site_id), cityHash64(reporting_unit, site_id))
             ARRAY JOIN {dates:Array(Date32)} AS d
             WHERE arrayExists(x -> tupleElement(x, 1) <= d, xs))
@@ -48,7 +50,9 @@ FROM (
             FROM (WITH bitOr(bitShiftLeft(toUInt256(toInt32(effective_from) + 40000), 127), bitOr(bitShiftLeft(toUInt256(999999 - toUInt32(toString(reporting_unit))), 107), toUInt256(_version))) AS _order SELECT arrayReverseSort(x -> tupleElement(x, 2), groupArray((effective_from, _order, (toString(reporting_unit), status)))) AS xs FROM (
               SELECT _version, effective_from, reporting_unit, site_id, status FROM demo_site FINAL WHERE effective_from <= arrayMax({dates:Array(Date32)}) AND effective_from > addMonths(arrayMin({dates:Array(Date32)}), -3)
               UNION ALL
-              SELECT _version, effective_from, reporting_unit, site_id, status FROM demo_site FINAL WHERE effective_from <= addMonths(arrayMin({dates:Array(Date32)}), -3) AND xxh3(reporting_unit, site_id) NOT IN (SELECT xxh3(reporting_unit, site_id) FROM demo_site FINAL WHERE effective_from <= arrayMin({dates:Array(Date32)}) AND effective_from > addMonths(arrayMin({dates:Array(Date32)}), -3))
+              SELECT _version, effective_from, reporting_unit, site_id, status FROM demo_site FINAL WHERE effective_from <= addMonths(arrayMin({dates:Array(Date32)}), -3) AND xxh3(reporting_unit, site_id) IN (
+              SELECT DISTINCT xxh3(reporting_unit, site_id) AS h FROM demo_site WHERE effective_from <= addMonths(arrayMin({dates:Array(Date32)}), -3) AND true AND xxh3(reporting_unit, site_id) NOT IN (SELECT xxh3(reporting_unit, site_id) FROM demo_site FINAL WHERE effective_from <= arrayMin({dates:Array(Date32)}) AND effective_from > addMonths(arrayMin({dates:Array(Date32)}), -3))
+            )
             ) GROUP BY xxh3(reporting_unit, site_id), cityHash64(reporting_unit, site_id))
             ARRAY JOIN {dates:Array(Date32)} AS d
             WHERE arrayExists(x -> tupleElement(x, 1) <= d, xs))

@@ -14,8 +14,13 @@ FROM (
         FROM (
           SELECT *
           FROM (
-            SELECT d, x0 AS unit, x1 AS issued_on, x2 AS repealed_on, x3 AS topics
-            FROM (WITH bitOr(bitShiftLeft(toUInt256(999999 - toUInt32(toString(reporting_unit))), 107), toUInt256(_version)) AS _order SELECT argMax(toString(reporting_unit), _order) AS x0, argMax(issued_on, _order) AS x1, if(argMax(isNull(repealed_on), _order), NULL, argMax(assumeNotNull(repealed_on), _order)) AS x2, argMax(topics, _order) AS x3 FROM policy_doc FINAL GROUP BY xxh3(reporting_unit, doc_no), cityHash64(reporting_unit, doc_no))
+            SELECT d, toString(reporting_unit) AS unit, issued_on, repealed_on, topics
+            FROM (SELECT * FROM policy_doc FINAL WHERE xxh3(reporting_unit, record_id) NOT IN (
+              SELECT arrayJoin(arrayPopFront(arrayMap(x -> x.2, arrayReverseSort(groupArray((bitOr(bitShiftLeft(toUInt256(999999 - toUInt32(toString(reporting_unit))), 107), toUInt256(_version)), xxh3(reporting_unit, record_id))))))) AS h
+              FROM policy_doc FINAL
+              WHERE (reporting_unit, record_id) IN (SELECT reporting_unit, record_id FROM policy_doc WHERE xxh3(reporting_unit, doc_no) IN (SELECT xxh3(reporting_unit, doc_no) AS h FROM policy_doc GROUP BY h HAVING count() > 1))
+              GROUP BY reporting_unit, doc_no
+            ))
             ARRAY JOIN {dates:Array(Date32)} AS d
           )
           WHERE ifNull(issued_on <= d, true) AND ifNull(repealed_on > d, true)

@@ -14,8 +14,13 @@ FROM (
         FROM (
           SELECT *
           FROM (
-            SELECT d, x0 AS unit, x1 AS start_on, x2 AS tier
-            FROM (WITH bitOr(bitShiftLeft(toUInt256(999999 - toUInt32(toString(reporting_unit))), 107), toUInt256(_version)) AS _order SELECT argMax(toString(reporting_unit), _order) AS x0, argMax(start_on, _order) AS x1, argMax(tier, _order) AS x2 FROM training FINAL GROUP BY xxh3(reporting_unit, session_id), cityHash64(reporting_unit, session_id))
+            SELECT d, toString(reporting_unit) AS unit, start_on, tier
+            FROM (SELECT * FROM training FINAL WHERE xxh3(reporting_unit, record_id) NOT IN (
+              SELECT arrayJoin(arrayPopFront(arrayMap(x -> x.2, arrayReverseSort(groupArray((bitOr(bitShiftLeft(toUInt256(999999 - toUInt32(toString(reporting_unit))), 107), toUInt256(_version)), xxh3(reporting_unit, record_id))))))) AS h
+              FROM training FINAL
+              WHERE (reporting_unit, record_id) IN (SELECT reporting_unit, record_id FROM training WHERE xxh3(reporting_unit, session_id) IN (SELECT xxh3(reporting_unit, session_id) AS h FROM training GROUP BY h HAVING count() > 1))
+              GROUP BY reporting_unit, session_id
+            ))
             ARRAY JOIN {dates:Array(Date32)} AS d
           )
           WHERE ifNull(start_on <= d AND start_on >= toDate32(toStartOfMonth(d)), false)
