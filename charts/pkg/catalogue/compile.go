@@ -393,16 +393,16 @@ func (k *compiler) lately(name, key, may string, columns ...string) string {
 	read := "SELECT " + strings.Join(slices.Compact(columns), ", ") + " FROM " + rows + " WHERE "
 	const since = "addMonths(arrayMin({dates:Array(Date32)}), -3)"
 	hash := "xxh3(" + key + ")"
-	seen := "SELECT " + hash + " FROM " + rows + " WHERE effective_from <= arrayMin({dates:Array(Date32)}) AND effective_from > " + since
-	decided := seen
+	newer := " FROM " + rows + " WHERE effective_from > " + since + " AND effective_from <= "
+	decided := "SELECT " + hash + newer + "arrayMin({dates:Array(Date32)})"
 	if k.c.Contract.Feed(name).Index("purchaser_uscc") >= 0 {
-		// A recent state of another unit does not settle what the purchaser's own says.
+		// A newer state of another unit does not settle what the purchaser's own says.
 		decided += " AND " + own
-		may = "(" + may + " OR " + hash + " IN (" + seen + "))"
+		may = "(" + may + " OR " + hash + " IN (SELECT " + hash + newer + "arrayMax({dates:Array(Date32)})))"
 	}
 	recent := read + "effective_from <= arrayMax({dates:Array(Date32)}) AND effective_from > " + since
 	older := "effective_from <= " + since
-	list, some := k.some("SELECT DISTINCT "+hash+" AS h FROM "+k.joined(name, k.held(name))+" WHERE "+older+" AND "+may+" AND "+hash+" NOT IN ("+decided+")")
+	list, some := k.some("SELECT DISTINCT " + hash + " AS h FROM " + k.joined(name, k.held(name)) + " WHERE " + older + " AND " + may + " AND " + hash + " NOT IN (" + decided + ")")
 	if !some {
 		return "(\n  " + recent + "\n)"
 	}
@@ -418,8 +418,8 @@ func (k *compiler) first(name string, key []string, by ...string) string {
 	// Versions that FINAL leaves out make a key one of several too; that costs only time.
 	several := "SELECT xxh3(" + natural + ") AS h FROM " + held + " GROUP BY h HAVING count() > 1"
 	condition := "(" + row + ") IN (SELECT " + row + " FROM " + held + " WHERE xxh3(" + natural + ") IN (" + several + "))"
-	list, some := k.some("SELECT arrayJoin(arrayPopFront(arrayMap(x -> x.2, arrayReverseSort(groupArray(("+order(by...)+", xxh3("+row+"))))))) AS h\nFROM "+
-		k.table(name, key...)+"\nWHERE "+condition+"\nGROUP BY "+natural)
+	list, some := k.some("SELECT arrayJoin(arrayPopFront(arrayMap(x -> x.2, arrayReverseSort(groupArray((" + order(by...) + ", xxh3(" + row + "))))))) AS h\nFROM " +
+		k.table(name, key...) + "\nWHERE " + condition + "\nGROUP BY " + natural)
 	if !some {
 		return ""
 	}

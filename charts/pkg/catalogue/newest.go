@@ -44,14 +44,24 @@ func hashed(key []string) string {
 	return "xxh3(" + all + "), cityHash64(" + all + ")"
 }
 
-// nullable says whether a column may hold NULL, which argMax passes over.
-func (k *compiler) nullable(feedName, column string) bool {
+// typeOf is the type of a feed's column.
+func (k *compiler) typeOf(feedName, column string) string {
 	for _, c := range k.c.Contract.Feed(feedName).Columns() {
 		if c.Name == column {
-			return strings.Contains(c.ClickHouse, "Nullable(")
+			return c.ClickHouse
 		}
 	}
-	return false
+	return ""
+}
+
+// nullable says whether a column may hold NULL, which argMax passes over.
+func (k *compiler) nullable(feedName, column string) bool {
+	return strings.Contains(k.typeOf(feedName, column), "Nullable(")
+}
+
+// truth says whether a field is true or false.
+func (k *compiler) truth(feedName, field string) bool {
+	return strings.Contains(k.typeOf(feedName, k.columnOf(feedName, field)), "Bool")
 }
 
 // latest is a column's value in the row of the largest _order.

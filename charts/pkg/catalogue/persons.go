@@ -25,6 +25,10 @@ func (k *compiler) primary() string {
 	return "bitShiftLeft(toInt256(" + first + "), 84) + bitShiftLeft(toInt256(toUInt32(toString(reporting_unit))), 64) + xxh3(record_id)"
 }
 
+// person tells people apart by half of a token, which is a keyed hash of 32 bytes:
+// numbers are grouped and joined in half the time.
+func person(token string) string { return "reinterpretAsUInt128(substring(" + token + ", 17))" }
+
 // digits is the text of a code of six digits that was kept as a number, or of two.
 func digits(x string, n int) string {
 	return "leftPad(toString(" + x + "), " + strconv.Itoa(n) + ", '0')"
@@ -48,7 +52,7 @@ func (k *compiler) persons(elsewhere bool) string {
 		return `SELECT person, unit, category, county, [toUInt64(1)] AS here
 FROM (
   WITH ` + k.primary() + ` AS _order
-  SELECT id_number_token AS person, argMin(toString(reporting_unit), _order) AS unit, argMin(toString(worker_category), _order) AS category, argMin(toString(county_code), _order) AS county
+  SELECT ` + person("id_number_token") + ` AS person, argMin(toString(reporting_unit), _order) AS unit, argMin(toString(worker_category), _order) AS category, argMin(toString(county_code), _order) AS county
   FROM ` + k.employment() + `
   WHERE worker_category IN {categories:Array(String)} AND start_on <= {dates:Array(Date32)}[1] AND ifNull(end_on > {dates:Array(Date32)}[1], true)
   GROUP BY person
@@ -81,7 +85,7 @@ func firstOpen(of, dates string) string {
 // the primary one of any day before the others. They hold numbers only: texts take
 // most of the time.
 func (k *compiler) bySpells(dates string) string {
-	return `SELECT id_number_token AS person, arraySort(groupArray((` + k.primary() + `, toUInt32(toString(reporting_unit)), start_on, ifNull(end_on, ` + everOpen + `), toUInt8OrZero(toString(worker_category)), toUInt32OrZero(toString(county_code))))) AS spells
+	return `SELECT ` + person("id_number_token") + ` AS person, arraySort(groupArray((` + k.primary() + `, toUInt32(toString(reporting_unit)), start_on, ifNull(end_on, ` + everOpen + `), toUInt8OrZero(toString(worker_category)), toUInt32OrZero(toString(county_code))))) AS spells
 FROM ` + k.employment() + `
 WHERE worker_category IN {categories:Array(String)} AND start_on <= arrayMax(` + dates + `) AND ifNull(end_on > arrayMin(` + dates + `), true)
 GROUP BY person`
@@ -341,6 +345,10 @@ func (k *compiler) present(name, column string) string {
 // holds is the condition that a stored value must meet.
 func (k *compiler) holds(w *With, x string) string {
 	switch {
+	case k.truth(w.Feed, w.Field) && w.Is == "true":
+		return "ifNull(" + x + ", false)" // the same as by its text, and four times as fast
+	case k.truth(w.Feed, w.Field) && w.Is == "false":
+		return "NOT ifNull(" + x + ", true)"
 	case w.Is != "":
 		return "ifNull(toString(" + x + "), '') = " + k.text("with_is", w.Is)
 	case w.AtLeast != "":
@@ -380,7 +388,8 @@ func (k *compiler) events(w *With) string {
 		unless := k.columnOf(w.Feed, w.UnlessField)
 		cond, on = cond+" AND ifNull(toString("+unless+"), '') != "+k.text("with_unless", w.Unless), append(on, unless)
 	}
-	cond += " AND " + date + " <= arrayMax({dates:Array(Date32)}) AND " + date + " >= " + window(w.Window, "arrayMin({dates:Array(Date32)})")
+	// The days first: they leave few rows, and take less than the rest.
+	cond = date + " <= arrayMax({dates:Array(Date32)}) AND " + date + " >= " + window(w.Window, "arrayMin({dates:Array(Date32)})") + " AND " + cond
 	sums := w.Reaches != "" || w.Is == "" && w.AtLeast == "" && !w.Known && len(w.Listed) == 0
 	columns := []string{date}
 	if sums {
@@ -401,13 +410,13 @@ func (k *compiler) events(w *With) string {
 	if with != "" {
 		with = "WITH " + with + "\n"
 	}
-	return with + "SELECT " + k.columnOf(w.Feed, "id_number") + " AS person, " + value + " AS v1\n" + from
+	return with + "SELECT " + person(k.columnOf(w.Feed, "id_number")) + " AS person, " + value + " AS v1\n" + from
 }
 
 // states gives each person the values of a join, made of the snapshot that
 // applies on each day; of two of one day the newer version.
 func (k *compiler) states(j *join) string {
-	person := k.columnOf(j.feed, "id_number")
+	token := k.columnOf(j.feed, "id_number")
 	picked, out := make([]string, len(j.columns)), []string{"person"}
 	for i, c := range j.columns {
 		if picked[i] = k.latest(j.feed, c); !k.one {
@@ -427,8 +436,8 @@ func (k *compiler) states(j *join) string {
 	if !k.one {
 		with += ",\n    " + k.bucket() + " AS _bucket"
 	}
-	return "SELECT " + strings.Join(out, ",\n  ") + "\nFROM (\n  WITH " + with + "\n  SELECT " + person + " AS person,\n    " + strings.Join(picked, ",\n    ") + "\n  FROM " +
-		k.lately(j.feed, person, "xxh3("+person+") IN ("+k.inPost("xxh3("+k.columnOf("employment", "id_number")+")")+")", append([]string{person}, j.columns...)...) + "\n  GROUP BY person\n)"
+	return "SELECT " + strings.Join(out, ",\n  ") + "\nFROM (\n  WITH " + with + "\n  SELECT " + person(token) + " AS person,\n    " + strings.Join(picked, ",\n    ") + "\n  FROM " +
+		k.lately(j.feed, token, "xxh3("+token+") IN ("+k.inPost("xxh3("+k.columnOf("employment", "id_number")+")")+")", append([]string{token}, j.columns...)...) + "\n  GROUP BY person\n)"
 }
 
 // attribute joins each person's code of a group.
@@ -441,7 +450,7 @@ func (k *compiler) attribute(h *head, g *Group) *value {
 		unless := k.columnOf(g.Feed, g.UnlessField)
 		stands := "toString(" + unless + ") != " + k.text("none_if", g.Unless)
 		date := k.columnOf(g.Feed, g.Date)
-		v := h.events("WITH groupArray(toString(" + k.present(g.Feed, col) + ")) AS x1, groupArray(" + k.present(g.Feed, date) + ") AS x2\nSELECT " + k.columnOf(g.Feed, "id_number") + " AS person, arrayMap(d -> arrayReduce('max', arrayPushBack(arrayFilter((x, day) -> day <= d, x1, x2), " + none + ")), {dates:Array(Date32)}) AS v1\n" +
+		v := h.events("WITH groupArray(toString(" + k.present(g.Feed, col) + ")) AS x1, groupArray(" + k.present(g.Feed, date) + ") AS x2\nSELECT " + person(k.columnOf(g.Feed, "id_number")) + " AS person, arrayMap(d -> arrayReduce('max', arrayPushBack(arrayFilter((x, day) -> day <= d, x1, x2), " + none + ")), {dates:Array(Date32)}) AS v1\n" +
 			k.newest(g.Feed, stands, []string{unless}, col, date) + "\nGROUP BY person")
 		v.none = none
 		return v
@@ -482,7 +491,7 @@ func (k *compiler) byTier(l *Leaf) string {
 	tiers := "SELECT reporting_unit, session_id, toString(argMax(tier, _version)) AS tier FROM " + k.table("training", "session_id", "tier") + " GROUP BY reporting_unit, session_id"
 	col := k.columnOf(w.Feed, w.Field)
 	date := k.columnOf(w.Feed, w.Date)
-	rows := "SELECT " + k.columnOf(w.Feed, "id_number") + " AS person, " + k.present(w.Feed, date) + " AS day, reporting_unit AS unit, session_id AS session\n" + k.newest(w.Feed, k.holds(w, col), []string{col}, date, "reporting_unit", "session_id")
+	rows := "SELECT " + person(k.columnOf(w.Feed, "id_number")) + " AS person, " + k.present(w.Feed, date) + " AS day, reporting_unit AS unit, session_id AS session\n" + k.newest(w.Feed, k.holds(w, col), []string{col}, date, "reporting_unit", "session_id")
 	facts := "SELECT person, tier, groupArray(day) AS days\nFROM (\n" + indent(rows) + "\n) AS n\nINNER JOIN (" + tiers + ") AS t ON n.unit = t.reporting_unit AND n.session = t.session_id\nGROUP BY person, tier"
 	return k.onGrid(byDay("unit, cat", "{dates:Array(Date32)}", "SELECT p.unit AS unit, e.tier AS cat,\n  sumForEach(arrayMap((h, d) -> h AND arrayExists(x -> x <= d AND x >= "+window(w.Window, "d")+", e.days), p.here, {dates:Array(Date32)})) AS flags\n"+
 		"FROM (\n"+indent(k.persons(false))+"\n) AS p\nINNER JOIN (\n"+indent(facts)+"\n) AS e ON p.person = e.person\nGROUP BY unit, cat"), "employment")
@@ -573,7 +582,7 @@ func (k *compiler) leavers(l *Leaf) string {
 		where = " AND NOT has(" + k.list("reasons", l.Reasons) + ", tupleElement(s, 4))"
 	}
 	start := window(strconv.Itoa(l.Months)+"_months", "arrayMin({dates:Array(Date32)})")
-	return k.onGrid("SELECT d, unit, cat, uniqExact(person) AS v, uniqExact(person) AS source\nFROM (\n  SELECT person, tupleElement(s, 1) AS unit, "+cat+" AS cat, tupleElement(s, 3) AS day\n  FROM (\n    SELECT id_number_token AS person, groupArray((toString(reporting_unit), start_on, ifNull(end_on, "+everOpen+"), toString(leave_reason))) AS spells\n    FROM "+
+	return k.onGrid("SELECT d, unit, cat, uniqExact(person) AS v, uniqExact(person) AS source\nFROM (\n  SELECT person, tupleElement(s, 1) AS unit, "+cat+" AS cat, tupleElement(s, 3) AS day\n  FROM (\n    SELECT "+person("id_number_token")+" AS person, groupArray((toString(reporting_unit), start_on, ifNull(end_on, "+everOpen+"), toString(leave_reason))) AS spells\n    FROM "+
 		k.table("employment", "id_number_token", "start_on", "end_on", "worker_category", "leave_reason")+"\n    WHERE worker_category IN {categories:Array(String)} AND ifNull(end_on >= "+start+", true)\n    GROUP BY person\n  )\n  ARRAY JOIN spells AS s\n  WHERE tupleElement(s, 3) < "+everOpen+
 		where+"\n    AND NOT arrayExists(o -> tupleElement(o, 1) = tupleElement(s, 1) AND tupleElement(o, 2) <= tupleElement(s, 3) AND tupleElement(o, 3) > tupleElement(s, 3), spells)\n)\nARRAY JOIN {dates:Array(Date32)} AS d\nWHERE day <= d AND day >= "+window(strconv.Itoa(l.Months)+"_months", "d")+"\nGROUP BY d, unit, cat", "employment")
 }

@@ -133,6 +133,10 @@ func (k *compiler) conditions(s *Source) []string {
 			out = append(out, "ifNull(toString("+f.Column()+"), '') != ''")
 			continue
 		}
+		if k.truth(s.Feed, w.Field) && len(w.Is) == 1 {
+			out = append(out, k.holds(&With{Feed: s.Feed, Field: w.Field, Is: w.Is[0]}, f.Column()))
+			continue
+		}
 		out = append(out, "has("+k.list("where_"+w.Field, w.Is)+", ifNull(toString("+f.Column()+"), ''))")
 	}
 	col := func(f string) string { return k.columnOf(s.Feed, f) }
@@ -349,7 +353,7 @@ func (k *compiler) control(l *Leaf) string {
 	if l.Count == "gap" {
 		value = "sum(abs(toInt64(" + l.Field + ") - toInt64(ifNull(c.heads, 0))))"
 	}
-	heads := "SELECT d, employer_uscc, uniqExact(id_number_token) AS heads\nFROM (SELECT employer_uscc, id_number_token, start_on, end_on FROM " + k.table("employment", "employer_uscc", "id_number_token", "start_on", "end_on", "worker_category") +
+	heads := "SELECT d, employer_uscc, uniqExact(" + person("id_number_token") + ") AS heads\nFROM (SELECT employer_uscc, id_number_token, start_on, end_on FROM " + k.table("employment", "employer_uscc", "id_number_token", "start_on", "end_on", "worker_category") +
 		" WHERE worker_category IN {categories:Array(String)})\nARRAY JOIN {dates:Array(Date32)} AS d\nWHERE start_on <= d AND ifNull(end_on > d, true)\nGROUP BY d, employer_uscc"
 	counts := "SELECT t.d AS d, t.unit AS unit, '' AS cat, toFloat64(" + value + ") AS v, count() AS source\nFROM (\n" + indent(totals) + "\n) AS t\nLEFT JOIN (\n" + indent(heads) + "\n) AS c ON t.d = c.d AND t.uscc = c.employer_uscc\nGROUP BY d, unit"
 	return k.onGrid(counts, "org")

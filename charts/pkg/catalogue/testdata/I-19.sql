@@ -20,7 +20,7 @@ FROM (
               SELECT person, spells.2 AS units, spells.3 AS begins, spells.4 AS ends, spells.5 AS categories, spells.6 AS areas,
                 arrayMap(d -> arrayFirst((x, b, e) -> b <= d AND e > d, arrayEnumerate(units), begins, ends), {dates:Array(Date32)}) AS firsts
               FROM (
-                SELECT id_number_token AS person, arraySort(groupArray((bitShiftLeft(toInt256(-toInt32(start_on)), 84) + bitShiftLeft(toInt256(toUInt32(toString(reporting_unit))), 64) + xxh3(record_id), toUInt32(toString(reporting_unit)), start_on, ifNull(end_on, toDate32('2299-12-31')), toUInt8OrZero(toString(worker_category)), toUInt32OrZero(toString(county_code))))) AS spells
+                SELECT reinterpretAsUInt128(substring(id_number_token, 17)) AS person, arraySort(groupArray((bitShiftLeft(toInt256(-toInt32(start_on)), 84) + bitShiftLeft(toInt256(toUInt32(toString(reporting_unit))), 64) + xxh3(record_id), toUInt32(toString(reporting_unit)), start_on, ifNull(end_on, toDate32('2299-12-31')), toUInt8OrZero(toString(worker_category)), toUInt32OrZero(toString(county_code))))) AS spells
                 FROM employment FINAL
                 WHERE worker_category IN {categories:Array(String)} AND start_on <= arrayMax({dates:Array(Date32)}) AND ifNull(end_on > arrayMin({dates:Array(Date32)}), true)
                 GROUP BY person
@@ -30,17 +30,17 @@ FROM (
           ) AS p
           LEFT JOIN (
             SELECT person,
-              arrayMap((d, x) -> toFloat64(ifNull(toString(x), '') = {with_is:String}), {dates:Array(Date32)}, x1) AS v1
+              arrayMap((d, x) -> toFloat64(ifNull(x, false)), {dates:Array(Date32)}, x1) AS v1
             FROM (
               WITH bitOr(bitShiftLeft(toUInt128(toInt32(effective_from) + 40000), 107), _version) AS _order,
                 toUInt32(3 - indexOf({days_back:Array(Int32)}, roundDown(-toInt32(effective_from), {days_back:Array(Int32)}))) AS _bucket
-              SELECT id_number_token AS person,
+              SELECT reinterpretAsUInt128(substring(id_number_token, 17)) AS person,
                 arrayMap((known, x) -> if(known = 1, x, NULL), arrayFill((x, o) -> o != 0, argMaxResample(1, 3, 1)(isNotNull(is_trainer), _order, _bucket), maxResample(1, 3, 1)(_order, _bucket)), arrayFill((x, o) -> o != 0, argMaxResample(1, 3, 1)(assumeNotNull(is_trainer), _order, _bucket), maxResample(1, 3, 1)(_order, _bucket))) AS x1
               FROM (
               SELECT _version, effective_from, id_number_token, is_trainer, reporting_unit FROM worker FINAL WHERE effective_from <= arrayMax({dates:Array(Date32)}) AND effective_from > addMonths(arrayMin({dates:Array(Date32)}), -3)
               UNION ALL
               SELECT _version, effective_from, id_number_token, is_trainer, reporting_unit FROM worker FINAL WHERE effective_from <= addMonths(arrayMin({dates:Array(Date32)}), -3) AND xxh3(id_number_token) IN (
-              SELECT DISTINCT xxh3(id_number_token) AS h FROM worker WHERE effective_from <= addMonths(arrayMin({dates:Array(Date32)}), -3) AND xxh3(id_number_token) IN (SELECT xxh3(id_number_token) FROM employment FINAL WHERE worker_category IN {categories:Array(String)} AND start_on <= arrayMax({dates:Array(Date32)}) AND ifNull(end_on > arrayMin({dates:Array(Date32)}), true)) AND xxh3(id_number_token) NOT IN (SELECT xxh3(id_number_token) FROM worker FINAL WHERE effective_from <= arrayMin({dates:Array(Date32)}) AND effective_from > addMonths(arrayMin({dates:Array(Date32)}), -3))
+              SELECT DISTINCT xxh3(id_number_token) AS h FROM worker WHERE effective_from <= addMonths(arrayMin({dates:Array(Date32)}), -3) AND xxh3(id_number_token) IN (SELECT xxh3(id_number_token) FROM employment FINAL WHERE worker_category IN {categories:Array(String)} AND start_on <= arrayMax({dates:Array(Date32)}) AND ifNull(end_on > arrayMin({dates:Array(Date32)}), true)) AND xxh3(id_number_token) NOT IN (SELECT xxh3(id_number_token) FROM worker FINAL WHERE effective_from > addMonths(arrayMin({dates:Array(Date32)}), -3) AND effective_from <= arrayMin({dates:Array(Date32)}))
             )
             )
               GROUP BY person
@@ -48,9 +48,9 @@ FROM (
           ) AS f1 ON p.person = f1.person
           LEFT JOIN (
             WITH groupArray(effective_from) AS x1
-            SELECT id_number_token AS person, arrayMap(d -> toFloat64(arrayExists(x -> x <= d AND x >= addDays(addMonths(d, -24), 1), x1)), {dates:Array(Date32)}) AS v1
+            SELECT reinterpretAsUInt128(substring(id_number_token, 17)) AS person, arrayMap(d -> toFloat64(arrayExists(x -> x <= d AND x >= addDays(addMonths(d, -24), 1), x1)), {dates:Array(Date32)}) AS v1
             FROM attendance FINAL
-            WHERE ifNull(toString(as_trainer), '') = {with_is:String} AND effective_from <= arrayMax({dates:Array(Date32)}) AND effective_from >= addDays(addMonths(arrayMin({dates:Array(Date32)}), -24), 1) AND xxh3(reporting_unit, record_id) NOT IN (
+            WHERE effective_from <= arrayMax({dates:Array(Date32)}) AND effective_from >= addDays(addMonths(arrayMin({dates:Array(Date32)}), -24), 1) AND ifNull(as_trainer, false) AND xxh3(reporting_unit, record_id) NOT IN (
               SELECT arrayJoin(arrayPopFront(arrayMap(x -> x.2, arrayReverseSort(groupArray((toUInt256(_version), xxh3(reporting_unit, record_id))))))) AS h
               FROM attendance FINAL
               WHERE (reporting_unit, record_id) IN (SELECT reporting_unit, record_id FROM attendance WHERE xxh3(reporting_unit, session_id, id_number_token) IN (SELECT xxh3(reporting_unit, session_id, id_number_token) AS h FROM attendance GROUP BY h HAVING count() > 1))
@@ -73,4 +73,3 @@ SETTINGS join_use_nulls = 1
 -- dates = ['2016-10-31','2016-11-11']
 -- days_back = [-17116,-17105]
 -- units = ['310000']
--- with_is = true

@@ -18,7 +18,7 @@ FROM (
             SELECT person, spells.2 AS units, spells.3 AS begins, spells.4 AS ends, spells.5 AS categories, spells.6 AS areas,
               arrayMap(d -> arrayFirst((x, b, e) -> b <= d AND e > d, arrayEnumerate(units), begins, ends), {dates:Array(Date32)}) AS firsts
             FROM (
-              SELECT id_number_token AS person, arraySort(groupArray((bitShiftLeft(toInt256(-toInt32(start_on)), 84) + bitShiftLeft(toInt256(toUInt32(toString(reporting_unit))), 64) + xxh3(record_id), toUInt32(toString(reporting_unit)), start_on, ifNull(end_on, toDate32('2299-12-31')), toUInt8OrZero(toString(worker_category)), toUInt32OrZero(toString(county_code))))) AS spells
+              SELECT reinterpretAsUInt128(substring(id_number_token, 17)) AS person, arraySort(groupArray((bitShiftLeft(toInt256(-toInt32(start_on)), 84) + bitShiftLeft(toInt256(toUInt32(toString(reporting_unit))), 64) + xxh3(record_id), toUInt32(toString(reporting_unit)), start_on, ifNull(end_on, toDate32('2299-12-31')), toUInt8OrZero(toString(worker_category)), toUInt32OrZero(toString(county_code))))) AS spells
               FROM employment FINAL
               WHERE worker_category IN {categories:Array(String)} AND start_on <= arrayMax({dates:Array(Date32)}) AND ifNull(end_on > arrayMin({dates:Array(Date32)}), true)
               GROUP BY person
@@ -28,9 +28,9 @@ FROM (
         ) AS p
         LEFT JOIN (
           WITH groupArray(issued_on) AS x1
-          SELECT id_number_token AS person, arrayMap(d -> toFloat64(arrayExists(x -> x <= d AND x >= toDate32('1900-01-01'), x1)), {dates:Array(Date32)}) AS v1
+          SELECT reinterpretAsUInt128(substring(id_number_token, 17)) AS person, arrayMap(d -> toFloat64(arrayExists(x -> x <= d AND x >= toDate32('1900-01-01'), x1)), {dates:Array(Date32)}) AS v1
           FROM qualification FINAL
-          WHERE ifNull(toString(cert_level), '') >= {with_min:String} AND ifNull(toString(cert_status), '') != {with_unless:String} AND issued_on <= arrayMax({dates:Array(Date32)}) AND issued_on >= toDate32('1900-01-01') AND xxh3(reporting_unit, record_id) NOT IN (
+          WHERE issued_on <= arrayMax({dates:Array(Date32)}) AND issued_on >= toDate32('1900-01-01') AND ifNull(toString(cert_level), '') >= {with_min:String} AND ifNull(toString(cert_status), '') != {with_unless:String} AND xxh3(reporting_unit, record_id) NOT IN (
             SELECT arrayJoin(arrayPopFront(arrayMap(x -> x.2, arrayReverseSort(groupArray((toUInt256(_version), xxh3(reporting_unit, record_id))))))) AS h
             FROM qualification FINAL
             WHERE (reporting_unit, record_id) IN (SELECT reporting_unit, record_id FROM qualification WHERE xxh3(id_number_token, cert_level) IN (SELECT xxh3(id_number_token, cert_level) AS h FROM qualification GROUP BY h HAVING count() > 1))
@@ -40,9 +40,9 @@ FROM (
         ) AS f1 ON p.person = f1.person
         LEFT JOIN (
           WITH groupArray(issued_on) AS x1
-          SELECT id_number_token AS person, arrayMap(d -> toFloat64(arrayExists(x -> x <= d AND x >= toDate32('1900-01-01'), x1)), {dates:Array(Date32)}) AS v1
+          SELECT reinterpretAsUInt128(substring(id_number_token, 17)) AS person, arrayMap(d -> toFloat64(arrayExists(x -> x <= d AND x >= toDate32('1900-01-01'), x1)), {dates:Array(Date32)}) AS v1
           FROM qualification FINAL
-          WHERE ifNull(toString(cert_level), '') >= {with_min_2:String} AND ifNull(toString(cert_status), '') != {with_unless:String} AND issued_on <= arrayMax({dates:Array(Date32)}) AND issued_on >= toDate32('1900-01-01') AND xxh3(reporting_unit, record_id) NOT IN (
+          WHERE issued_on <= arrayMax({dates:Array(Date32)}) AND issued_on >= toDate32('1900-01-01') AND ifNull(toString(cert_level), '') >= {with_min_2:String} AND ifNull(toString(cert_status), '') != {with_unless:String} AND xxh3(reporting_unit, record_id) NOT IN (
             SELECT arrayJoin(arrayPopFront(arrayMap(x -> x.2, arrayReverseSort(groupArray((toUInt256(_version), xxh3(reporting_unit, record_id))))))) AS h
             FROM qualification FINAL
             WHERE (reporting_unit, record_id) IN (SELECT reporting_unit, record_id FROM qualification WHERE xxh3(id_number_token, cert_level) IN (SELECT xxh3(id_number_token, cert_level) AS h FROM qualification GROUP BY h HAVING count() > 1))

@@ -19,7 +19,7 @@ FROM (
               SELECT person, spells.2 AS units, spells.3 AS begins, spells.4 AS ends, spells.5 AS categories, spells.6 AS areas,
                 arrayMap(d -> arrayFirst((x, b, e) -> b <= d AND e > d, arrayEnumerate(units), begins, ends), {dates:Array(Date32)}) AS firsts
               FROM (
-                SELECT id_number_token AS person, arraySort(groupArray((bitShiftLeft(toInt256(-toInt32(start_on)), 84) + bitShiftLeft(toInt256(toUInt32(toString(reporting_unit))), 64) + xxh3(record_id), toUInt32(toString(reporting_unit)), start_on, ifNull(end_on, toDate32('2299-12-31')), toUInt8OrZero(toString(worker_category)), toUInt32OrZero(toString(county_code))))) AS spells
+                SELECT reinterpretAsUInt128(substring(id_number_token, 17)) AS person, arraySort(groupArray((bitShiftLeft(toInt256(-toInt32(start_on)), 84) + bitShiftLeft(toInt256(toUInt32(toString(reporting_unit))), 64) + xxh3(record_id), toUInt32(toString(reporting_unit)), start_on, ifNull(end_on, toDate32('2299-12-31')), toUInt8OrZero(toString(worker_category)), toUInt32OrZero(toString(county_code))))) AS spells
                 FROM employment FINAL
                 WHERE worker_category IN {categories:Array(String)} AND start_on <= arrayMax({dates:Array(Date32)}) AND ifNull(end_on > arrayMin({dates:Array(Date32)}), true)
                 GROUP BY person
@@ -29,20 +29,20 @@ FROM (
           ) AS p
           LEFT JOIN (
             SELECT person,
-              arrayMap((d, x) -> toFloat64(ifNull(toString(x), '') = {with_is:String}), {dates:Array(Date32)}, x1) AS v1,
+              arrayMap((d, x) -> toFloat64(ifNull(x, false)), {dates:Array(Date32)}, x1) AS v1,
               arrayMap((d, x) -> toFloat64(ifNull(toString(x), '') != ''), {dates:Array(Date32)}, x1) AS v2,
               arrayMap((d, x) -> if(isNull(x), {none:String}, arrayElement({bands:Array(String)}, greatest(1, arrayLastIndex(f -> f <= (toYear(d) - assumeNotNull(x)), {band_from:Array(Float64)})))), {dates:Array(Date32)}, x2) AS v3
             FROM (
               WITH bitOr(bitShiftLeft(toUInt128(toInt32(effective_from) + 40000), 107), _version) AS _order,
                 toUInt32(3 - indexOf({days_back:Array(Int32)}, roundDown(-toInt32(effective_from), {days_back:Array(Int32)}))) AS _bucket
-              SELECT id_number_token AS person,
+              SELECT reinterpretAsUInt128(substring(id_number_token, 17)) AS person,
                 arrayMap((known, x) -> if(known = 1, x, NULL), arrayFill((x, o) -> o != 0, argMaxResample(1, 3, 1)(isNotNull(major_social_work), _order, _bucket), maxResample(1, 3, 1)(_order, _bucket)), arrayFill((x, o) -> o != 0, argMaxResample(1, 3, 1)(assumeNotNull(major_social_work), _order, _bucket), maxResample(1, 3, 1)(_order, _bucket))) AS x1,
                 arrayMap((known, x) -> if(known = 1, x, NULL), arrayFill((x, o) -> o != 0, argMaxResample(1, 3, 1)(isNotNull(birth_year), _order, _bucket), maxResample(1, 3, 1)(_order, _bucket)), arrayFill((x, o) -> o != 0, argMaxResample(1, 3, 1)(assumeNotNull(birth_year), _order, _bucket), maxResample(1, 3, 1)(_order, _bucket))) AS x2
               FROM (
               SELECT _version, birth_year, effective_from, id_number_token, major_social_work, reporting_unit FROM worker FINAL WHERE effective_from <= arrayMax({dates:Array(Date32)}) AND effective_from > addMonths(arrayMin({dates:Array(Date32)}), -3)
               UNION ALL
               SELECT _version, birth_year, effective_from, id_number_token, major_social_work, reporting_unit FROM worker FINAL WHERE effective_from <= addMonths(arrayMin({dates:Array(Date32)}), -3) AND xxh3(id_number_token) IN (
-              SELECT DISTINCT xxh3(id_number_token) AS h FROM worker WHERE effective_from <= addMonths(arrayMin({dates:Array(Date32)}), -3) AND xxh3(id_number_token) IN (SELECT xxh3(id_number_token) FROM employment FINAL WHERE worker_category IN {categories:Array(String)} AND start_on <= arrayMax({dates:Array(Date32)}) AND ifNull(end_on > arrayMin({dates:Array(Date32)}), true)) AND xxh3(id_number_token) NOT IN (SELECT xxh3(id_number_token) FROM worker FINAL WHERE effective_from <= arrayMin({dates:Array(Date32)}) AND effective_from > addMonths(arrayMin({dates:Array(Date32)}), -3))
+              SELECT DISTINCT xxh3(id_number_token) AS h FROM worker WHERE effective_from <= addMonths(arrayMin({dates:Array(Date32)}), -3) AND xxh3(id_number_token) IN (SELECT xxh3(id_number_token) FROM employment FINAL WHERE worker_category IN {categories:Array(String)} AND start_on <= arrayMax({dates:Array(Date32)}) AND ifNull(end_on > arrayMin({dates:Array(Date32)}), true)) AND xxh3(id_number_token) NOT IN (SELECT xxh3(id_number_token) FROM worker FINAL WHERE effective_from > addMonths(arrayMin({dates:Array(Date32)}), -3) AND effective_from <= arrayMin({dates:Array(Date32)}))
             )
             )
               GROUP BY person
@@ -67,4 +67,3 @@ SETTINGS join_use_nulls = 1
 -- days_back = [-17116,-17105]
 -- none = unknown
 -- units = ['310000']
--- with_is = true

@@ -12,13 +12,13 @@ FROM (
             SELECT _version, adjust_rule, cert_level, division_code, effective_from, reporting_unit FROM pay_standard FINAL WHERE effective_from <= arrayMax({dates:Array(Date32)}) AND effective_from > addMonths(arrayMin({dates:Array(Date32)}), -3)
             UNION ALL
             SELECT _version, adjust_rule, cert_level, division_code, effective_from, reporting_unit FROM pay_standard FINAL WHERE effective_from <= addMonths(arrayMin({dates:Array(Date32)}), -3) AND xxh3(division_code, cert_level) IN (
-            SELECT DISTINCT xxh3(division_code, cert_level) AS h FROM pay_standard WHERE effective_from <= addMonths(arrayMin({dates:Array(Date32)}), -3) AND true AND xxh3(division_code, cert_level) NOT IN (SELECT xxh3(division_code, cert_level) FROM pay_standard FINAL WHERE effective_from <= arrayMin({dates:Array(Date32)}) AND effective_from > addMonths(arrayMin({dates:Array(Date32)}), -3))
+            SELECT DISTINCT xxh3(division_code, cert_level) AS h FROM pay_standard WHERE effective_from <= addMonths(arrayMin({dates:Array(Date32)}), -3) AND true AND xxh3(division_code, cert_level) NOT IN (SELECT xxh3(division_code, cert_level) FROM pay_standard FINAL WHERE effective_from > addMonths(arrayMin({dates:Array(Date32)}), -3) AND effective_from <= arrayMin({dates:Array(Date32)}))
           )
           ) GROUP BY xxh3(division_code, cert_level), cityHash64(division_code, cert_level))
           ARRAY JOIN {dates:Array(Date32)} AS d
           WHERE arrayExists(x -> tupleElement(x, 1) <= d, xs))
         )
-        WHERE has({where_adjust_rule:Array(String)}, ifNull(toString(adjust_rule), ''))
+        WHERE ifNull(adjust_rule, false)
       )
     ) OR (d, concat(substring(area, 1, 4), '00')) IN (
       SELECT d, toString(division_code) AS area FROM (
@@ -30,13 +30,13 @@ FROM (
             SELECT _version, adjust_rule, cert_level, division_code, effective_from, reporting_unit FROM pay_standard FINAL WHERE effective_from <= arrayMax({dates:Array(Date32)}) AND effective_from > addMonths(arrayMin({dates:Array(Date32)}), -3)
             UNION ALL
             SELECT _version, adjust_rule, cert_level, division_code, effective_from, reporting_unit FROM pay_standard FINAL WHERE effective_from <= addMonths(arrayMin({dates:Array(Date32)}), -3) AND xxh3(division_code, cert_level) IN (
-            SELECT DISTINCT xxh3(division_code, cert_level) AS h FROM pay_standard WHERE effective_from <= addMonths(arrayMin({dates:Array(Date32)}), -3) AND true AND xxh3(division_code, cert_level) NOT IN (SELECT xxh3(division_code, cert_level) FROM pay_standard FINAL WHERE effective_from <= arrayMin({dates:Array(Date32)}) AND effective_from > addMonths(arrayMin({dates:Array(Date32)}), -3))
+            SELECT DISTINCT xxh3(division_code, cert_level) AS h FROM pay_standard WHERE effective_from <= addMonths(arrayMin({dates:Array(Date32)}), -3) AND true AND xxh3(division_code, cert_level) NOT IN (SELECT xxh3(division_code, cert_level) FROM pay_standard FINAL WHERE effective_from > addMonths(arrayMin({dates:Array(Date32)}), -3) AND effective_from <= arrayMin({dates:Array(Date32)}))
           )
           ) GROUP BY xxh3(division_code, cert_level), cityHash64(division_code, cert_level))
           ARRAY JOIN {dates:Array(Date32)} AS d
           WHERE arrayExists(x -> tupleElement(x, 1) <= d, xs))
         )
-        WHERE has({where_adjust_rule:Array(String)}, ifNull(toString(adjust_rule), ''))
+        WHERE ifNull(adjust_rule, false)
       )
     ) OR (d, concat(substring(area, 1, 2), '0000')) IN (
       SELECT d, toString(division_code) AS area FROM (
@@ -48,13 +48,13 @@ FROM (
             SELECT _version, adjust_rule, cert_level, division_code, effective_from, reporting_unit FROM pay_standard FINAL WHERE effective_from <= arrayMax({dates:Array(Date32)}) AND effective_from > addMonths(arrayMin({dates:Array(Date32)}), -3)
             UNION ALL
             SELECT _version, adjust_rule, cert_level, division_code, effective_from, reporting_unit FROM pay_standard FINAL WHERE effective_from <= addMonths(arrayMin({dates:Array(Date32)}), -3) AND xxh3(division_code, cert_level) IN (
-            SELECT DISTINCT xxh3(division_code, cert_level) AS h FROM pay_standard WHERE effective_from <= addMonths(arrayMin({dates:Array(Date32)}), -3) AND true AND xxh3(division_code, cert_level) NOT IN (SELECT xxh3(division_code, cert_level) FROM pay_standard FINAL WHERE effective_from <= arrayMin({dates:Array(Date32)}) AND effective_from > addMonths(arrayMin({dates:Array(Date32)}), -3))
+            SELECT DISTINCT xxh3(division_code, cert_level) AS h FROM pay_standard WHERE effective_from <= addMonths(arrayMin({dates:Array(Date32)}), -3) AND true AND xxh3(division_code, cert_level) NOT IN (SELECT xxh3(division_code, cert_level) FROM pay_standard FINAL WHERE effective_from > addMonths(arrayMin({dates:Array(Date32)}), -3) AND effective_from <= arrayMin({dates:Array(Date32)}))
           )
           ) GROUP BY xxh3(division_code, cert_level), cityHash64(division_code, cert_level))
           ARRAY JOIN {dates:Array(Date32)} AS d
           WHERE arrayExists(x -> tupleElement(x, 1) <= d, xs))
         )
-        WHERE has({where_adjust_rule:Array(String)}, ifNull(toString(adjust_rule), ''))
+        WHERE ifNull(adjust_rule, false)
       )
     ))) AS v, count() AS source
     FROM (
@@ -113,4 +113,3 @@ SETTINGS join_use_nulls = 1
 -- codes = ['']
 -- dates = ['2016-10-31','2016-11-11']
 -- units = ['310000']
--- where_adjust_rule = ['true']

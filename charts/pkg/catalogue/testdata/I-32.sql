@@ -23,7 +23,7 @@ FROM (
             ))
             ARRAY JOIN {dates:Array(Date32)} AS d
           )
-          WHERE has({where_worker_category:Array(String)}, ifNull(toString(worker_category), '')) AND has({where_social_insurance:Array(String)}, ifNull(toString(social_insurance), '')) AND ifNull(start_on <= d, true) AND ifNull(end_on > d, true)
+          WHERE has({where_worker_category:Array(String)}, ifNull(toString(worker_category), '')) AND ifNull(social_insurance, false) AND ifNull(start_on <= d, true) AND ifNull(end_on > d, true)
         )
       )
       GROUP BY d, unit, cat
@@ -65,5 +65,4 @@ SETTINGS join_use_nulls = 1
 -- codes = ['']
 -- dates = ['2016-10-31','2016-11-11']
 -- units = ['310000']
--- where_social_insurance = ['true']
 -- where_worker_category = ['01','02','03']

@@ -16,14 +16,14 @@ FROM (
           SELECT _version, effective_from, reporting_unit, uscc, worker_total FROM org FINAL WHERE effective_from <= arrayMax({dates:Array(Date32)}) AND effective_from > addMonths(arrayMin({dates:Array(Date32)}), -3)
           UNION ALL
           SELECT _version, effective_from, reporting_unit, uscc, worker_total FROM org FINAL WHERE effective_from <= addMonths(arrayMin({dates:Array(Date32)}), -3) AND xxh3(uscc) IN (
-          SELECT DISTINCT xxh3(uscc) AS h FROM org WHERE effective_from <= addMonths(arrayMin({dates:Array(Date32)}), -3) AND true AND xxh3(uscc) NOT IN (SELECT xxh3(uscc) FROM org FINAL WHERE effective_from <= arrayMin({dates:Array(Date32)}) AND effective_from > addMonths(arrayMin({dates:Array(Date32)}), -3))
+          SELECT DISTINCT xxh3(uscc) AS h FROM org WHERE effective_from <= addMonths(arrayMin({dates:Array(Date32)}), -3) AND true AND xxh3(uscc) NOT IN (SELECT xxh3(uscc) FROM org FINAL WHERE effective_from > addMonths(arrayMin({dates:Array(Date32)}), -3) AND effective_from <= arrayMin({dates:Array(Date32)}))
         )
         ) GROUP BY uscc)
         ARRAY JOIN {dates:Array(Date32)} AS d
         WHERE arrayExists(x -> tupleElement(x, 1) <= d, xs))
       ) AS t
       LEFT JOIN (
-        SELECT d, employer_uscc, uniqExact(id_number_token) AS heads
+        SELECT d, employer_uscc, uniqExact(reinterpretAsUInt128(substring(id_number_token, 17))) AS heads
         FROM (SELECT employer_uscc, id_number_token, start_on, end_on FROM employment FINAL WHERE worker_category IN {categories:Array(String)})
         ARRAY JOIN {dates:Array(Date32)} AS d
         WHERE start_on <= d AND ifNull(end_on > d, true)
@@ -47,14 +47,14 @@ FROM (
           SELECT _version, effective_from, reporting_unit, uscc, worker_total FROM org FINAL WHERE effective_from <= arrayMax({dates:Array(Date32)}) AND effective_from > addMonths(arrayMin({dates:Array(Date32)}), -3)
           UNION ALL
           SELECT _version, effective_from, reporting_unit, uscc, worker_total FROM org FINAL WHERE effective_from <= addMonths(arrayMin({dates:Array(Date32)}), -3) AND xxh3(uscc) IN (
-          SELECT DISTINCT xxh3(uscc) AS h FROM org WHERE effective_from <= addMonths(arrayMin({dates:Array(Date32)}), -3) AND true AND xxh3(uscc) NOT IN (SELECT xxh3(uscc) FROM org FINAL WHERE effective_from <= arrayMin({dates:Array(Date32)}) AND effective_from > addMonths(arrayMin({dates:Array(Date32)}), -3))
+          SELECT DISTINCT xxh3(uscc) AS h FROM org WHERE effective_from <= addMonths(arrayMin({dates:Array(Date32)}), -3) AND true AND xxh3(uscc) NOT IN (SELECT xxh3(uscc) FROM org FINAL WHERE effective_from > addMonths(arrayMin({dates:Array(Date32)}), -3) AND effective_from <= arrayMin({dates:Array(Date32)}))
         )
         ) GROUP BY uscc)
         ARRAY JOIN {dates:Array(Date32)} AS d
         WHERE arrayExists(x -> tupleElement(x, 1) <= d, xs))
       ) AS t
       LEFT JOIN (
-        SELECT d, employer_uscc, uniqExact(id_number_token) AS heads
+        SELECT d, employer_uscc, uniqExact(reinterpretAsUInt128(substring(id_number_token, 17))) AS heads
         FROM (SELECT employer_uscc, id_number_token, start_on, end_on FROM employment FINAL WHERE worker_category IN {categories:Array(String)})
         ARRAY JOIN {dates:Array(Date32)} AS d
         WHERE start_on <= d AND ifNull(end_on > d, true)
