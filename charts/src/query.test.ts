@@ -6,7 +6,7 @@ import { compares, formats, type DuiwuQuery } from "./types";
 // Every key that the JSON may have must be one of the type: this line does not
 // compile otherwise.
 const known: Record<Exclude<keyof DuiwuQuery, "datasource" | "hide" | "key">, true> = {
-  refId: true, queryType: true, indicator: true, groupBy: true, filter: true, asOf: true, knownOn: true, edition: true, from: true, to: true,
+  refId: true, queryType: true, indicator: true, groupBy: true, filter: true, asOf: true, knownOn: true, fresh: true, edition: true, from: true, to: true,
   compare: true, lang: true, format: true, column: true, sort: true, limit: true, list: true, events: true,
 };
 

@@ -23,6 +23,8 @@ export interface DuiwuQuery extends DataQuery {
   asOf?: string;
   /** A day: records that arrived later do not count. */
   knownOn?: string;
+  /** Waits for the newest data, where else the result before it would be shown while it is computed. */
+  fresh?: boolean;
   /** Figures as published; absent for live ones. */
   edition?: Exclude<Edition, "live">;
   /** Months; empty means the dashboard's range. */
@@ -67,6 +69,8 @@ export interface DuiwuOptions extends DataSourceJsonData {
   user?: string;
   today?: string;
   suppressBelow?: number;
+  /** Seconds for which a figure may be shown after newer data has come. */
+  staleSeconds?: number;
   tlsSkipVerify?: boolean;
 }
 

@@ -47,6 +47,7 @@ func (s *server) export(w http.ResponseWriter, r *http.Request) {
 			query["format"] = "table"
 		}
 	}
+	query["fresh"] = true // a file is kept
 	raw, err := json.Marshal(query)
 	if err != nil {
 		http.Error(w, "an export needs the JSON of a query", http.StatusBadRequest)

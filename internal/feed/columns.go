@@ -103,3 +103,10 @@ func (s *Spec) Key() []string {
 	}
 	return []string{"reporting_unit", "record_id"}
 }
+
+// KnownAt is the parameter of a statement that reads what had arrived by a moment,
+// and KnownFormat how its value is written, in the time of Shanghai.
+const (
+	KnownAt     = "{known:DateTime64(3, 'Asia/Shanghai')}"
+	KnownFormat = "2006-01-02 15:04:05.000"
+)

@@ -21,21 +21,23 @@ type Fact struct {
 // Scan reads the columns of Facts.
 func (f *Fact) Scan(scan func(...any) error) error { return scan(&f.What, &f.A, &f.B, &f.Unit) }
 
+// FactTables are those that Facts reads.
+func FactTables() []string { return []string{"id_change", "worklist_decisions"} }
+
 // Facts is the statement that reads what is known about tokens: declared changes
 // of numbers and the decisions that stand, as of the parameter known when asOf is
 // set.
 func Facts(c *feed.Catalogue, asOf bool) string {
-	const known = "{known:DateTime64(3, 'Asia/Shanghai')}"
 	decided, parts := "1", []string{}
 	if asOf {
-		decided = "decided_at <= " + known
+		decided = "decided_at <= " + feed.KnownAt
 	}
 	if s := c.Feed("id_change"); s != nil {
 		const pair = "lower(hex(old_id_number_token)) AS a, lower(hex(new_id_number_token)) AS b"
 		if asOf {
 			key := strings.Join(s.Key(), ", ")
 			parts = append(parts, "SELECT 'same' AS what, lower(hex(tupleElement(t, 1))) AS a, lower(hex(tupleElement(t, 2))) AS b, '' AS unit FROM (SELECT argMax((old_id_number_token, new_id_number_token, "+
-				feed.ColDeleted+"), "+feed.ColVersion+") AS t FROM "+s.HistoryTable()+" WHERE "+feed.ColArrived+" <= "+known+" GROUP BY "+key+") WHERE tupleElement(t, 3) = 0")
+				feed.ColDeleted+"), "+feed.ColVersion+") AS t FROM "+s.HistoryTable()+" WHERE "+feed.ColArrived+" <= "+feed.KnownAt+" GROUP BY "+key+") WHERE tupleElement(t, 3) = 0")
 		} else {
 			parts = append(parts, "SELECT 'same' AS what, "+pair+", '' AS unit FROM "+s.CurrentTable()+" FINAL")
 		}

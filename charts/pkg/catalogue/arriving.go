@@ -17,15 +17,12 @@ func (in *Indicator) measuredFeeds() []string {
 	return in.Measure.Feeds
 }
 
-// knownAt is the moment as of which the records are read.
-const knownAt = "{known:DateTime64(3, 'Asia/Shanghai')}"
-
 // known restricts a history to what had arrived.
 func (k *compiler) known(and string) string {
 	if k.q.Known.IsZero() {
 		return ""
 	}
-	return and + "_arrived_at <= " + knownAt
+	return and + "_arrived_at <= " + feed.KnownAt
 }
 
 // batches counts the monthly batches that were due in the year of each day, or
@@ -112,7 +109,7 @@ func (k *compiler) receipts(l *Leaf) string {
 	}
 	known := ""
 	if !k.q.Known.IsZero() {
-		known = "arrived_at <= " + knownAt
+		known = "arrived_at <= " + feed.KnownAt
 	}
 	sum := func(value string) string {
 		return "SELECT {dates:Array(Date32)}[1] AS d, toString(unit) AS unit, " + cat + " AS cat, toFloat64(" + value + ") AS v, toUInt64(sum(received)) AS source\nFROM receipt_parts_effective" + and(" WHERE ", of, known) + "\nGROUP BY unit, cat"

@@ -763,7 +763,8 @@ func (l *Leaf) Counts() bool {
 	case "leavers", "stock_change", "moves":
 		return true
 	case "records":
-		return slices.ContainsFunc(l.Sources, func(s Source) bool { return s.Feed == "employment" })
+		// Of how many counties a record speaks says nothing of how many people.
+		return len(l.Distinct) == 0 && slices.ContainsFunc(l.Sources, func(s Source) bool { return s.Feed == "employment" })
 	}
 	return false
 }

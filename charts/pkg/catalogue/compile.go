@@ -92,7 +92,7 @@ func (c *Catalogue) Compile(q Query) (Statement, error) {
 		k.params["categories"] = array(in.Categories)
 	}
 	if !q.Known.IsZero() {
-		k.params["known"] = q.Known.In(feed.Shanghai).Format("2006-01-02 15:04:05.000")
+		k.params["known"] = q.Known.In(feed.Shanghai).Format(feed.KnownFormat)
 	}
 	maps.Copy(k.params, q.People.Params())
 	body, err := k.body()
@@ -491,7 +491,7 @@ func (k *compiler) rows(name, condition string, columns ...string) string {
 		out = append(out, fmt.Sprintf("c%d AS %s", i+1, c))
 		picked = append(picked, k.latest(name, c)+fmt.Sprintf(" AS c%d", i+1))
 	}
-	since := "(SELECT " + hashed(key) + " FROM " + s.HistoryTable() + " WHERE _arrived_at > " + knownAt + condition + ")"
+	since := "(SELECT " + hashed(key) + " FROM " + s.HistoryTable() + " WHERE _arrived_at > " + feed.KnownAt + condition + ")"
 	return "(\n  SELECT " + strings.Join(append(slices.Clone(key), cols...), ", ") + "\n  FROM " + s.CurrentTable() + " FINAL\n  WHERE (" + hashed(key) + ") NOT IN " + since + condition +
 		"\n  UNION ALL\n  SELECT " + strings.Join(out, ", ") + "\n  FROM (\n    WITH _version AS _order\n    SELECT " + strings.Join(picked, ", ") + "\n    FROM " + s.HistoryTable() +
 		"\n    WHERE " + k.known("") + " AND (" + hashed(key) + ") IN " + since + condition + "\n    GROUP BY " + strings.Join(key, ", ") + "\n    HAVING argMax(_is_deleted, _order) = 0\n  )\n)"

@@ -215,8 +215,8 @@ func (p *Press) arrived(ctx context.Context, d *Draft, known time.Time) (map[str
 	params := map[string]string{"month": d.Month.Format(time.DateOnly)}
 	where := ""
 	if !known.IsZero() {
-		params["known"] = known.In(feed.Shanghai).Format("2006-01-02 15:04:05.000")
-		where = "_history WHERE _arrived_at <= {known:DateTime64(3, 'Asia/Shanghai')}"
+		params["known"] = known.In(feed.Shanghai).Format(feed.KnownFormat)
+		where = "_history WHERE _arrived_at <= " + feed.KnownAt
 	}
 	var parts []string
 	for _, s := range p.Catalogue.Contract.Feeds {
@@ -274,7 +274,7 @@ func (p *Press) missing(d *Draft, arrived map[string]*sent, units []*feed.UnitIn
 func (p *Press) people(ctx context.Context, known time.Time) (*worklist.People, error) {
 	params := map[string]string{}
 	if !known.IsZero() {
-		params["known"] = known.In(feed.Shanghai).Format("2006-01-02 15:04:05.000")
+		params["known"] = known.In(feed.Shanghai).Format(feed.KnownFormat)
 	}
 	rows, err := p.query(ctx, worklist.Facts(p.Catalogue.Contract, !known.IsZero()), params)
 	if err == nil {

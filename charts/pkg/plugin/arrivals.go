@@ -69,8 +69,8 @@ func (d *Datasource) arrivals(ctx context.Context, s scope.Scope, known time.Tim
 	var params map[string]string
 	where := ""
 	if !known.IsZero() {
-		params = map[string]string{"known": known.In(feed.Shanghai).Format("2006-01-02 15:04:05.000")}
-		where = "_history WHERE _arrived_at <= {known:DateTime64(3, 'Asia/Shanghai')}"
+		params = map[string]string{"known": known.In(feed.Shanghai).Format(feed.KnownFormat)}
+		where = "_history WHERE _arrived_at <= " + feed.KnownAt
 	}
 	a := &arrivals{at: time.Now(), state: now, feeds: map[string]map[string]arrival{}}
 	sql := ""

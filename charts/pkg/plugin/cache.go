@@ -44,6 +44,9 @@ func (a *answers[T]) get(ctx context.Context, key, state string, ask func(contex
 	if e != nil && !e.at.IsZero() && !stands(e.at, e.state, state) {
 		e = nil
 	}
+	if e != nil && e.at.IsZero() && e.state != state {
+		e = nil // it reads what there was before
+	}
 	if e == nil {
 		a.prune()
 		e = &entry[T]{done: make(chan struct{}), state: state}

@@ -38,6 +38,9 @@ type Config struct {
 	// SuppressBelow hides counts of persons from 1 to one below it; 5 when 0,
 	// negative to hide nothing.
 	SuppressBelow int `json:"suppressBelow"`
+	// StaleSeconds is how long figures may be shown after newer data has come, while
+	// those of it are computed; 120 when 0, 300 at most, negative for not at all.
+	StaleSeconds int `json:"staleSeconds"`
 	// TLSSkipVerify trusts whatever certificate the server shows.
 	TLSSkipVerify bool `json:"tlsSkipVerify"`
 	// Scope says who may see which units. Without it nobody sees anything.
@@ -66,13 +69,14 @@ type Datasource struct {
 	clock     func() time.Time
 	today     time.Time // zero: ask the clock
 
-	state   state
-	answers *answers[map[place]part]
-	listed  *answers[[][]any]
-	hashed  *answers[[]uint64]
-	pulses  pulses
-	beat    time.Duration
-	limits  limits
+	state    state
+	answers  *answers[map[place]part]
+	listed   *answers[[][]any]
+	hashed   *answers[[]uint64]
+	readings *readings
+	pulses   pulses
+	beat     time.Duration
+	limits   limits
 
 	mu    sync.Mutex // guards known
 	known map[time.Time]*arrivals
@@ -118,7 +122,7 @@ func Open(c Config) (*Datasource, error) {
 		return nil, err
 	}
 	d := &Datasource{catalogue: cat, config: c, clock: time.Now, beat: beat,
-		answers: newAnswers[map[place]part](), listed: newAnswers[[][]any](), hashed: newAnswers[[]uint64](), limits: limits{rows: 20_000, bytes: 4 << 20}, known: map[time.Time]*arrivals{}}
+		answers: newAnswers[map[place]part](), listed: newAnswers[[][]any](), hashed: newAnswers[[]uint64](), readings: newReadings(), limits: limits{rows: 20_000, bytes: 4 << 20}, known: map[time.Time]*arrivals{}}
 	if c.SuppressBelow == 0 {
 		d.config.SuppressBelow = 5
 	}
@@ -181,7 +185,10 @@ func options(c Config) (*clickhouse.Options, error) {
 }
 
 // Dispose closes the connections; Grafana calls it when settings change.
-func (d *Datasource) Dispose() { _ = d.db.Close() }
+func (d *Datasource) Dispose() {
+	d.readings.stop()
+	_ = d.db.Close()
+}
 
 // Indicators lists the ids of the catalogue, sorted.
 func (d *Datasource) Indicators() []string {

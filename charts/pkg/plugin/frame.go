@@ -55,6 +55,8 @@ type Provenance struct {
 	Provisional   bool      `json:"provisional"`
 	Suppressed    int       `json:"suppressed"`
 	SuppressBelow int       `json:"suppressBelow"`
+	// Stale says that newer data has come and is being computed.
+	Stale bool `json:"stale"`
 	// States say why a cell is not an ordinary value, by "day|unit|code".
 	States map[string]string `json:"states"`
 	// TookMS is how long the answer took, WaitedMS how much of it was spent
@@ -213,6 +215,9 @@ func (d *Datasource) frames(p *plan, r *result) data.Frames {
 	if n, ok := p.publishedNotice(); ok {
 		frame.AppendNotices(n)
 	}
+	if r.stale {
+		frame.AppendNotices(data.Notice{Severity: data.NoticeSeverityInfo, Text: pick(p.Lang, catalogue.Text{Zh: "有新数据到达，正在计算；所示为此前的结果", En: "newer data is being computed; the result before it is shown"})})
+	}
 	if len(r.missing) > 0 {
 		late := map[string]bool{}
 		for _, m := range r.missing {
@@ -360,7 +365,7 @@ func (d *Datasource) provenance(p *plan, r *result, states map[string]string) *P
 	v := &Provenance{
 		Indicator: p.in, Targets: []TargetView{}, Feeds: p.in.Feeds(), AsOf: p.asOf.Format(time.DateOnly), KnownOn: p.KnownOn, Edition: p.view(), ComputedAt: r.computed,
 		Ledger: r.arrivals.ledger, SourceRows: r.source, UnitsIncluded: []string{}, UnitsMissing: r.missing, Units: len(r.units),
-		Provisional: p.in.Approval != "approved", Suppressed: r.hidden, SuppressBelow: d.config.SuppressBelow, States: states,
+		Provisional: p.in.Approval != "approved", Suppressed: r.hidden, SuppressBelow: d.config.SuppressBelow, Stale: r.stale, States: states,
 		TookMS: float64(r.took.Microseconds()) / 1000, WaitedMS: float64(r.queried.Microseconds()) / 1000, Empty: r.arrivals.rows == 0,
 	}
 	reported, arrived := r.arrivals.asOf(v.Feeds)

@@ -220,7 +220,7 @@ func (d *Datasource) narrow(ctx context.Context, s scope.Scope, p *plan, r *resu
 	if s.Nation() {
 		return nil
 	}
-	own := &result{question: r.question, figures: map[place]figure{}, included: map[string]bool{}, arrivals: r.arrivals.narrow(s), sql: r.sql, took: r.took, queried: r.queried, computed: r.computed, ranks: map[place]*float64{}}
+	own := &result{question: r.question, figures: map[place]figure{}, included: map[string]bool{}, arrivals: r.arrivals.narrow(s), sql: r.sql, took: r.took, queried: r.queried, computed: r.computed, stale: r.stale, ranks: map[place]*float64{}}
 	for _, u := range r.units {
 		if s.Sees(u.Code) {
 			own.units = append(own.units, u)

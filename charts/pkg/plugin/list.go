@@ -44,6 +44,8 @@ type List struct {
 	sql string
 	// made makes the rows without a statement of its own.
 	made func(*Datasource, *arrivals) [][]any
+	// from makes the rows out of those of the statement, which then bounds them itself.
+	from func([][]any) [][]any
 	// live is the channel of a list that is told as it happens.
 	live *channel
 }
@@ -121,7 +123,7 @@ var lists = []List{
 	{
 		ID: "rules", Text: catalogue.Text{Zh: "拒收最多的规则", En: "rules that reject most"},
 		About:   catalogue.Text{Zh: "被拒收的记录按首条规则计数。", En: "Rejected records by the first rule that each broke."},
-		columns: []listColumn{{name: "rule", zh: "规则代码", en: "rule id"}, {name: "rule_name", zh: "原因", en: "reason"}, {name: "rejected", zh: "拒收记录", en: "rejected records"}, {name: "units", zh: "涉及单位", en: "units"}},
+		columns: []listColumn{{name: "rule_name", zh: "原因", en: "reason"}, {name: "rule", zh: "规则代码", en: "rule id"}, {name: "rejected", zh: "拒收记录", en: "rejected records"}, {name: "units", zh: "涉及单位", en: "units"}},
 		sql:     "SELECT rule, toFloat64(sum(n)) AS s, toFloat64(uniqExact(unit)) FROM (SELECT unit, toString(tupleElement(kv, 1)) AS rule, tupleElement(kv, 2) AS n FROM (SELECT toString(unit) AS unit, arrayJoin(rules) AS kv FROM receipt_parts_effective WHERE unit IN {units:Array(String)})) GROUP BY rule ORDER BY s DESC, rule",
 	},
 	{
@@ -230,7 +232,9 @@ func (d *Datasource) list(ctx context.Context, s scope.Scope, m *Model) (data.Fr
 	} else {
 		today := d.Today()
 		params := map[string]string{"today": today.Format(time.DateOnly), "now": d.now().UTC().Format("2006-01-02 15:04:05.000"), "horizon": today.AddDate(0, 0, 90).Format(time.DateOnly), "year": time.Date(today.Year(), 1, 1, 0, 0, 0, 0, time.UTC).Format(time.DateOnly)}
-		sql = l.sql + fmt.Sprintf(" LIMIT %d", mostRows+1)
+		if sql = l.sql; l.from == nil {
+			sql += fmt.Sprintf(" LIMIT %d", mostRows+1)
+		}
 		var err error
 		if strings.Contains(sql, openCases) {
 			if sql, err = d.withCases(ctx, s, sql, params); err != nil {
@@ -242,6 +246,9 @@ func (d *Datasource) list(ctx context.Context, s scope.Scope, m *Model) (data.Fr
 				return nil, fmt.Errorf("cannot read the list %s: %w", l.ID, err)
 			}
 			rows, notice = nil, pick(m.Lang, noTables)
+		}
+		if l.from != nil {
+			rows = l.from(rows)
 		}
 		sql += comment(worklist.Masked(params))
 	}
@@ -325,7 +332,7 @@ func (d *Datasource) fill(f *data.Frame, l *List, rows [][]any, lang string) {
 			at--
 			cell = func(i int) any { return d.unitName(rows[i][at].(string), lang) }
 		case "rule_name":
-			at--
+			step = false // the id follows
 			cell = func(i int) any { return ruleName(rows[i][at].(string), lang) }
 		case "publication":
 			cell = func(i int) any { return pick(lang, publicationStates[edition.State(rows[i][at].(string))]) }

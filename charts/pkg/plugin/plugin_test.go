@@ -35,6 +35,9 @@ func open(t *testing.T, c Config) *Datasource {
 	if c.Scope == nil {
 		c.Scope = scope.Everything()
 	}
+	if c.StaleSeconds == 0 {
+		c.StaleSeconds = -1 // tests write and look at once
+	}
 	d, err := Open(c)
 	require.NoError(t, err)
 	t.Cleanup(d.Dispose)

@@ -49,6 +49,9 @@ type Model struct {
 	// Compare lists previous_month, last_year, target, national_mean, rank,
 	// first_published.
 	Compare []string `json:"compare"`
+	// Fresh waits for the newest data, where else the last result would be shown
+	// while it is computed.
+	Fresh bool `json:"fresh"`
 	// Lang is zh or en, for the names of columns.
 	Lang string `json:"lang"`
 	Shape
@@ -345,6 +348,7 @@ type result struct {
 	took     time.Duration
 	queried  time.Duration // of took, waiting for the database
 	computed time.Time
+	stale    bool // newer data has come
 }
 
 // run computes the figures of all units, hides the small ones, and leaves of it
@@ -354,48 +358,24 @@ func (d *Datasource) run(ctx context.Context, s scope.Scope, p *plan) (*result, 
 		return d.stored(ctx, s, p)
 	}
 	start := time.Now()
-	a, err := d.arrivals(ctx, s, p.known)
+	c, stale, err := d.reading(ctx, s, p)
 	if err != nil {
 		return nil, err
 	}
-	waited := time.Since(start)
-	days := slices.Clone(p.shown)
-	for _, t := range []time.Time{p.prev, p.yr} {
-		if !t.IsZero() && !slices.ContainsFunc(days, t.Equal) {
-			days = append(days, t)
-		}
-	}
-	slices.SortFunc(days, time.Time.Compare)
-	r := &result{units: d.units(p.asOf), included: map[string]bool{}, arrivals: a, computed: d.clock()}
-	q := figures.Question{Catalogue: d.catalogue, Indicator: p.in, Split: p.split, Only: p.Filter.Codes, Units: r.units, Days: days, AsOf: p.asOf, Base: p.yr,
-		Now: d.now(), Known: p.known, SuppressBelow: d.config.SuppressBelow, Begun: a.begun, People: a.people, Hashes: d.hashes(ctx, s)}
-	if p.split == catalogue.County {
-		q.Within, q.Only = p.Filter.Units[0], d.codes(p)
-	}
-	r.question = &q
-	asked := time.Now()
-	sql, parts, err := d.parts(ctx, s, &q)
-	totals := parts
-	if w := q.Totals(parts); w != nil && err == nil {
-		_, totals, err = d.parts(ctx, s, w)
-	}
-	r.queried = waited + time.Since(asked)
-	if err != nil {
-		return nil, fmt.Errorf("cannot compute %s: %w", p.in.ID, err)
-	}
-	r.sql = sql
-	r.missing = d.missing(a, p.in.Feeds())
+	q := c.question
+	r := &result{question: q, units: q.Units, included: map[string]bool{}, arrivals: c.arrivals, sql: c.sql, computed: c.at, stale: stale, missing: d.missing(c.arrivals, p.in.Feeds())}
+	r.queried = time.Since(start)
 	late := map[string]bool{}
 	for _, m := range r.missing {
 		late[m.Unit] = true
 	}
-	r.figures = q.Fold(parts, late)
+	r.figures = q.Fold(c.parts, late)
 	for k, f := range r.figures {
 		if k.Day == feed.Day(p.asOf) && k.Unit != "" && f.Value != nil {
 			r.included[k.Unit] = true
 		}
 	}
-	q.Suppress(r.figures, totals)
+	q.Suppress(r.figures, c.totals)
 	r.took = time.Since(start)
 	if err := d.narrow(ctx, s, p, r); err != nil {
 		return nil, fmt.Errorf("cannot read what was published of %s: %w", p.in.ID, err)

@@ -500,6 +500,7 @@ func (d *Datasource) ask(ctx context.Context, s scope.Scope, q backend.DataQuery
 	if err := p.checkShape(alert); err != nil {
 		return p.what(), nil, err
 	}
+	p.Fresh = p.Fresh || alert
 	if err := d.choose(ctx, s, p); err != nil {
 		return p.what(), nil, err
 	}

@@ -87,8 +87,10 @@ func (d *Datasource) tables(ctx context.Context) map[string]string {
 }
 
 // stands says whether what was read at a moment, when the tables were in the state
-// was, can be shown now.
+// was, can be shown now. Where nobody knows the state, it can for a moment.
 func stands(at time.Time, was, now string) bool {
-	age := time.Since(at)
-	return age < fresh || was != "" && was == now && age < longest
+	if was == "" || now == "" {
+		return time.Since(at) < fresh
+	}
+	return was == now && time.Since(at) < longest
 }

@@ -1,9 +1,11 @@
 package plugin
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"maps"
+	"slices"
 	"strings"
 	"time"
 
@@ -45,7 +47,7 @@ var worklistCases = List{
 	columns: []listColumn{{name: "case", zh: "案号", en: "case"}, {name: "kind", zh: "类别", en: "kind", text: kindText}, {name: "days", zh: "已存在", en: "age", unit: "d"}, {name: "reason", zh: "原因", en: "why", text: reasonText}, {name: "feed", zh: "数据类别", en: "feed", list: "feed"},
 		{name: "unit", zh: "单位代码", en: "unit code"}, {name: "unit_name", zh: "报送单位", en: "reporting unit"}, {name: "record", zh: "记录号", en: "record"},
 		{name: "other_unit", zh: "对方单位", en: "other unit", list: catalogue.OtherUnit}, {name: "other_record", zh: "对方记录号", en: "other record"}},
-	sql: "SELECT id, kind, toFloat64(dateDiff('day', toDate32(since_day), {today:Date32})) AS days, reason, feed, unit_a, if(unit_a IN {units:Array(String)}, record_a, '') AS mine, unit_b, if(unit_b IN {units:Array(String)}, record_b, '') AS theirs FROM (OPEN_CASES) WHERE unit_a IN {units:Array(String)} OR unit_b IN {units:Array(String)} ORDER BY days DESC, id",
+	sql: worklistSQL(), from: worklistRows,
 }
 
 // worklistCounts counts the cases of each unit by kind; a case of two units is
@@ -55,15 +57,54 @@ func worklistCounts() List {
 		ID: "worklist_counts", Text: catalogue.Text{Zh: "待核案件：按单位与类别", En: "waiting cases by unit and kind"},
 		About:   catalogue.Text{Zh: "各单位待核案件数与最久的一件已有多少天；涉及两个单位的案件，两边各计一件。", En: "How many cases of each unit wait, and for how long the oldest; a case between two units counts for both."},
 		columns: with(listColumn{name: "cases", zh: "案件", en: "cases"}, listColumn{name: "oldest", zh: "最久", en: "oldest", unit: "d"}),
+		sql:     worklistSQL(), from: countRows,
 	}
-	counts := ""
 	for _, k := range worklist.Kinds {
 		l.columns = append(l.columns, listColumn{name: k.ID, zh: k.Zh, en: k.En})
+	}
+	return l
+}
+
+// worklistSQL finds the cases once for both lists, since that takes long: the counts
+// of a unit, and after them one of its oldest cases.
+func worklistSQL() string {
+	counts := ""
+	for _, k := range worklist.Kinds {
 		counts += ", toFloat64(countIf(kind = '" + k.ID + "'))"
 	}
-	l.sql = "SELECT unit, toFloat64(count()) AS cases, toFloat64(max(dateDiff('day', toDate32(since_day), {today:Date32})))" + counts +
-		" FROM (SELECT *, arrayJoin(arrayDistinct([unit_a, unit_b])) AS unit FROM (OPEN_CASES)) WHERE unit IN {units:Array(String)} GROUP BY unit ORDER BY cases DESC, unit"
-	return l
+	fields := []string{"id", "kind", "days", "reason", "feed", "unit_a", "if(unit_a IN {units:Array(String)}, record_a, '')", "unit_b", "if(unit_b IN {units:Array(String)}, record_b, '')"}
+	out := "SELECT * EXCEPT rows"
+	for i := range fields {
+		out += fmt.Sprintf(", tupleElement(c, %d)", i+2)
+	}
+	return out + " FROM (SELECT unit, toFloat64(count()) AS cases, max(days)" + counts + fmt.Sprintf(", groupArraySorted(%d)((-days, ", mostRows+1) + strings.Join(fields, ", ") + ")) AS rows FROM (SELECT *, toFloat64(dateDiff('day', toDate32(since_day), {today:Date32})) AS days, " +
+		"arrayJoin(arrayDistinct([unit_a, unit_b])) AS unit FROM (OPEN_CASES)) WHERE unit IN {units:Array(String)} GROUP BY unit) ARRAY JOIN rows AS c ORDER BY cases DESC, unit, c"
+}
+
+// countColumns is how many columns of worklistSQL count.
+func countColumns() int { return 3 + len(worklist.Kinds) }
+
+func countRows(all [][]any) (out [][]any) {
+	for _, r := range all {
+		if len(out) == 0 || out[len(out)-1][0] != r[0] {
+			out = append(out, r[:countColumns()])
+		}
+	}
+	return out
+}
+
+func worklistRows(all [][]any) (out [][]any) {
+	seen := map[any]bool{}
+	for _, r := range all {
+		if c := r[countColumns():]; !seen[c[0]] { // a case of two units stands under both
+			seen[c[0]] = true
+			out = append(out, c)
+		}
+	}
+	slices.SortFunc(out, func(a, b []any) int {
+		return cmp.Or(cmp.Compare(b[2].(float64), a[2].(float64)), cmp.Compare(a[0].(string), b[0].(string)))
+	})
+	return out[:min(len(out), mostRows+1)]
 }
 
 // people reads whose tokens are one person, as it stands or as it stood.

@@ -122,10 +122,18 @@ func (db *DB) Whole(ctx context.Context, s Scope, sql string, params map[string]
 	return db.query(ctx, sql, params, clickhouse.Settings{})
 }
 
+type slowly struct{}
+
+// Slowly leaves a statement one thread of the server: nobody waits for it.
+func Slowly(ctx context.Context) context.Context { return context.WithValue(ctx, slowly{}, true) }
+
 func (db *DB) query(ctx context.Context, sql string, params map[string]string, settings clickhouse.Settings) (driver.Rows, error) {
 	settings["max_execution_time"] = int(timeout.Seconds())
 	// On a cluster what a statement compares with is read of all shards.
 	settings["distributed_product_mode"] = "allow"
+	if ctx.Value(slowly{}) != nil {
+		settings["max_threads"] = 1
+	}
 	opts := []clickhouse.QueryOption{clickhouse.WithSettings(settings)}
 	if len(params) > 0 {
 		opts = append(opts, clickhouse.WithParameters(params))

@@ -13,7 +13,7 @@ export interface Provenance {
   targets: Target[]; feeds: string[]; asOf: string; computedAt: string; dataAsOf: string | null;
   ledger: { topics: number; offset: number; arrivedAt: string } | null;
   sourceRows: number; unitsIncluded: string[]; unitsMissing: Missing[]; units: number;
-  provisional: boolean; suppressed: number; suppressBelow: number; states: Record<string, string>; tookMs: number;
+  provisional: boolean; suppressed: number; suppressBelow: number; stale: boolean; states: Record<string, string>; tookMs: number;
 }
 
 export interface Unit { code: string; shortZh: string; en: string }

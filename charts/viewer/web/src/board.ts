@@ -121,6 +121,16 @@ function state(m: Provenance | null, at: number | undefined, unit: string, code:
 /** What a table's cell says when it holds no number. */
 const hole = (s: string, m: Provenance | null) => (s === "suppressed" && m?.format.kind === "integer" ? `<${m.suppressBelow}` : "—");
 
+/** Whether a cell of a chart is not shown because of its few people. */
+const hides = (f: Frame) => f.fields.some((x) => x.values.some((v, i) => v === null && ["suppressed", "protected"].includes(
+  state(f.meta, find(f, "time")?.values[i] as number | undefined, x.labels.unit ?? (find(f, "unit")?.values[i] as string) ?? "", x.labels.code ?? (find(f, "code")?.values[i] as string) ?? ""))));
+
+/** Why a column that others are compared with can be empty from top to bottom. */
+const whyNone: Record<string, [string, string]> = {
+  previous_month: ["该日尚无数据。", "there is no data of that day yet."], last_year: ["该日尚无数据。", "there is no data of that day yet."],
+  first_published: ["该月尚未公布。", "nothing has been published for it."], national_mean: ["全国数尚未公布。", "no national figure has been published."],
+};
+
 const numeric = (f: Field) => f.name !== "time" && f.values.some((v) => typeof v === "number");
 const find = (f: Frame, name: string) => f.fields.find((x) => x.name === name);
 
@@ -192,7 +202,7 @@ function table(p: Panel, f: Frame, empty: string): HTMLElement {
         return h(cross ? "th" : "td", { class: x.name === "unit_name" ? "name" : null, title: v.length > 40 ? v : null, scope: cross ? "row" : null }, to ? h("a", { class: "drill", href: to }, v) : v || "—");
       }
       const s = f.meta ? state(f.meta, undefined, unit, ["value", "numerator", "denominator"].includes(x.name) ? "" : x.name) : "";
-      if (v === null || v === undefined || typeof v !== "number") return h("td", { class: "num soft" }, f.meta && x.name !== "rank" ? hole(s, f.meta) : "—");
+      if (v === null || v === undefined || typeof v !== "number") return h("td", { class: "num soft", "data-hidden": s === "suppressed" || s === "protected" ? "" : null }, f.meta && x.name !== "rank" ? hole(s, f.meta) : "—");
       const td = h("td", { class: "num" + (s === "late" ? " lately" : "") }, number(v, x));
       if (cross && !v) td.classList.add("soft");
       if (cross && v) td.style.setProperty("--share", String(Math.round((60 * Math.abs(v)) / top)) + "%");
@@ -263,6 +273,16 @@ function fit(region: HTMLElement) {
   }
 }
 
+/** What scrolls ends with a whole row: half of one looks like a fault. */
+function whole(region: HTMLElement) {
+  region.style.maxHeight = "";
+  if (region.scrollHeight <= region.clientHeight + 1) return;
+  const top = region.getBoundingClientRect().top, room = top + region.clientHeight;
+  const last = [...region.querySelectorAll("tr")].findLast((tr) => tr.getBoundingClientRect().bottom <= room + 1);
+  if (last) region.style.maxHeight = `${Math.ceil(last.getBoundingClientRect().bottom - top) + region.offsetHeight - region.clientHeight}px`;
+}
+addEventListener("resize", () => document.querySelectorAll<HTMLElement>(".board-card .scroll").forEach((x) => { if (!document.body.dataset.wall) whole(x); }));
+
 const isTiles = (p: Panel) => p.targets?.[0].format === "tiles";
 const isLive = (p: Panel) => liveLists.includes((p.targets?.[0].list as string) ?? "");
 // What Grafana hears on a channel is asked again here, at the channel's beat.
@@ -281,7 +301,7 @@ function body(p: Panel, f: Frame | string): HTMLElement {
     case "stat": return stat(p, f, empty);
     case "table": {
       const t = table(p, f, empty);
-      if (document.body.dataset.wall) requestAnimationFrame(() => fit(t));
+      requestAnimationFrame(() => document.body.dataset.wall ? fit(t) : whole(t));
       return t;
     }
     case "state-timeline": return heat(p, f);
@@ -331,11 +351,16 @@ function cardOf(p: Panel, query: Query | undefined, f: Frame | string, style: Re
   const drawn = typeof f === "string" || p.type === "xychart" || p.type === "stat" && (figures.length < 2 || unitOf(figures[0]) === "%") ? ""
     : ["timeseries", "barchart"].includes(p.type) && figures.length ? unitOf(figures[0]) : commonUnit(p, f);
   const said = notes(p);
-  const states = new Set(meta && ["table", "barchart"].includes(p.type) && !isTiles(p) ? Object.values(meta.states) : []);
-  if (states.has("late") && p.type === "table") said.push(L("◦ 本期未到，为最近一次的数值。", "◦ the last month has not come; its last value."));
-  if (states.has("suppressed")) said.push(L(`人数不足 ${meta!.suppressBelow} 人等不宜公开的数，以“—”或“<${meta!.suppressBelow}”代替。`, `A dash or <${meta!.suppressBelow} stands for what is too small to be shown.`));
+  const drawnBody = body(p, f);
+  if (meta && typeof f !== "string" && ["table", "barchart"].includes(p.type) && !isTiles(p)) {
+    if (drawnBody.querySelector(".lately")) said.push(L("◦ 本期未到，为最近一次的数值。", "◦ the last month has not come; its last value."));
+    if (drawnBody.querySelector("[data-hidden]") || p.type === "barchart" && hides(f)) said.push(L(`人数不足 ${meta.suppressBelow} 人等不宜公开的数，以“—”或“<${meta.suppressBelow}”代替。`, `A dash or <${meta.suppressBelow} stands for what is too small to be shown.`));
+    const bare = p.type === "table" ? f.fields.filter((x) => whyNone[x.name] && !override(p, x, "custom.hidden") && x.values.length > 0 && x.values.every((v) => v === null)) : [];
+    for (const why of new Set(bare.map((x) => L(...whyNone[x.name])))) said.push(`${bare.filter((x) => L(...whyNone[x.name]) === why).map((x) => x.title).join(L("、", ", "))}${L("：", ": ")}${why}`);
+  }
+  if (meta?.stale) said.push(L("有新数据到达，正在计算；所示为此前的结果。", "Newer data is being computed; the result before it is shown."));
   const card = h("section", { class: `card board-card ${isTiles(p) ? "tiles-card" : p.type}`, style, "data-panel": String(p.id) },
-    h("header", {}, h("h3", {}, p.title), h("p", { class: "sub" }, meta && !document.body.dataset.wall ? h("span", {}, lang === "zh" ? meta.zh : meta.en) : null, drawn ? h("b", {}, drawn) : null), source), h("div", { class: "body" }, body(p, f)), said.length ? h("p", { class: "hint" }, said.join(" ")) : null);
+    h("header", {}, h("h3", {}, p.title), h("p", { class: "sub" }, meta && !document.body.dataset.wall ? h("span", {}, lang === "zh" ? meta.zh : meta.en) : null, drawn ? h("b", {}, drawn) : null), source), h("div", { class: "body" }, drawnBody), said.length ? h("p", { class: "hint" }, said.join(" ")) : null);
   if (query && typeof f !== "string") card.querySelector("header")!.append(tools(p, query, card, f));
   return card;
 }

@@ -1,0 +1,275 @@
+package plugin
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/duiwu/duiwu/charts/pkg/catalogue"
+	"github.com/duiwu/duiwu/charts/pkg/figures"
+	"github.com/duiwu/duiwu/charts/pkg/scope"
+	"github.com/duiwu/duiwu/internal/worklist"
+)
+
+// When a unit sends, every figure that rests on it has to be found anew. Who looks
+// at that moment need not wait: he gets the figures of a moment ago, which say of
+// which data they are and that newer ones are being found, and the next who looks
+// gets those. What was looked at lately is found anew though nobody asks.
+
+const (
+	// mostStale bounds how long figures may be shown after newer data has come.
+	mostStale = 5 * time.Minute
+	// lately is how long ago somebody has looked at what is kept up to date.
+	lately = 10 * time.Minute
+	// mostRead bounds the memory, and what one arrival makes the server do.
+	mostRead = 256
+	// look is how often the tables are looked at for what was looked at lately.
+	look = 5 * time.Second
+)
+
+// reading is what a question found, and in which state of the tables. It is shared:
+// nobody may change what it holds.
+type reading struct {
+	arrivals      *arrivals
+	question      *figures.Question
+	sql           string
+	parts, totals map[place]part
+	// at is when, by the clock of the datasource.
+	at time.Time
+
+	// s and p ask the question again.
+	s scope.Scope
+	p *plan
+	// feeds is the state of the tables of its feeds, decided that of what says who is
+	// one person: figures of an older decision are not shown.
+	feeds, decided string
+	// found is when it was found, newest when it was last known to be of the newest
+	// state, looked when somebody last asked for it.
+	found, newest, looked time.Time
+}
+
+// readings keeps what was found. One goroutine finds anew, a question after another;
+// it begins with the first look and ends when nobody has looked lately.
+type readings struct {
+	mu      sync.Mutex // guards what is below, and the last two fields of every reading
+	kept    map[string]*reading
+	running bool
+	wake    chan struct{}
+	stop    context.CancelFunc
+	ctx     context.Context
+}
+
+func newReadings() *readings {
+	w := &readings{kept: map[string]*reading{}, wake: make(chan struct{}, 1)}
+	w.ctx, w.stop = context.WithCancel(context.Background())
+	return w
+}
+
+// key is the question of a plan and who asks. The catalogue is that of the process.
+func (p *plan) key(s scope.Scope) string {
+	return fmt.Sprintf("%s\n%s %q %q %q %v %v %v %v %v", s, p.in.ID, p.split, p.within(), p.Filter.Codes, p.asOf, p.known, p.prev, p.yr, p.shown)
+}
+
+// within is the unit whose counties are asked about.
+func (p *plan) within() string {
+	if p.split == catalogue.County {
+		return p.Filter.Units[0]
+	}
+	return ""
+}
+
+// tablesOf are the tables that the figures of an indicator rest on.
+func (d *Datasource) tablesOf(in *catalogue.Indicator) []string {
+	var out []string
+	for _, name := range in.Feeds() {
+		out = append(out, d.catalogue.Contract.Feed(name).CurrentTable())
+	}
+	return out
+}
+
+// reading answers a plan: from what is kept while the tables stand, and, where that
+// is not out of bounds, though newer data has come; then stale is true.
+func (d *Datasource) reading(ctx context.Context, s scope.Scope, p *plan) (r *reading, stale bool, err error) {
+	if p.in.Now() || d.config.stale() == 0 {
+		r, err = d.read(ctx, s, p)
+		return r, false, err
+	}
+	key, now := p.key(s), d.state.current(ctx, d)
+	if kept := d.readings.find(key); kept != nil && now != "" {
+		feeds, decided := d.state.current(ctx, d, d.tablesOf(p.in)...), d.state.current(ctx, d, worklist.FactTables()...)
+		d.readings.mu.Lock()
+		same := kept.arrivals.state == now && time.Since(kept.found) < longest
+		if same {
+			kept.newest = time.Now()
+		}
+		shown := same || !p.Fresh && kept.decided == decided && time.Since(kept.newest) < d.config.stale()
+		d.readings.mu.Unlock()
+		if shown {
+			if !same {
+				d.readings.run(d)
+			}
+			return kept, kept.feeds != feeds, nil
+		}
+	}
+	if r, err = d.read(ctx, s, p); err == nil {
+		d.readings.keep(key, r, true)
+		d.readings.run(d)
+	}
+	return r, false, err
+}
+
+// read finds the parts of a plan.
+func (d *Datasource) read(ctx context.Context, s scope.Scope, p *plan) (*reading, error) {
+	feeds, decided := d.state.current(ctx, d, d.tablesOf(p.in)...), d.state.current(ctx, d, worklist.FactTables()...)
+	a, err := d.arrivals(ctx, s, p.known)
+	if err != nil {
+		return nil, err
+	}
+	days := slices.Clone(p.shown)
+	for _, t := range []time.Time{p.prev, p.yr} {
+		if !t.IsZero() && !slices.ContainsFunc(days, t.Equal) {
+			days = append(days, t)
+		}
+	}
+	slices.SortFunc(days, time.Time.Compare)
+	q := &figures.Question{Catalogue: d.catalogue, Indicator: p.in, Split: p.split, Only: p.Filter.Codes, Units: d.units(p.asOf), Days: days, AsOf: p.asOf, Base: p.yr,
+		Now: d.now(), Known: p.known, SuppressBelow: d.config.SuppressBelow, Begun: a.begun, People: a.people, Hashes: d.hashes(ctx, s)}
+	if p.split == catalogue.County {
+		q.Within, q.Only = p.within(), d.codes(p)
+	}
+	sql, parts, err := d.parts(ctx, s, q)
+	totals := parts
+	if w := q.Totals(parts); w != nil && err == nil {
+		_, totals, err = d.parts(ctx, s, w)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("cannot compute %s: %w", p.in.ID, err)
+	}
+	q.Hashes = nil // it holds on to the request
+	now := time.Now()
+	return &reading{arrivals: a, question: q, sql: sql, parts: parts, totals: totals, at: d.clock(), s: s, p: p, feeds: feeds, decided: decided, found: now, newest: now, looked: now}, nil
+}
+
+func (w *readings) find(key string) *reading {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	r := w.kept[key]
+	if r != nil {
+		r.looked = time.Now()
+	}
+	return r
+}
+
+// keep remembers a reading; one that nobody asked for is looked at as long ago as the
+// one before it. What was not looked at for the longest time makes room.
+func (w *readings) keep(key string, r *reading, asked bool) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if before := w.kept[key]; before != nil && !asked {
+		r.looked = before.looked
+	}
+	w.kept[key] = r
+	for len(w.kept) > mostRead {
+		oldest := ""
+		for k, x := range w.kept {
+			if oldest == "" || x.looked.Before(w.kept[oldest].looked) {
+				oldest = k
+			}
+		}
+		delete(w.kept, oldest)
+	}
+}
+
+func (w *readings) drop(key string) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	delete(w.kept, key)
+}
+
+// due is the question to be asked next: that which somebody looked at last, of those
+// that are not of the state now. None may be left for the moment, or for good.
+func (w *readings) due(now string) (key string, r *reading, any bool) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for k, x := range w.kept {
+		switch {
+		case time.Since(x.looked) >= lately || !x.p.known.IsZero():
+		case now == "":
+			any = true
+		case x.arrivals.state == now:
+			any = true
+			x.newest = time.Now()
+		default:
+			any = true
+			if r == nil || x.looked.After(r.looked) {
+				key, r = k, x
+			}
+		}
+	}
+	return key, r, any
+}
+
+// run begins finding anew what was looked at lately, or wakes who does.
+func (w *readings) run(d *Datasource) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.ctx.Err() != nil {
+		return
+	}
+	if w.running {
+		select {
+		case w.wake <- struct{}{}:
+		default:
+		}
+		return
+	}
+	w.running = true
+	go func() {
+		for w.next(d) {
+		}
+	}()
+}
+
+// next finds one question anew, or waits; false when there is no more to do. One
+// thread of the server, and at most half of the time, are left to it.
+func (w *readings) next(d *Datasource) bool {
+	now := d.state.current(w.ctx, d)
+	key, r, any := w.due(now)
+	if !any || w.ctx.Err() != nil {
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		w.running = false
+		return false
+	}
+	pause := look
+	if r != nil {
+		begun := time.Now()
+		fresh, err := d.read(scope.Slowly(w.ctx), r.s, r.p)
+		if err == nil {
+			w.keep(key, fresh, false)
+			pause = time.Since(begun)
+		} else {
+			w.drop(key) // who asks for it is told why
+		}
+	}
+	select {
+	case <-w.ctx.Done():
+	case <-w.wake:
+	case <-time.After(pause):
+	}
+	return true
+}
+
+// stale is how long figures may be shown after newer data has come.
+func (c *Config) stale() time.Duration {
+	switch s := time.Duration(c.StaleSeconds) * time.Second; {
+	case s == 0:
+		return 2 * time.Minute
+	case s < 0:
+		return 0
+	default:
+		return min(s, mostStale)
+	}
+}

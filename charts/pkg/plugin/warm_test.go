@@ -1,0 +1,183 @@
+package plugin
+
+import (
+	"encoding/json"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/grafana/grafana-plugin-sdk-go/backend"
+	"github.com/stretchr/testify/require"
+
+	"github.com/duiwu/duiwu/charts/internal/chartstest"
+	"github.com/duiwu/duiwu/charts/pkg/scope"
+	"github.com/duiwu/duiwu/sink"
+)
+
+// looks asks for the workers of the nation and says how many, of which data, and
+// whether newer data is said to have come.
+type looks struct {
+	t *testing.T
+	d *Datasource
+}
+
+func (l looks) ask(s scope.Scope, query string, alert bool) (n float64, dataAsOf time.Time, stale bool) {
+	l.t.Helper()
+	l.d.state.at = time.Time{} // what has come is seen at once
+	_, frames, err := l.d.ask(l.t.Context(), s, backend.DataQuery{RefID: "A", JSON: json.RawMessage(query)}, alert)
+	require.NoError(l.t, err)
+	f := frames[0]
+	v, _ := f.FieldByName("value")
+	require.NotNil(l.t, v)
+	for _, notice := range f.Meta.Notices {
+		stale = stale || strings.Contains(notice.Text, "newer data")
+	}
+	p := f.Meta.Custom.(*Provenance)
+	require.NotNil(l.t, p.DataAsOf)
+	return *v.At(0).(*float64), *p.DataAsOf, stale
+}
+
+func (l looks) nation(query string) (n float64, dataAsOf time.Time, stale bool) {
+	return l.ask(scope.Process("test"), query, false)
+}
+
+const workers = `{"indicator":"I-01","lang":"en"}`
+
+// joins stores one more worker, reported at noon of a day of November.
+func joins(t *testing.T, db *chartstest.DB, i int) {
+	db.Insert(t, "employment", chartstest.Row{"record_id": fmt.Sprint("w", i), "reporting_unit": "310000", "id_number_token": chartstest.Person(i), "start_on": "2016-01-01", "end_on": nil, "worker_category": "01",
+		"effective_from": "2016-01-01", "reported_at": fmt.Sprintf("2016-11-%02d 12:00:00.000", i)})
+}
+
+// still keeps the goroutine that finds anew from its work, so that a test sees what
+// is shown before it has done it.
+func still(d *Datasource) {
+	d.readings.mu.Lock()
+	defer d.readings.mu.Unlock()
+	d.readings.running = true
+}
+
+func TestALastResultIsShownWhileNewerDataIsComputed(t *testing.T) {
+	db := chartstest.New(t, "charts_warm")
+	for i := 1; i <= 10; i++ {
+		joins(t, db, i)
+	}
+	d := open(t, Config{URL: db.DSN(), Today: today, SuppressBelow: -1, StaleSeconds: 120})
+	still(d)
+	l := looks{t, d}
+	n, of, stale := l.nation(workers)
+	require.Equal(t, 10.0, n)
+	require.Equal(t, 10, of.Day())
+	require.False(t, stale)
+	joins(t, db, 11)
+	n, of, stale = l.nation(workers)
+	require.Equal(t, 10.0, n)
+	require.Equal(t, 10, of.Day(), "it says of which data it is")
+	require.True(t, stale, "and that there is newer")
+
+	// Not for rules, not for who asks for the newest, not for who may see another
+	// part of the nation, and not for another question.
+	n, of, stale = l.ask(scope.Process("test"), workers, true)
+	require.Equal(t, 11.0, n)
+	require.Equal(t, 11, of.Day())
+	require.False(t, stale)
+	joins(t, db, 12)
+	n, _, stale = l.nation(`{"indicator":"I-01","lang":"en","fresh":true}`)
+	require.Equal(t, 12.0, n)
+	require.False(t, stale)
+	joins(t, db, 13)
+	policy := scope.Policy{Users: map[string]scope.Reach{"shanghai": scope.Units("310000")}}
+	n, _, stale = l.ask(policy.Of(scope.Asker{Login: "shanghai"}), `{"indicator":"I-01","lang":"en","groupBy":["province"],"filter":{"units":["310000"]}}`, false)
+	require.Equal(t, 13.0, n)
+	require.False(t, stale)
+	n, _, stale = l.nation(`{"indicator":"I-01","lang":"en","asOf":"2016-11-10"}`)
+	require.Equal(t, 13.0, n)
+	require.False(t, stale)
+	n, _, stale = l.nation(workers)
+	require.Equal(t, 12.0, n)
+	require.True(t, stale)
+
+	// Not for longer than it may be.
+	for _, r := range d.readings.kept {
+		r.newest = time.Now().Add(-2 * time.Minute)
+	}
+	n, _, stale = l.nation(workers)
+	require.Equal(t, 13.0, n)
+	require.False(t, stale)
+}
+
+// What came to a table that a figure does not rest on does not make it older.
+func TestOtherDataMakesNoFigureOld(t *testing.T) {
+	db := chartstest.New(t, "charts_warm_other")
+	joins(t, db, 10)
+	d := open(t, Config{URL: db.DSN(), Today: today, SuppressBelow: -1, StaleSeconds: 120})
+	still(d)
+	l := looks{t, d}
+	l.nation(workers)
+	db.Insert(t, "station", chartstest.Row{"record_id": "a", "reporting_unit": "310000"})
+	n, _, stale := l.nation(workers)
+	require.Equal(t, 1.0, n)
+	require.False(t, stale)
+}
+
+// A steward's decision counts at once.
+func TestADecisionIsNotWaitedFor(t *testing.T) {
+	db := chartstest.New(t, "charts_warm_decided")
+	for i := 1; i <= 10; i++ {
+		joins(t, db, i)
+	}
+	for _, ddl := range sink.SystemDDL(sink.Layout{}) {
+		if strings.Contains(ddl, "worklist_decisions") {
+			db.Exec(t, ddl)
+		}
+	}
+	d := open(t, Config{URL: db.DSN(), Today: today, SuppressBelow: -1, StaleSeconds: 120})
+	still(d)
+	l := looks{t, d}
+	n, _, _ := l.nation(workers)
+	require.Equal(t, 10.0, n)
+	token := func(i int) string { return fmt.Sprintf("%x", chartstest.Person(i)) }
+	db.Exec(t, fmt.Sprintf("INSERT INTO worklist_decisions (case_id, decision, token_a, token_b, decided_at) VALUES ('c', 'same_person', '%s', '%s', now())", token(1), token(2)))
+	n, _, stale := l.nation(workers)
+	require.Equal(t, 9.0, n)
+	require.False(t, stale)
+}
+
+// What somebody looked at is found anew though nobody asks.
+func TestWhatWasLookedAtIsKeptUpToDate(t *testing.T) {
+	db := chartstest.New(t, "charts_warm_kept")
+	for i := 1; i <= 10; i++ {
+		joins(t, db, i)
+	}
+	d := open(t, Config{URL: db.DSN(), Today: today, SuppressBelow: -1, StaleSeconds: 120})
+	l := looks{t, d}
+	l.nation(workers)
+	joins(t, db, 11)
+	require.Eventually(t, func() bool {
+		d.readings.mu.Lock()
+		defer d.readings.mu.Unlock()
+		for _, r := range d.readings.kept {
+			for _, x := range r.parts {
+				return x.N == 11
+			}
+		}
+		return false
+	}, time.Minute, 50*time.Millisecond)
+	n, of, stale := l.nation(workers)
+	require.Equal(t, 11.0, n)
+	require.Equal(t, 11, of.Day())
+	require.False(t, stale)
+	require.LessOrEqual(t, len(d.readings.kept), 1, "nobody asked for more")
+}
+
+func TestHowOldAFigureMayBe(t *testing.T) {
+	f := func(seconds int, want time.Duration) {
+		t.Helper()
+		require.Equal(t, want, (&Config{StaleSeconds: seconds}).stale())
+	}
+	f(0, 2*time.Minute)
+	f(30, 30*time.Second)
+	f(3600, mostStale)
+	f(-1, 0)
+}
