@@ -134,6 +134,13 @@ const overflow = `(() => {
       if (x.width && x.height && (x.right > r.right + 1 || x.bottom > r.bottom + 1)) bad.push("leaves its card: " + e.tagName + "." + e.className + " «" + (e.textContent || "").slice(0, 30) + "»");
     }
     for (const e of c.querySelectorAll(".digits, .unit, h3, .label")) if (e.scrollWidth > e.clientWidth + 1 && getComputedStyle(e).overflow !== "visible") bad.push("is cut: " + e.textContent);
+    for (const e of c.querySelectorAll(".scroll")) {
+      const end = e.getBoundingClientRect().top + e.clientHeight;
+      for (const row of e.scrollHeight > e.clientHeight + 1 ? e.querySelectorAll("tbody tr") : []) {
+        const x = row.getBoundingClientRect();
+        if (x.top < end - 2 && x.bottom > end + 2) bad.push("is cut in half: " + row.textContent.slice(0, 30));
+      }
+    }
     const none = c.querySelector(".none-yet");
     if (none && !/到齐|is missing/.test(none.textContent)) bad.push("is empty: " + c.textContent.slice(0, 40));
     if (!none && !c.querySelector("svg, table, .digits, .mosaic")) bad.push("shows nothing: " + c.textContent.slice(0, 40));
@@ -185,6 +192,11 @@ func boards(t *testing.T, tab *browsertest.Tab, home string, c plugin.Config) {
 			f(p.ID, "en", "dark", 1920, 1080)
 			f(p.ID, "zh", "dark", 1920, 1080)
 		case "D03", "D05":
+			f(p.ID, "en", "dark", 1920, 1080)
+		case "D04", "D06", "D09":
+			f(p.ID, "en", "dark", 1366, 900)
+			f(p.ID, "en", "light", 1920, 1080)
+		case "D12":
 			f(p.ID, "en", "dark", 1920, 1080)
 		}
 		f(p.ID, "zh", "light", 1366, 900)

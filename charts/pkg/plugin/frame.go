@@ -311,7 +311,11 @@ var compareNames = map[string]catalogue.Text{
 
 // unit names a column's unit in Grafana's words.
 func (p *plan) unit(column string) string {
-	_, f, u := p.in.Of(p.split, "*")
+	code := "*"
+	if len(p.Filter.Codes) == 1 {
+		code = p.Filter.Codes[0]
+	}
+	_, f, u := p.in.Of(p.split, code)
 	switch {
 	case column == withRank:
 		return "none"

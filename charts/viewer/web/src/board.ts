@@ -127,7 +127,7 @@ const hides = (f: Frame) => f.fields.some((x) => x.values.some((v, i) => v === n
 
 /** Why a column that others are compared with can be empty from top to bottom. */
 const whyNone: Record<string, [string, string]> = {
-  previous_month: ["该日尚无数据。", "there is no data of that day yet."], last_year: ["该日尚无数据。", "there is no data of that day yet."],
+  previous_month: ["没有该日的数据。", "there is no data of that day."], last_year: ["没有该日的数据。", "there is no data of that day."],
   first_published: ["该月尚未公布。", "nothing has been published for it."], national_mean: ["全国数尚未公布。", "no national figure has been published."],
 };
 
@@ -185,6 +185,7 @@ function table(p: Panel, f: Frame, empty: string): HTMLElement {
   if (n === 0) return h("p", { class: "none-yet" }, empty);
   const shown = f.fields.filter((x) => !override(p, x, "custom.hidden"));
   const units = find(f, "unit")?.values as string[] | undefined;
+  const times = find(f, "time")?.values as number[] | undefined;
   const figures = shown.filter(numeric);
   const unit = commonUnit(p, f);
   const most = new Map(figures.map((x) => [x, Math.max(...(x.values as (number | null)[]).map((v) => Math.abs(v ?? 0)))]));
@@ -192,7 +193,7 @@ function table(p: Panel, f: Frame, empty: string): HTMLElement {
   const cross = p.targets?.[0].format === "pivot" && figures.length > 3;
   const top = Math.max(1e-9, ...figures.map((x) => most.get(x) ?? 0));
   return h("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": p.title }, h("table", { class: cross ? "cross" + (figures.length > 12 ? " wide" : "") : "" },
-    h("thead", {}, h("tr", {}, shown.map((x) => h("th", { scope: "col", class: numeric(x) ? "num" : "" }, x.name === "time" ? L("日期", "date") : x.title + (numeric(x) && unitOf(x) && !unit && !cross ? L(`（${unitOf(x)}）`, ` (${unitOf(x)})`) : ""))))),
+    h("thead", {}, h("tr", {}, shown.map((x) => h("th", { scope: "col", class: numeric(x) || whyNone[x.name] ? "num" : "" }, x.name === "time" ? L("日期", "date") : x.title + (numeric(x) && unitOf(x) && !unit && !cross ? L(`（${unitOf(x)}）`, ` (${unitOf(x)})`) : ""))))),
     h("tbody", {}, Array.from({ length: n }, (_, i) => h("tr", {}, shown.map((x) => {
       const v = x.values[i];
       const unit = units?.[i] ?? "";
@@ -201,7 +202,7 @@ function table(p: Panel, f: Frame, empty: string): HTMLElement {
         const to = follow(p, f, x, i);
         return h(cross ? "th" : "td", { class: x.name === "unit_name" ? "name" : null, title: v.length > 40 ? v : null, scope: cross ? "row" : null }, to ? h("a", { class: "drill", href: to }, v) : v || "—");
       }
-      const s = f.meta ? state(f.meta, undefined, unit, ["value", "numerator", "denominator"].includes(x.name) ? "" : x.name) : "";
+      const s = f.meta ? state(f.meta, times?.[i], unit, ["value", "numerator", "denominator"].includes(x.name) ? "" : x.name) : "";
       if (v === null || v === undefined || typeof v !== "number") return h("td", { class: "num soft", "data-hidden": s === "suppressed" || s === "protected" ? "" : null }, f.meta && x.name !== "rank" ? hole(s, f.meta) : "—");
       const td = h("td", { class: "num" + (s === "late" ? " lately" : "") }, number(v, x));
       if (cross && !v) td.classList.add("soft");
@@ -355,7 +356,7 @@ function cardOf(p: Panel, query: Query | undefined, f: Frame | string, style: Re
   if (meta && typeof f !== "string" && ["table", "barchart"].includes(p.type) && !isTiles(p)) {
     if (drawnBody.querySelector(".lately")) said.push(L("◦ 本期未到，为最近一次的数值。", "◦ the last month has not come; its last value."));
     if (drawnBody.querySelector("[data-hidden]") || p.type === "barchart" && hides(f)) said.push(L(`人数不足 ${meta.suppressBelow} 人等不宜公开的数，以“—”或“<${meta.suppressBelow}”代替。`, `A dash or <${meta.suppressBelow} stands for what is too small to be shown.`));
-    const bare = p.type === "table" ? f.fields.filter((x) => whyNone[x.name] && !override(p, x, "custom.hidden") && x.values.length > 0 && x.values.every((v) => v === null)) : [];
+    const bare = p.type === "table" ? f.fields.filter((x) => whyNone[x.name] && !(x.name === "first_published" && notes(p).length) && !override(p, x, "custom.hidden") && x.values.length > 0 && x.values.every((v) => v === null)) : [];
     for (const why of new Set(bare.map((x) => L(...whyNone[x.name])))) said.push(`${bare.filter((x) => L(...whyNone[x.name]) === why).map((x) => x.title).join(L("、", ", "))}${L("：", ": ")}${why}`);
   }
   if (meta?.stale) said.push(L("有新数据到达，正在计算；所示为此前的结果。", "Newer data is being computed; the result before it is shown."));

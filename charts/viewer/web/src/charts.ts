@@ -129,7 +129,9 @@ export function series(el: HTMLElement, times: number[], all: Field[], opts: { l
 export function bars(el: HTMLElement, f: Frame, opts: { horizontal: boolean; stacked: boolean; legend: boolean; link: (row: number) => string | null; hidden: (x: Field) => boolean }) {
   const text = (n: string) => f.fields.find((x) => x.name === n)?.values as string[] | undefined;
   const labels = text("unit_name") ?? (f.fields.find((x) => typeof x.values[0] === "string")?.values as string[]) ?? [];
-  const rotated = !opts.horizontal && labels.length > 14;
+  // A word that finds no room would be broken within.
+  const word = Math.max(0, ...labels.flatMap((s) => s.split(" ")).map((w) => [...w].reduce((n, c) => n + (c > "\u00ff" ? 1 : 0.58), 0)));
+  const rotated = !opts.horizontal && (labels.length > 14 || word * 0.85 * parseFloat(getComputedStyle(el).fontSize) > el.clientWidth / (labels.length + 1));
   const fields = f.fields.filter((x) => x.name !== "time" && !opts.hidden(x) && x.values.some((v) => typeof v === "number"));
   keep(el, (c) => {
     const { u, base, tip, axis, value, label } = frame(el, opts.legend ? fields.map((x) => x.title) : []);
