@@ -415,8 +415,13 @@ func (k *compiler) first(name string, key []string, by ...string) string {
 	s := k.c.Contract.Feed(name)
 	row, natural := strings.Join(s.Key(), ", "), strings.Join(key, ", ")
 	held := k.joined(name, k.held(name))
-	// Versions that FINAL leaves out make a key one of several too; that costs only time.
-	several := "SELECT xxh3(" + natural + ") AS h FROM " + held + " GROUP BY h HAVING count() > 1"
+	// Versions that FINAL leaves out make a key one of several too; that costs only time,
+	// but in a history they are many.
+	many := "count() > 1"
+	if !k.q.Known.IsZero() {
+		many = "min(xxh3(" + row + ")) != max(xxh3(" + row + "))"
+	}
+	several := "SELECT xxh3(" + natural + ") AS h FROM " + held + " GROUP BY h HAVING " + many
 	condition := "(" + row + ") IN (SELECT " + row + " FROM " + held + " WHERE xxh3(" + natural + ") IN (" + several + "))"
 	list, some := k.some("SELECT arrayJoin(arrayPopFront(arrayMap(x -> x.2, arrayReverseSort(groupArray((" + order(by...) + ", xxh3(" + row + "))))))) AS h\nFROM " +
 		k.table(name, key...) + "\nWHERE " + condition + "\nGROUP BY " + natural)

@@ -153,3 +153,49 @@ func TestTheMemoryOfAnswersIsBounded(t *testing.T) {
 	}
 	require.LessOrEqual(t, len(a.kept), mostAnswers)
 }
+
+// Which records another one replaces is found once and then left out by number: one
+// that comes later must not count beside the one that it replaces.
+func TestWhatReplacesARecordCountsAlone(t *testing.T) {
+	db := chartstest.New(t, "charts_replaced")
+	joins(t, db, 1)
+	attends := func(record string, hours, version int) {
+		db.Insert(t, "attendance", chartstest.Row{"record_id": record, "reporting_unit": "310000", "session_id": "s", "id_number_token": chartstest.Person(1), "hours_earned": hours, "passed": true,
+			"effective_from": "2016-02-01", "_version": version})
+	}
+	attends("a", 10, 1)
+	d := open(t, Config{URL: db.DSN(), Today: today, SuppressBelow: -1})
+	hours := func() float64 {
+		d.state.at = time.Time{}
+		v, _ := ask(t, d, `{"indicator":"I-17"}`).FieldByName("value")
+		return *v.At(0).(*float64)
+	}
+	require.InDelta(t, 10, hours(), 0)
+	require.NotEmpty(t, d.hashed.kept, "it was found apart")
+	attends("b", 20, 2)
+	require.InDelta(t, 20, hours(), 0)
+	attends("a", 30, 3)
+	require.InDelta(t, 30, hours(), 0)
+}
+
+// What is under way reads what there was before: who knows of newer data does not
+// wait for it.
+func TestNobodyJoinsAQuestionOfOlderData(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		a := newAnswers[int]()
+		ask := func(state string, answer int) int {
+			got, err := a.get(t.Context(), "q", state, func(context.Context) (int, error) {
+				time.Sleep(time.Second)
+				return answer, nil
+			})
+			require.NoError(t, err)
+			return got
+		}
+		old := make(chan int)
+		go func() { old <- ask("one", 1) }()
+		synctest.Wait()
+		require.Equal(t, 2, ask("two", 2))
+		require.Equal(t, 1, <-old)
+		require.Equal(t, 2, ask("two", 3), "the older answer takes no newer one's place")
+	})
+}
