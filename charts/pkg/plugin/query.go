@@ -417,11 +417,11 @@ func (d *Datasource) parts(ctx context.Context, s scope.Scope, q *figures.Questi
 const mostHashes = 1000
 
 // hashes asks for what many statements leave out or look for alike, once while the
-// tables stand. Where there is too much of it, and where it cannot be had, each
-// statement finds it by itself.
+// tables stand: it is the same for all scopes, and no figure. Where there is too much
+// of it, and where it cannot be had, each statement finds it by itself.
 func (d *Datasource) hashes(ctx context.Context, s scope.Scope) func(catalogue.Statement) ([]uint64, bool) {
 	return func(st catalogue.Statement) ([]uint64, bool) {
-		got, err := d.hashed.get(ctx, s.String()+"\n"+st.SQL+comment(st.Params), d.state.current(ctx, d, st.Tables...), func(ctx context.Context) (out []uint64, err error) {
+		got, err := d.hashed.get(ctx, st.SQL+comment(st.Params), d.state.current(ctx, d, st.Tables...), func(ctx context.Context) (out []uint64, err error) {
 			rows, err := d.db.Whole(ctx, s, fmt.Sprintf("%s\nLIMIT %d", st.SQL, mostHashes+1), st.Params)
 			if err != nil {
 				return nil, err
