@@ -414,7 +414,7 @@ func TestCancelledQueryEnds(t *testing.T) {
 		<-r.Context().Done()
 	}))
 	defer slow.Close()
-	d := open(t, Config{URL: slow.URL, Today: today})
+	d := open(t, Config{URL: slow.URL, Today: today, StaleSeconds: 120})
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan backend.DataResponse, 1)
 	go func() {

@@ -47,7 +47,9 @@ func (s *state) current(ctx context.Context, d *Datasource, tables ...string) st
 	defer s.mu.Unlock()
 	if s.at.IsZero() || time.Since(s.at) >= fresh {
 		s.at = time.Now()
-		s.tables = d.tables(ctx)
+		if s.tables = d.tables(ctx); s.tables == nil {
+			s.at = time.Now() // who does not answer is not asked again at once
+		}
 	}
 	if len(s.tables) == 0 {
 		return ""

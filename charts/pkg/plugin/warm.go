@@ -193,11 +193,12 @@ func (w *readings) drop(key string) {
 func (w *readings) due(now string) (key string, r *reading, any bool) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	if now == "" {
+		return "", nil, false // nobody can tell what is old
+	}
 	for k, x := range w.kept {
 		switch {
 		case time.Since(x.looked) >= lately || !x.p.known.IsZero():
-		case now == "":
-			any = true
 		case x.arrivals.state == now:
 			any = true
 			x.newest = time.Now()
