@@ -104,7 +104,7 @@ func (d *Datasource) reading(ctx context.Context, s scope.Scope, p *plan) (r *re
 		if same {
 			kept.newest = time.Now()
 		}
-		shown := same || !p.Fresh && kept.decided == decided && time.Since(kept.newest) < d.config.stale()
+		shown := same || !p.Fresh && p.known.IsZero() && kept.decided == decided && time.Since(kept.newest) < d.config.stale()
 		d.readings.mu.Unlock()
 		if shown {
 			if !same {
@@ -188,7 +188,8 @@ func (w *readings) drop(key string) {
 	delete(w.kept, key)
 }
 
-// due is the question to be asked next: that which somebody looked at last, of those
+// due is the question to be asked next (none about what was known, which what comes
+// later hardly ever changes): that which somebody looked at last, of those
 // that are not of the state now. None may be left for the moment, or for good.
 func (w *readings) due(now string) (key string, r *reading, any bool) {
 	w.mu.Lock()
