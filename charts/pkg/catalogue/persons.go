@@ -69,7 +69,7 @@ FROM (
   SELECT person, spells.2 AS units, spells.3 AS begins, spells.4 AS ends, spells.5 AS categories, spells.6 AS areas,
     ` + firstOpen("arrayEnumerate(units)", "{dates:Array(Date32)}") + ` AS firsts
   FROM (
-` + indent(indent(k.bySpells("{dates:Array(Date32)}"))) + `
+` + indent(indent(k.bySpells("{dates:Array(Date32)}", "toUInt8OrZero(toString(worker_category))", "toUInt32OrZero(toString(county_code))"))) + `
   )
 )
 ARRAY JOIN units AS s, categories AS c, areas AS a, arrayEnumerate(units) AS i`
@@ -82,10 +82,12 @@ func firstOpen(of, dates string) string {
 }
 
 // bySpells is one row per person with the spells that were open on one of some days,
-// the primary one of any day before the others. They hold numbers only: texts take
-// most of the time.
-func (k *compiler) bySpells(dates string) string {
-	return `SELECT ` + person("id_number_token") + ` AS person, arraySort(groupArray((` + k.primary() + `, toUInt32(toString(reporting_unit)), start_on, ifNull(end_on, ` + everOpen + `), toUInt8OrZero(toString(worker_category)), toUInt32OrZero(toString(county_code))))) AS spells
+// the primary one of any day before the others: the number that orders them, unit,
+// begin, end and what else is asked for. They hold numbers only: texts take most of
+// the time.
+func (k *compiler) bySpells(dates string, more ...string) string {
+	spell := append([]string{k.primary(), "toUInt32(toString(reporting_unit))", "start_on", "ifNull(end_on, " + everOpen + ")"}, more...)
+	return `SELECT ` + person("id_number_token") + ` AS person, arraySort(groupArray((` + strings.Join(spell, ", ") + `))) AS spells
 FROM ` + k.employment() + `
 WHERE worker_category IN {categories:Array(String)} AND start_on <= arrayMax(` + dates + `) AND ifNull(end_on > arrayMin(` + dates + `), true)
 GROUP BY person`
@@ -582,7 +584,13 @@ func (k *compiler) leavers(l *Leaf) string {
 		where = " AND NOT has(" + k.list("reasons", l.Reasons) + ", tupleElement(s, 4))"
 	}
 	start := window(strconv.Itoa(l.Months)+"_months", "arrayMin({dates:Array(Date32)})")
+	spells := k.table("employment", "id_number_token", "start_on", "end_on", "worker_category", "leave_reason")
+	some := ""
+	if k.q.Known.IsZero() {
+		// Few people have a spell that ended; what was known of them is dear to find twice.
+		some = " AND xxh3(id_number_token) IN (SELECT xxh3(id_number_token) FROM " + spells + " WHERE ifNull(end_on >= " + start + " AND end_on <= arrayMax({dates:Array(Date32)}), false))"
+	}
 	return k.onGrid("SELECT d, unit, cat, uniqExact(person) AS v, uniqExact(person) AS source\nFROM (\n  SELECT person, tupleElement(s, 1) AS unit, "+cat+" AS cat, tupleElement(s, 3) AS day\n  FROM (\n    SELECT "+person("id_number_token")+" AS person, groupArray((toString(reporting_unit), start_on, ifNull(end_on, "+everOpen+"), toString(leave_reason))) AS spells\n    FROM "+
-		k.table("employment", "id_number_token", "start_on", "end_on", "worker_category", "leave_reason")+"\n    WHERE worker_category IN {categories:Array(String)} AND ifNull(end_on >= "+start+", true)\n    GROUP BY person\n  )\n  ARRAY JOIN spells AS s\n  WHERE tupleElement(s, 3) < "+everOpen+
+		spells+"\n    WHERE worker_category IN {categories:Array(String)} AND ifNull(end_on >= "+start+", true)"+some+"\n    GROUP BY person\n  )\n  ARRAY JOIN spells AS s\n  WHERE tupleElement(s, 3) < "+everOpen+
 		where+"\n    AND NOT arrayExists(o -> tupleElement(o, 1) = tupleElement(s, 1) AND tupleElement(o, 2) <= tupleElement(s, 3) AND tupleElement(o, 3) > tupleElement(s, 3), spells)\n)\nARRAY JOIN {dates:Array(Date32)} AS d\nWHERE day <= d AND day >= "+window(strconv.Itoa(l.Months)+"_months", "d")+"\nGROUP BY d, unit, cat", "employment")
 }

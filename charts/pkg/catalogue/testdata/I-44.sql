@@ -14,7 +14,7 @@ FROM (
         FROM (
           SELECT person, spells.2 AS units, spells.3 AS begins, spells.4 AS ends, arrayMap(d -> arrayFirst((x, b, e) -> b <= d AND e > d, units, begins, ends), {stock_dates:Array(Date32)}) AS places
           FROM (
-            SELECT reinterpretAsUInt128(substring(id_number_token, 17)) AS person, arraySort(groupArray((bitShiftLeft(toInt256(-toInt32(start_on)), 84) + bitShiftLeft(toInt256(toUInt32(toString(reporting_unit))), 64) + xxh3(record_id), toUInt32(toString(reporting_unit)), start_on, ifNull(end_on, toDate32('2299-12-31')), toUInt8OrZero(toString(worker_category)), toUInt32OrZero(toString(county_code))))) AS spells
+            SELECT reinterpretAsUInt128(substring(id_number_token, 17)) AS person, arraySort(groupArray((bitShiftLeft(toInt256(-toInt32(start_on)), 84) + bitShiftLeft(toInt256(toUInt32(toString(reporting_unit))), 64) + xxh3(record_id), toUInt32(toString(reporting_unit)), start_on, ifNull(end_on, toDate32('2299-12-31'))))) AS spells
             FROM employment FINAL
             WHERE worker_category IN {categories:Array(String)} AND start_on <= arrayMax({stock_dates:Array(Date32)}) AND ifNull(end_on > arrayMin({stock_dates:Array(Date32)}), true)
             GROUP BY person
