@@ -181,7 +181,7 @@ func (d *Dedupe) batch(ctx context.Context, b flow.Batch, cut *flow.Cut) (arrow.
 	defer free()
 	keys, free := scratch[key](d.opt.Mem, r.n)
 	defer free()
-	var asked []int // rows that may be stored already
+	var asked, astray []int // rows that may be stored already, and those Elsewhere
 	for row := range r.n {
 		k := d.keys.key(r.spec.Feed, bytesOf(r.record.Value(row)), r.keyDate(row))
 		v := r.version(row, d.opt.Revision)
@@ -192,8 +192,15 @@ func (d *Dedupe) batch(ctx context.Context, b flow.Batch, cut *flow.Cut) (arrow.
 		if newer {
 			d.state.put(k, v)
 		}
+		if outcome == flow.Duplicate {
+			continue
+		}
 		// The state holds the newest version of the records that belong here.
-		if outcome != flow.Duplicate && (!newer || d.elsewhere(&r, row)) {
+		elsewhere := d.elsewhere(&r, row)
+		if elsewhere {
+			astray = append(astray, row)
+		}
+		if elsewhere || !newer {
 			asked = append(asked, row)
 		}
 	}
@@ -203,6 +210,11 @@ func (d *Dedupe) batch(ctx context.Context, b flow.Batch, cut *flow.Cut) (arrow.
 		}
 	}
 	stored := d.count(&r, outcomes, cut.Tally)
+	for _, row := range astray {
+		if outcomes[row].Stored() && r.part.Value(row) == 0 {
+			cut.Tally.Of(r.spec.Feed, r.batch.Value(row)).Astray++
+		}
+	}
 	if stored == 0 {
 		return nil, nil
 	}
