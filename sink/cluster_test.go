@@ -41,6 +41,7 @@ func TestOnACluster(t *testing.T) {
 		{"TwoClaims", TestTwoClaimsAtOnceEndWithDifferentEpochs},
 		{"Fenced", TestCutsThatAreWrittenTogetherAreFencedOneByOne},
 		{"NewestAndStored", TestNewestAndStoredSeeTheLedgerOnly},
+		{"WhatIsAskedAtOnce", TestWhatIsAskedAtOnceIsReadOnce},
 		{"Receipts", TestReceipts},
 		{"RefusedAgain", TestRefusedAgain},
 		{"Recount", TestARecordInTwoPartitionsIsCountedOnce},
