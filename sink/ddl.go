@@ -382,7 +382,8 @@ func recount(c *feed.Catalogue) string {
 		}
 	}
 	const at = "topic, incarnation, partition, offset, row"
-	rows := []string{"SELECT toString(unit) AS unit, toString(feed) AS feed, toString(outcome) AS outcome, toString(topic) AS topic, incarnation, partition, offset, row FROM erased FINAL\n" +
+	// An erasure did not always say what its rows had been counted as.
+	rows := []string{"SELECT toString(unit) AS unit, toString(feed) AS feed, if(erased.outcome = '', '" + flow.New.String() + "', toString(erased.outcome)) AS outcome, toString(topic) AS topic, incarnation, partition, offset, row FROM erased FINAL\n" +
 		"WHERE " + some + "topic != '' AND part = 0 AND unit IN " + units}
 	for _, s := range c.Feeds {
 		rows = append(rows, "SELECT toString(reporting_unit), "+quoteText(s.Feed)+", toString(_outcome), toString(_topic), _incarnation, _partition, _offset, _row FROM "+quoteName(s.HistoryTable())+" FINAL\n"+
