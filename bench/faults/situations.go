@@ -420,6 +420,10 @@ func inTwoPartitions(ctx context.Context, b *bench) (r result, err error) {
 	if err := c.expect(ctx, &r, "counted by two partitions", "SELECT sum(duplicate) > 0 FROM recount", 1); err != nil {
 		return r, err
 	}
+	balance, err := c.duiwuCommand(ctx, c.database, "balance")
+	if err != nil || !strings.Contains(balance, "of the duplicates came in two partitions") {
+		r.Problems = append(r.Problems, fmt.Sprintf("duiwu balance does not say why: %v: %s", err, balance))
+	}
 	// doctor ends with an error when it finds something.
 	found, _ := c.duiwuCommand(ctx, c.database, append([]string{"doctor", "--full", "--prefix", "duiwu." + c.name, "--units", unit}, c.operatorFlags()...)...)
 	if !strings.Contains(found, "topic_partitions") || strings.Contains(found, "counts_differ") {
