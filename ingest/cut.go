@@ -14,8 +14,8 @@ import (
 type Limits struct {
 	// Rows counts records, the refused ones too; default 131072.
 	Rows int
-	// Bytes counts the values of the cut's messages, as sent or as decoded,
-	// whichever is more; default 32 MiB.
+	// Bytes counts the values of the cut's messages, as sent or what they take as
+	// columns and as one copy of them, whichever is more; default 32 MiB.
 	Bytes int
 	// Linger is how long a cut stays open after its first message while more
 	// keeps coming; default 5 s. It also paces a partition to which little comes

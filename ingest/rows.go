@@ -105,6 +105,9 @@ func (r *rows) value(i int) []byte {
 	return r.vals[i]
 }
 
+// bytesPerRow is what a row takes beside its texts.
+func (r *rows) bytesPerRow() int { return 4*len(r.cols) + 8 + 4 }
+
 // append adds the record at hand and returns its size.
 func (r *rows) append(offset int64, row int32) int {
 	n := r.n
