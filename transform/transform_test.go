@@ -406,8 +406,9 @@ func TestNewestCostsAtMost64BytesAKey(t *testing.T) {
 	}
 	require.Equal(t, 1_000_000, s.Len())
 	for i := range 1_000_000 {
-		v, ok := s.get(k.key("worker", fmt.Appendf(nil, "r%d", i), 0))
-		if hi, _ := v.Halves(); !ok || hi != uint64(i) {
+		key := k.key("worker", fmt.Appendf(nil, "r%d", i), 0)
+		slot := s.meet(key)
+		if hi, _ := slot.version.Halves(); slot.key != key || hi != uint64(i) {
 			t.Fatalf("key %d is lost", i)
 		}
 	}
