@@ -57,6 +57,7 @@ type sheet struct {
 	splits  bool
 	form    form
 	sent    []sent
+	strips  *[strips][stripRoom]byte
 	scratch []byte
 	extra   []byte
 }
