@@ -6,7 +6,7 @@ package value
 // 19). Full width counts, and so do numbers written in groups with single spaces
 // or hyphens between them; a number inside a longer run of digits does not.
 func HoldsPersonalNumber(src []byte) bool {
-	for i := 0; i < len(src); {
+	for i := 0; i+personalDigits <= len(src); { // a digit is a byte or more
 		// Han characters hold no digits; skip them three bytes at a time.
 		c := src[i]
 		if c >= 0xE4 && c <= 0xE9 && i+2 < len(src) && src[i+1] >= 0x80 && src[i+2] >= 0x80 {
