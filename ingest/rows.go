@@ -149,7 +149,7 @@ func (r *rows) grow(i, n int) {
 	c := &r.cols[i]
 	size := max(r.grown(c.used+n), r.wantBytes[i], 1024)
 	if c.data == nil {
-		c.data = r.mem.Allocate(size)
+		c.data = flow.Room(r.mem, size)
 		return
 	}
 	c.data = r.mem.Reallocate(size, c.data)
@@ -165,7 +165,7 @@ func (r *rows) reserve(n int) {
 	room = (room + 63) &^ 63
 	resize := func(old []byte, size int) []byte {
 		if old == nil {
-			return r.mem.Allocate(size)
+			return flow.Room(r.mem, size)
 		}
 		return r.mem.Reallocate(size, old)
 	}
@@ -234,9 +234,13 @@ func (r *rows) record() arrow.Record {
 		c := &r.cols[i]
 		r.wantBytes[i] = c.used + c.used/8
 		bits, nulls := r.validity(c.ends[:n+1])
+		clear(c.data[c.used:])
+		clear(c.ends[n+1:])
 		wrap(arrow.BinaryTypes.String, nulls, bits, c.endBuf, c.data)
 		*c = column{}
 	}
+	clear(r.offsets[n:])
+	clear(r.position[n:])
 	wrap(arrow.PrimitiveTypes.Int64, 0, nil, r.offBuf)
 	wrap(arrow.PrimitiveTypes.Int32, 0, nil, r.rowBuf)
 	rec := array.NewRecord(r.wire, cols, int64(n))

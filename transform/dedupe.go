@@ -333,9 +333,8 @@ func (d *Dedupe) table(b flow.Batch, r *rows, outcomes []flow.Outcome, versions 
 		in = pick(b.Rows, runs, rows, mem)
 		defer in.Release()
 	}
-	version := memory.NewResizableBuffer(mem)
+	version := memory.NewBufferWithAllocator(flow.Room(mem, stored*len(flow.Version{})), mem)
 	defer version.Release()
-	version.Resize(stored * len(flow.Version{}))
 	deleted := array.NewUint8Builder(mem)
 	defer deleted.Release()
 	deleted.Reserve(stored)

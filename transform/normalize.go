@@ -670,12 +670,10 @@ func (s *sheet) record() arrow.Record {
 		}
 		part.UnsafeAppend(0)
 	}
-	s.builders[last+2].(*array.Int64Builder).AppendValues(s.offset.Int64Values(), nil)
-	s.builders[last+3].(*array.Int32Builder).AppendValues(s.row.Int32Values(), nil)
 	s.builders[last+4].(*array.Uint64Builder).AppendValues(s.hash, nil)
-	for i := last; i < len(s.builders); i++ {
-		cols = append(cols, s.column(i))
-	}
+	s.offset.Retain()
+	s.row.Retain()
+	cols = append(cols, s.column(last), s.column(last+1), s.offset, s.row, s.column(last+4))
 	rec := array.NewRecord(s.schema, cols, int64(s.n))
 	for _, c := range cols {
 		c.Release()

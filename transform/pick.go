@@ -5,6 +5,8 @@ import (
 	"github.com/apache/arrow/go/v15/arrow/array"
 	"github.com/apache/arrow/go/v15/arrow/bitutil"
 	"github.com/apache/arrow/go/v15/arrow/memory"
+
+	"github.com/duiwu/duiwu/internal/flow"
 )
 
 // run is rows from..to, to not included.
@@ -48,8 +50,7 @@ func pickData(in arrow.ArrayData, runs []run, rows int, mem memory.Allocator) *a
 	at := in.Offset()
 	var own []*memory.Buffer
 	buffer := func(size int) []byte {
-		b := memory.NewResizableBuffer(mem)
-		b.Resize(size)
+		b := memory.NewBufferWithAllocator(flow.Room(mem, size), mem)
 		own = append(own, b)
 		return b.Bytes()
 	}

@@ -210,9 +210,8 @@ func (p *Pseudonymize) column(f *feed.Field, col arrow.Array) arrow.Array {
 // field of a void has no value.
 func (p *Pseudonymize) tokenColumn(kind feed.Kind, required bool, in *array.String) arrow.Array {
 	n := in.Len()
-	tokens := memory.NewResizableBuffer(p.mem)
+	tokens := memory.NewBufferWithAllocator(flow.Room(p.mem, n*TokenLen), p.mem)
 	defer tokens.Release()
-	tokens.Resize(n * TokenLen)
 	var valid *memory.Buffer
 	nulls := 0
 	for row := range n {

@@ -12,7 +12,6 @@ import (
 
 	"github.com/apache/arrow/go/v15/arrow"
 	"github.com/apache/arrow/go/v15/arrow/array"
-	"github.com/apache/arrow/go/v15/arrow/memory"
 	"github.com/stretchr/testify/require"
 
 	"github.com/duiwu/duiwu/ingest/feeds"
@@ -46,7 +45,7 @@ func catalogue(t testing.TB) *feed.Catalogue {
 type line struct {
 	t     *testing.T
 	cat   *feed.Catalogue
-	mem   *memory.CheckedAllocator
+	mem   *flowtest.Checked
 	steps []flow.Step
 	store store
 	next  int64
