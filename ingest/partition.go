@@ -136,6 +136,7 @@ func (p *Partition) connect(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	f.mem = p.opt.Mem
 	if err := p.verify(ctx, f); err != nil {
 		f.close()
 		return err
@@ -414,6 +415,9 @@ func (p *Partition) remember() {
 // cut closes the cut that ends with the message at last.
 func (p *Partition) cut(first, last int64) flow.Cut {
 	p.remember()
+	if p.f != nil {
+		p.f.rest() // the cut is on its way for a while
+	}
 	c := flow.Cut{
 		Span:    flow.Span{Topic: p.topic, Incarnation: p.resume.Incarnation, Partition: p.partition, First: first, Last: last},
 		Unit:    p.unit,
