@@ -23,7 +23,11 @@ type form struct {
 // does. Only texts that break no rule are kept, and only as long as the same
 // answer is due: the batch's clock is part of some.
 type memo struct {
-	gen   uint32
+	gen uint32
+	// missed counts the texts that were not known among rows rows; rest is how many
+	// blocks of rows go by before it is asked again.
+	missed, rows, rest int
+
 	slots [memoSlots]memoSlot
 }
 
@@ -67,8 +71,24 @@ func (m *memo) find(v []byte, day int32) (*memoSlot, bool) {
 	if s.gen == m.gen && s.key == k && int(s.len) == len(v) && s.day == day {
 		return s, true
 	}
+	m.missed++
 	s.gen, s.key, s.day, s.len = m.gen-1, k, day, uint8(len(v))
 	return s, false
+}
+
+// worth says whether a block of rows had better ask. Where hardly a text comes again,
+// as moments do and the codes of thousands of employers in no order, asking costs as
+// much as reading, so most blocks do not.
+func (m *memo) worth(rows int) bool {
+	if m.rest > 0 {
+		m.rest--
+		return false
+	}
+	if m.missed > m.rows*7/8 {
+		m.rest = 14 // and this one
+	}
+	m.missed, m.rows = 0, rows
+	return m.rest == 0
 }
 
 // put keeps the form of the text that the slot was last asked for. A form whose
