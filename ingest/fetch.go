@@ -399,7 +399,7 @@ func (f *fetcher) inflate(codec uint16, b []byte) ([]byte, error) {
 				return nil, err
 			}
 		}
-		f.lent = flow.Room(f.mem, max(f.largest, 4*len(b)))
+		f.lent = flow.Room(f.mem, max(f.largest, 8*len(b)))
 		f.plain, err = f.zstd.DecodeAll(b, f.lent[:0])
 		if cap(f.plain) != cap(f.lent) { // it grew into memory of its own
 			f.mem.Free(f.lent)

@@ -102,7 +102,7 @@ func OpenPartition(ctx context.Context, b *Broker, topic, unit string, partition
 	opt = opt.withDefaults()
 	p := &Partition{
 		broker: b, opt: opt, topic: topic, unit: unit, partition: partition, resume: resume, commit: commit,
-		dec: NewDecoder(opt.Catalogue, opt.Mem, unit, opt.Limits.Message), last: -1, mean: firstMean, swell: 1,
+		dec: NewDecoder(opt.Catalogue, opt.Mem, unit, opt.Limits.Message), last: -1, mean: firstMean, swell: firstSwell,
 	}
 	if opt.ReadSeals != nil {
 		var err error
@@ -329,8 +329,10 @@ func (p *Partition) trace(headers []Header) {
 	}
 }
 
-// firstMean is what a message is expected to hold before one was seen, in bytes.
-const firstMean = 1 << 10
+// firstMean is what a message is expected to hold before one was seen, in bytes;
+// firstSwell is how much more one of thousands of rows counts: of small ones a second
+// one is soon there.
+const firstMean, firstSwell = 1 << 10, 2
 
 // fits says whether the share of a cut of so many bytes has room for one more
 // message of a size, or could be made larger.

@@ -234,13 +234,13 @@ func (r *rows) record() arrow.Record {
 		c := &r.cols[i]
 		r.wantBytes[i] = c.used + c.used/8
 		bits, nulls := r.validity(c.ends[:n+1])
-		clear(c.data[c.used:])
-		clear(c.ends[n+1:])
+		flow.End(c.data[c.used:])
+		flow.End(c.ends[n+1:])
 		wrap(arrow.BinaryTypes.String, nulls, bits, c.endBuf, c.data)
 		*c = column{}
 	}
-	clear(r.offsets[n:])
-	clear(r.position[n:])
+	flow.End(r.offsets[n:])
+	flow.End(r.position[n:])
 	wrap(arrow.PrimitiveTypes.Int64, 0, nil, r.offBuf)
 	wrap(arrow.PrimitiveTypes.Int32, 0, nil, r.rowBuf)
 	rec := array.NewRecord(r.wire, cols, int64(n))

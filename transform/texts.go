@@ -104,8 +104,8 @@ func (t *texts) column() arrow.Array {
 		defer data.Release()
 		return array.NewStringData(data)
 	}
-	clear(t.data[t.used:])
-	clear(t.ends[t.n+1:])
+	flow.End(t.data[t.used:])
+	flow.End(t.ends[t.n+1:])
 	ends, text := memory.NewBufferWithAllocator(t.ints, t.mem), memory.NewBufferWithAllocator(t.data, t.mem)
 	data := array.NewData(arrow.BinaryTypes.String, t.n, []*memory.Buffer{nil, ends, text}, nil, 0, 0)
 	defer data.Release()

@@ -65,9 +65,8 @@ func (r *Recycler) take(class, room int) (b []byte, fresh bool) {
 }
 
 // Room is Allocate without the zeros, for columns of which every byte is written: to
-// clear what is written over anyway was a fortieth of a worker's CPU. Who asks for
-// it may keep no byte of it that he did not write; nobody sends on what other
-// records left there.
+// clear what is written over anyway was a fortieth of a worker's CPU. Nobody may read
+// or send on what other records left there: see End.
 func (r *Recycler) Room(size int) []byte {
 	class, room := sizeClass(size)
 	if class < 0 {
@@ -75,6 +74,13 @@ func (r *Recycler) Room(size int) []byte {
 	}
 	b, _ := r.take(class, room)
 	return b[:size]
+}
+
+// End clears what a writer may send of a column's memory behind its end: Arrow sends
+// columns in units of up to 64 bytes.
+func End[T byte | int32 | int64](rest []T) {
+	var one T
+	clear(rest[:min(len(rest), 64/int(unsafe.Sizeof(one)))])
 }
 
 // Room asks an allocator for memory that need not be zero, if it knows the difference.
