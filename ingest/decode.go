@@ -141,9 +141,8 @@ func (d *Decoder) Rows() int { return d.total + len(d.rejects) }
 // knows, and then nothing of the message was added.
 //
 // Behind it d.weight is the memory that the message takes on its way through the
-// worker: what it became, and two thirds of that which the steps make anew beside
-// it, since they share texts. JSON repeats the names and is longer than that itself;
-// Arrow and CSV are half as long, or less.
+// worker: what it became, and as much again that the steps make of it. JSON repeats
+// the names and is about as long itself; Arrow and CSV are half as long, or less.
 func (d *Decoder) Add(m *Message) error {
 	start := d.mark()
 	d.msg, d.head, d.row, d.haveFirst, d.expanded = m, headersOf(m.Headers), 0, false, 0
@@ -163,7 +162,7 @@ func (d *Decoder) Add(m *Message) error {
 	d.weight = len(m.Value)
 	if n := d.total - start.total; n > 0 {
 		held := d.expanded + n*d.guess.bytesPerRow()
-		d.weight = max(d.weight, held+held*2/3)
+		d.weight = max(d.weight, 2*held)
 	}
 	d.note()
 	d.msg = nil
