@@ -14,8 +14,8 @@ import (
 type Limits struct {
 	// Rows counts records, the refused ones too; default 131072.
 	Rows int
-	// Bytes counts the values of the cut's messages, as sent or as decoded,
-	// whichever is more; default 32 MiB.
+	// Bytes counts the values of the cut's messages, as sent or what they take as
+	// columns and what is made of these, whichever is more; default 32 MiB.
 	Bytes int
 	// Linger is how long a cut stays open after its first message while more
 	// keeps coming; default 5 s. It also paces a partition to which little comes
@@ -70,7 +70,7 @@ func (l Limits) withDefaults() Limits {
 //	slots x 3 x Limits.Bytes + partitions x Limits.Fetch
 //
 // where 3 is the room of growing column buffers plus one step's copy; ordinary
-// JSON needs about slots x 1.5 x Limits.Bytes. Beyond its share a cut may hold
+// records need about slots x 1.5 to 2 x Limits.Bytes. Beyond its share a cut may hold
 // the one message that showed it to be too small, expanded.
 type Gate struct {
 	parts *semaphore.Weighted

@@ -99,6 +99,7 @@ type Decoder struct {
 	firstBatch string
 	haveFirst  bool
 	expanded   int
+	weight     int       // see Add
 	spoiled    feed.Rule // what every record of the message is refused for
 
 	// Of the record at hand.
@@ -138,6 +139,10 @@ func (d *Decoder) Rows() int { return d.total + len(d.rejects) }
 // Add decodes one message. Bad data is kept as rejects; the only error is a
 // permanent one, that a record was written for a schema newer than this worker
 // knows, and then nothing of the message was added.
+//
+// Behind it d.weight is the memory that the message takes on its way through the
+// worker: what it became, and as much again that the steps make of it. JSON repeats
+// the names and is about as long itself; Arrow and CSV are half as long, or less.
 func (d *Decoder) Add(m *Message) error {
 	start := d.mark()
 	d.msg, d.head, d.row, d.haveFirst, d.expanded = m, headersOf(m.Headers), 0, false, 0
@@ -153,6 +158,11 @@ func (d *Decoder) Add(m *Message) error {
 		d.rewind(start)
 		d.row = 0
 		d.refuseMessage(rule)
+	}
+	d.weight = len(m.Value)
+	if n := d.total - start.total; n > 0 {
+		held := d.expanded + n*d.guess.bytesPerRow()
+		d.weight = max(d.weight, 2*held)
 	}
 	d.note()
 	d.msg = nil

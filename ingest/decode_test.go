@@ -397,6 +397,34 @@ func TestTextsAreNotCopied(t *testing.T) {
 	require.False(t, rd.Next())
 }
 
+// What a message counts for in a cut is what its rows take, twice, whichever form
+// they came in: an Arrow message is half as long as the same records in JSON.
+func TestWeightIsThatOfTheColumns(t *testing.T) {
+	cat, err := feed.Load(feeds.FS)
+	require.NoError(t, err)
+	f := func(value []byte, typ string) {
+		t.Helper()
+		d := NewDecoder(cat, memory.DefaultAllocator, "310000", 0)
+		require.NoError(t, d.Add(&Message{Value: value, Headers: []Header{{Key: []byte(HeaderContentType), Value: []byte(typ)}}}))
+		parts, rejects, _ := d.Flush()
+		require.Empty(t, rejects)
+		held := 0
+		for _, col := range parts[0].Rows.Columns() {
+			if texts, ok := col.(*array.String); ok {
+				held += len(texts.ValueBytes()) + 4*texts.Len()
+			} else {
+				held += col.DataType().(arrow.FixedWidthDataType).BitWidth() / 8 * col.Len()
+			}
+		}
+		parts[0].Rows.Release()
+		require.Equal(t, max(len(value), 2*held), d.weight)
+	}
+	f(envelopeStream(t, 1000, func(int) string { return "310000" }), TypeArrow)
+	f([]byte("reporting_unit,feed,batch_id,record_id\n310000,worker,b,1\n310000,worker,b,2\n"), TypeCSV)
+	f(workerJSON(1), TypeJSON)
+	f([]byte(`{"reporting_unit":"310000","feed":"worker","batch_id":"b","record_id":"1","name":"`+strings.Repeat(" ", 5000)+`"}`), TypeJSON)
+}
+
 // A second message that breaks near its end must not take the first one's rows
 // or leave its own.
 func TestRewind(t *testing.T) {

@@ -10,6 +10,7 @@ import (
 	"io"
 	"time"
 
+	"github.com/apache/arrow/go/v15/arrow/memory"
 	"github.com/klauspost/compress/zstd"
 	"github.com/segmentio/kafka-go"
 	"github.com/segmentio/kafka-go/compress"
@@ -51,10 +52,15 @@ type fetcher struct {
 
 	zstd  *zstd.Decoder
 	plain []byte // decompressed records, when recs does not look into raw
-	recs  []byte // records left of the batch at hand
-	left  int32
-	base  int64
-	end   int64 // offset behind the batch at hand
+	// lent is the memory of plain if that is mem's, largest what zstd batches became
+	// at most. Between two cuts no partition holds any of it.
+	lent    []byte
+	largest int
+	mem     memory.Allocator
+	recs    []byte // records left of the batch at hand
+	left    int32
+	base    int64
+	end     int64 // offset behind the batch at hand
 
 	last struct { // the last message handed out
 		key, value []byte
@@ -97,11 +103,13 @@ func dialLeader(ctx context.Context, b *Broker, topic string, partition, maxByte
 		_ = conn.Close()
 		return nil, fmt.Errorf("broker %s answers Fetch up to v%d, v%d is needed; Kafka 2.3 or newer", addr, limits[protocol.Fetch], fetchVersion)
 	}
-	return &fetcher{conn: conn, topic: topic, partition: partition, maxBytes: maxBytes, clientID: b.ClientID, open: make(map[int64]bool)}, nil
+	return &fetcher{conn: conn, topic: topic, partition: partition, maxBytes: maxBytes, clientID: b.ClientID, open: make(map[int64]bool), mem: memory.DefaultAllocator}, nil
 }
 
 func (f *fetcher) close() {
 	_ = f.conn.Close()
+	f.seal()
+	f.giveBack()
 	if f.zstd != nil {
 		f.zstd.Close()
 	}
@@ -161,7 +169,7 @@ func (f *fetcher) fetch(ctx context.Context, wait time.Duration) error {
 }
 
 func (f *fetcher) exchange(wait time.Duration) error {
-	f.seal()
+	f.rest()
 	f.corr++
 	b := append(f.req[:0], 0, 0, 0, 0)
 	be := binary.BigEndian
@@ -325,7 +333,7 @@ func (f *fetcher) skipBatch() {
 // batch opens the next record batch; false when there is no whole one left.
 func (f *fetcher) batch() (bool, error) {
 	for {
-		f.seal()
+		f.rest()
 		b := f.set
 		if len(b) < batchFixed {
 			f.set = nil
@@ -391,7 +399,13 @@ func (f *fetcher) inflate(codec uint16, b []byte) ([]byte, error) {
 				return nil, err
 			}
 		}
-		f.plain, err = f.zstd.DecodeAll(b, f.plain[:0])
+		f.lent = flow.Room(f.mem, max(f.largest, 8*len(b)))
+		f.plain, err = f.zstd.DecodeAll(b, f.lent[:0])
+		if cap(f.plain) != cap(f.lent) { // it grew into memory of its own
+			f.mem.Free(f.lent)
+			f.lent = nil
+		}
+		f.largest = max(f.largest, len(f.plain))
 		return f.plain, err
 	case uint16(compress.Gzip), uint16(compress.Snappy), uint16(compress.Lz4):
 		r := compress.Compression(codec).Codec().NewReader(bytes.NewReader(b))
@@ -489,7 +503,24 @@ func (f *fetcher) seal() {
 // shrink gives buffers back that an idle partition does not need.
 func (f *fetcher) shrink() {
 	f.seal()
+	f.giveBack()
 	f.raw, f.plain, f.set, f.recs, f.left = nil, nil, nil, nil, 0
+}
+
+// rest ends the use of the last message handed out, and of its batch if it was the
+// last one there.
+func (f *fetcher) rest() {
+	f.seal()
+	if f.left == 0 {
+		f.giveBack()
+	}
+}
+
+func (f *fetcher) giveBack() {
+	if f.lent != nil {
+		f.mem.Free(f.lent)
+		f.lent, f.plain, f.recs = nil, nil, nil
+	}
 }
 
 // Sum is the checksum by which the ledger recognises a message.

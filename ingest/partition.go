@@ -84,7 +84,8 @@ type Partition struct {
 	sum    uint64
 	known  bool      // last and sum can be compared
 	share  int64     // of a slot of the gate, 0 between two cuts
-	mean   int64     // bytes of a message, as seen so far
+	mean   int64     // bytes of a message, as counted so far
+	swell  float64   // how much more than its length the last message counted
 	closed time.Time // when the last cut was
 	opened time.Time // when the first message of this one was there
 	traces []string  // of this one
@@ -101,7 +102,7 @@ func OpenPartition(ctx context.Context, b *Broker, topic, unit string, partition
 	opt = opt.withDefaults()
 	p := &Partition{
 		broker: b, opt: opt, topic: topic, unit: unit, partition: partition, resume: resume, commit: commit,
-		dec: NewDecoder(opt.Catalogue, opt.Mem, unit, opt.Limits.Message), last: -1, mean: firstMean,
+		dec: NewDecoder(opt.Catalogue, opt.Mem, unit, opt.Limits.Message), last: -1, mean: firstMean, swell: firstSwell,
 	}
 	if opt.ReadSeals != nil {
 		var err error
@@ -135,6 +136,7 @@ func (p *Partition) connect(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	f.mem = p.opt.Mem
 	if err := p.verify(ctx, f); err != nil {
 		f.close()
 		return err
@@ -287,9 +289,10 @@ func (p *Partition) Next(ctx context.Context) (flow.Cut, error) {
 		case !ok:
 			continue
 		}
-		full := !p.fits(bytes, &m)
+		size := int64(float64(len(m.Value)) * p.swell)
+		full := !p.fits(bytes, size)
 		messages++
-		p.dec.ahead = p.ahead(bytes+int64(len(m.Value)), messages)
+		p.dec.ahead = p.ahead(bytes+size, messages)
 		if err := p.dec.Add(&m); err != nil {
 			return p.stop(first, last, fmt.Errorf("%s/%d: %w", p.topic, p.partition, err))
 		}
@@ -303,7 +306,10 @@ func (p *Partition) Next(ctx context.Context) (flow.Cut, error) {
 		idle = time.Time{}
 		last, pause = m.Offset, 100*time.Millisecond
 		p.last, p.sum, p.known = m.Offset, 0, false
-		bytes += int64(max(len(m.Value), p.dec.expanded))
+		bytes += int64(p.dec.weight)
+		if len(m.Value) > 0 {
+			p.swell = float64(p.dec.weight) / float64(len(m.Value))
+		}
 		if full || p.dec.Rows() >= lim.Rows || bytes >= int64(lim.Bytes) {
 			return p.cut(first, last), nil
 		}
@@ -323,13 +329,14 @@ func (p *Partition) trace(headers []Header) {
 	}
 }
 
-// firstMean is what a message is expected to hold before one was seen, in bytes.
-const firstMean = 1 << 10
+// firstMean is what a message is expected to hold before one was seen, in bytes;
+// firstSwell is how much more one of thousands of rows counts: of small ones a second
+// one is soon there.
+const firstMean, firstSwell = 1 << 10, 2
 
 // fits says whether the share of a cut of so many bytes has room for one more
-// message, or could be made larger.
-func (p *Partition) fits(bytes int64, m *Message) bool {
-	size := int64(len(m.Value))
+// message of a size, or could be made larger.
+func (p *Partition) fits(bytes, size int64) bool {
 	p.mean += (size - p.mean) / 16
 	if p.share == slotParts {
 		return true
@@ -410,6 +417,9 @@ func (p *Partition) remember() {
 // cut closes the cut that ends with the message at last.
 func (p *Partition) cut(first, last int64) flow.Cut {
 	p.remember()
+	if p.f != nil {
+		p.f.rest() // the cut is on its way for a while
+	}
 	c := flow.Cut{
 		Span:    flow.Span{Topic: p.topic, Incarnation: p.resume.Incarnation, Partition: p.partition, First: first, Last: last},
 		Unit:    p.unit,

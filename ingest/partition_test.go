@@ -176,17 +176,19 @@ func TestCutLimits(t *testing.T) {
 	topic := newTopic(t, b, 1)
 	two := string(workerJSON(1)) + string(workerJSON(2))
 	send(t, b, topic, two, two, two, two)
-	f := func(lim Limits, last int64) {
+	f := func(lim Limits, last int64) (weight int) {
 		t.Helper()
 		lim.Idle = 50 * time.Millisecond
 		p := open(t, b, topic, Resume{}, options(t, lim))
 		require.Equal(t, last, nextCut(t, p).Span.Last)
 		p.Close()
+		return p.dec.weight
 	}
-	f(Limits{Rows: 1}, 0)
+	weight := f(Limits{Rows: 1}, 0)
+	require.GreaterOrEqual(t, weight, len(two))
 	f(Limits{Rows: 3}, 1) // a message is never split
 	f(Limits{Bytes: 1}, 0)
-	f(Limits{Bytes: len(two)*2 + 1}, 2)
+	f(Limits{Bytes: weight*2 + 1}, 2)
 	f(Limits{}, 3)
 }
 

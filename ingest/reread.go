@@ -178,7 +178,7 @@ func (r *Reread) Read(ctx context.Context, offsets []int64, keep func(Position) 
 				out.Records[p] = Record{Feed: rj.key.Feed, Batch: rj.key.Batch, Head: head, Whole: Whole(&rj.Reject)}
 			}
 		}
-		bytes += max(len(m.Value), r.dec.expanded)
+		bytes += r.dec.weight
 		if first < 0 {
 			first = at
 		}

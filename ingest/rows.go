@@ -105,6 +105,9 @@ func (r *rows) value(i int) []byte {
 	return r.vals[i]
 }
 
+// bytesPerRow is what a row takes beside its texts.
+func (r *rows) bytesPerRow() int { return 4*len(r.cols) + 8 + 4 }
+
 // append adds the record at hand and returns its size.
 func (r *rows) append(offset int64, row int32) int {
 	n := r.n
@@ -146,7 +149,7 @@ func (r *rows) grow(i, n int) {
 	c := &r.cols[i]
 	size := max(r.grown(c.used+n), r.wantBytes[i], 1024)
 	if c.data == nil {
-		c.data = r.mem.Allocate(size)
+		c.data = flow.Room(r.mem, size)
 		return
 	}
 	c.data = r.mem.Reallocate(size, c.data)
@@ -162,7 +165,7 @@ func (r *rows) reserve(n int) {
 	room = (room + 63) &^ 63
 	resize := func(old []byte, size int) []byte {
 		if old == nil {
-			return r.mem.Allocate(size)
+			return flow.Room(r.mem, size)
 		}
 		return r.mem.Reallocate(size, old)
 	}
@@ -231,9 +234,13 @@ func (r *rows) record() arrow.Record {
 		c := &r.cols[i]
 		r.wantBytes[i] = c.used + c.used/8
 		bits, nulls := r.validity(c.ends[:n+1])
+		flow.End(c.data[c.used:])
+		flow.End(c.ends[n+1:])
 		wrap(arrow.BinaryTypes.String, nulls, bits, c.endBuf, c.data)
 		*c = column{}
 	}
+	flow.End(r.offsets[n:])
+	flow.End(r.position[n:])
 	wrap(arrow.PrimitiveTypes.Int64, 0, nil, r.offBuf)
 	wrap(arrow.PrimitiveTypes.Int32, 0, nil, r.rowBuf)
 	rec := array.NewRecord(r.wire, cols, int64(n))

@@ -76,6 +76,7 @@ type Sink struct {
 
 	writes  *group[*pending]
 	assigns *group[*Assignment]
+	learns  *group[*learning]
 }
 
 // Open connects and asks the server for a sign of life; it changes nothing.
@@ -95,8 +96,10 @@ func Open(ctx context.Context, opt Options) (*Sink, error) {
 		opt.Recheck = 5 * time.Minute
 	}
 	s := &Sink{opt: opt, log: opt.Log, server: db, database: db.Name, checked: map[string]check{}, expected: map[*Assignment]time.Time{}}
+	nobody := func() bool { return false }
 	s.writes = newGroup(fullRows, s.write, s.soon)
-	s.assigns = newGroup(fullRows, s.assign, func() bool { return false })
+	s.assigns = newGroup(fullRows, s.assign, nobody)
+	s.learns = newGroup(fullRows, s.learn, nobody)
 	if s.log == nil {
 		s.log = slog.New(slog.DiscardHandler)
 	}

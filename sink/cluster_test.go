@@ -41,8 +41,10 @@ func TestOnACluster(t *testing.T) {
 		{"TwoClaims", TestTwoClaimsAtOnceEndWithDifferentEpochs},
 		{"Fenced", TestCutsThatAreWrittenTogetherAreFencedOneByOne},
 		{"NewestAndStored", TestNewestAndStoredSeeTheLedgerOnly},
+		{"WhatIsAskedAtOnce", TestWhatIsAskedAtOnceIsReadOnce},
 		{"Receipts", TestReceipts},
 		{"RefusedAgain", TestRefusedAgain},
+		{"Recount", TestARecordInTwoPartitionsIsCountedOnce},
 		{"Scratch", TestScratch},
 		{"Worklist", TestWorklist},
 		{"RowsOfAUnitLieOnOneShard", rowsOfAUnitLieOnOneShard},
@@ -164,10 +166,11 @@ func TestReplicatedTables(t *testing.T) {
 	host, port, _ := strings.Cut(zoo.Addr(), ":")
 	c := catalogue(t, []string{"employment"})
 	l := Layout{Database: engine.Database, Cluster: "office", Durable: true}
-	statements := SystemDDL(l)
+	var statements []string
 	for _, spec := range c.Feeds {
 		statements = append(statements, DDL(spec, l)...)
 	}
+	statements = append(statements, SystemDDL(c, l)...)
 	var servers []*Sink
 	for i, at := range [][2]string{{"1", "a"}, {"1", "b"}, {"2", "a"}} {
 		e, err := engine.Start(t.Context(), engine.Options{Lib: testenv.LibCHDB(t), Dir: filepath.Join(t.TempDir(), strconv.Itoa(i)), ConfigXML: `

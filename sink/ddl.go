@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"github.com/duiwu/duiwu/internal/feed"
+	"github.com/duiwu/duiwu/internal/flow"
 )
 
 // moment is the type of every point in time that the sink itself writes.
@@ -289,6 +290,9 @@ func systemTables() []table {
 				{"declared", "Int64", ""}, {"chunks", "Array(Int32)", ""}, {"sha256", "String", ""}, {"arrived_at", moment, ""},
 				// Beside chunks, one for one: how many records the message held, and where it lies.
 				{"chunk_rows", "Array(Int64)", ""}, {"chunk_offsets", "Array(Int64)", ""},
+				// Records that the partitioner sends to another partition, and how many the
+				// topic had: see recount.
+				{"astray", "Int64", ""}, {"partitions", "Int32", ""},
 			}),
 			engine:  "ReplacingMergeTree",
 			unit:    ofUnit("unit"),
@@ -332,10 +336,11 @@ const (
 	liveTopics = "run = 'live' AND topic IN {topics:Array(String)}"
 )
 
-func systemViews() []view {
+func systemViews(c *feed.Catalogue) []view {
+	names := append([]string{"received"}, outcomeNames()...)
 	var balance []string
-	for _, c := range outcomeColumns() {
-		balance = append(balance, "sum("+c.name+") AS "+c.name)
+	for _, name := range names {
+		balance = append(balance, "sum("+name+") AS "+name)
 	}
 	return []view{
 		{name: "ledger_effective", query: effective(liveRows)},
@@ -343,9 +348,68 @@ func systemViews() []view {
 		{name: "quarantine_open", query: quarantineOpen},
 		{name: "receipt_parts_effective", query: partsEffective("1", "ledger_effective")},
 		{name: "receipts", query: receiptsOf("receipt_parts_effective")},
+		{name: "recount", query: recount(c)},
 		{name: "balance", query: "SELECT unit, feed, " + strings.Join(balance, ", ") + ",\n    received - (" +
-			strings.Join(outcomeNames(), " + ") + ") AS unexplained\nFROM receipt_parts_effective\nGROUP BY unit, feed"},
+			strings.Join(outcomeNames(), " + ") + ") AS unexplained\nFROM\n(\n    SELECT unit, feed, " + strings.Join(names, ", ") +
+			" FROM receipt_parts_effective\n    UNION ALL\n    SELECT unit, feed, " + strings.Join(names, ", ") + " FROM recount\n)\nGROUP BY unit, feed"},
 	}
+}
+
+// recount is what the ledger counts too much as stored, and too little as a
+// duplicate. It happens when one record comes in two partitions, since a unit has
+// a partitioner of its own or partitions were added, and each is read before the
+// other's is known: both count it, and it is one row. What is stored of such a unit is
+// therefore counted from the rows, at the positions that the ledger accounts for. Of
+// what a replay put there only that counts which it turned from a refusal.
+func recount(c *feed.Catalogue) string {
+	const units = "(SELECT unit FROM receipt_parts GROUP BY unit HAVING sum(astray) > 0 OR uniqExactIf(partitions, partitions > 0) > 1)"
+	// There is none as a rule. The server reads a number once, before all else, and
+	// where it makes a condition false nothing else is read.
+	const some = "(SELECT count() FROM " + units + ") > 0 AND "
+	var less, more, sums, all []string
+	for o := range flow.Outcomes {
+		name := o.String()
+		switch {
+		case o.Stored():
+			less = append(less, "-sum("+name+") AS n_"+name)
+			more = append(more, "toInt64(countIf(outcome = '"+name+"')) AS n_"+name)
+			sums = append(sums, "sum(n_"+name+") AS "+name)
+			all = append(all, "sum(n_"+name+")")
+		case o == flow.Duplicate:
+			sums = append(sums, "-twice AS "+name)
+		default:
+			sums = append(sums, "toInt64(0) AS "+name)
+		}
+	}
+	const at = "topic, incarnation, partition, offset, row"
+	// An erasure did not always say what its rows had been counted as.
+	rows := []string{"SELECT toString(unit) AS unit, toString(feed) AS feed, if(erased.outcome = '', '" + flow.New.String() + "', toString(erased.outcome)) AS outcome, toString(topic) AS topic, incarnation, partition, offset, row FROM erased FINAL\n" +
+		"WHERE " + some + "topic != '' AND part = 0 AND unit IN " + units}
+	for _, s := range c.Feeds {
+		rows = append(rows, "SELECT toString(reporting_unit), "+quoteText(s.Feed)+", toString(_outcome), toString(_topic), _incarnation, _partition, _offset, _row FROM "+quoteName(s.HistoryTable())+" FINAL\n"+
+			"WHERE "+some+"_part = 0 AND reporting_unit IN "+units)
+	}
+	return `SELECT unit, feed, ` + strings.Join(all, " + ") + ` AS twice, toInt64(0) AS received, ` + strings.Join(sums, ", ") + `
+FROM
+(
+SELECT toString(unit) AS unit, toString(feed) AS feed, ` + strings.Join(less, ", ") + `
+FROM receipt_parts_effective WHERE ` + some + `unit IN ` + units + `
+GROUP BY unit, feed
+UNION ALL
+SELECT unit, feed, ` + strings.Join(more, ", ") + `
+FROM
+(
+` + strings.Join(rows, "\nUNION ALL\n") + `
+) AS r
+INNER JOIN (SELECT toString(topic) AS topic, incarnation, partition, max(last_offset) AS last FROM ledger_effective GROUP BY topic, incarnation, partition) AS l
+ON r.topic = l.topic AND r.incarnation = l.incarnation AND r.partition = l.partition
+WHERE ` + some + `offset <= last
+AND (` + at + `) NOT IN (SELECT toString(topic), incarnation, partition, offset, row FROM quarantine_open WHERE unit IN ` + units + `)
+AND NOT (outcome = '` + flow.Reprocessed.String() + `' AND (` + at + `) IN (SELECT toString(topic), incarnation, partition, offset, row FROM replayed WHERE kind = '` + Again + `'))
+GROUP BY unit, feed
+)
+GROUP BY unit, feed
+HAVING twice < 0`
 }
 
 // partsEffective are the receipt parts of cuts that the ledger holds, and what
@@ -450,14 +514,14 @@ func DDL(s *feed.Spec, l Layout) []string {
 
 // SystemDDL lists the statements that make the tables and views that belong to
 // no feed.
-func SystemDDL(l Layout) []string {
+func SystemDDL(c *feed.Catalogue, l Layout) []string {
 	var out []string
 	for _, t := range append(systemTables(), dimensionTables()...) {
 		for _, t := range l.tables(t) {
 			out = append(out, t.create(l))
 		}
 	}
-	for _, v := range systemViews() {
+	for _, v := range systemViews(c) {
 		out = append(out, v.create(l))
 	}
 	return out

@@ -137,7 +137,7 @@ func (s *Sink) lookSchema(ctx context.Context, _ *Checkup) (found []finding.Find
 	if err != nil {
 		return nil, err
 	}
-	for _, v := range systemViews() {
+	for _, v := range systemViews(s.opt.Catalogue) {
 		if have[v.name] == nil {
 			found = append(found, finding.Of("schema_behind", v.name, "the view is missing"))
 		}
@@ -232,12 +232,12 @@ func (s *Sink) lookGrants(ctx context.Context, _ *Checkup) (found []finding.Find
 	for _, t := range s.wanted(Layout{}) {
 		names = append(names, t.name)
 	}
-	for _, v := range systemViews() {
+	for _, v := range systemViews(s.opt.Catalogue) {
 		names = append(names, v.name)
 	}
 	for i, name := range names {
 		need := []string{"SELECT", "INSERT"}
-		if i >= len(names)-len(systemViews()) || strings.HasPrefix(name, "dim_") || name == "schema_migrations" || name == "worklist_decisions" {
+		if i >= len(names)-len(systemViews(s.opt.Catalogue)) || strings.HasPrefix(name, "dim_") || name == "schema_migrations" || name == "worklist_decisions" {
 			need = need[:1] // workers only read these
 		}
 		for _, what := range need {

@@ -29,7 +29,7 @@ func erasedTable() table {
 		name: "erased",
 		columns: columns([]column{{"unit", code, ""}, {"feed", code, ""}, {"record_id", "String", ""}}, position, []column{
 			{"offset", "Int64", ""}, {"row", "Int32", ""}, {"part", "UInt8", ""},
-			{"by", code, ""}, {"reason", "String", ""}, {"erased_at", moment, ""},
+			{"by", code, ""}, {"reason", "String", ""}, {"erased_at", moment, ""}, {"outcome", code, ""},
 		}),
 		engine:  "ReplacingMergeTree",
 		unit:    ofUnit("unit"),
@@ -113,8 +113,8 @@ SELECT {unit:String}, {feed:String}, {id:String}, '', 0, 0, 0, 0, 0, {by:String}
 	if err := s.settled(ctx); err != nil {
 		return fail("running inserts", err)
 	}
-	if err := s.exec(ctx, `INSERT INTO erased (unit, feed, record_id, topic, incarnation, partition, offset, row, part, by, reason, erased_at)
-SELECT {unit:String}, {feed:String}, {id:String}, _topic, _incarnation, _partition, _offset, _row, _part, {by:String}, {reason:String}, now64(3)
+	if err := s.exec(ctx, `INSERT INTO erased (unit, feed, record_id, topic, incarnation, partition, offset, row, part, by, reason, erased_at, outcome)
+SELECT {unit:String}, {feed:String}, {id:String}, _topic, _incarnation, _partition, _offset, _row, _part, {by:String}, {reason:String}, now64(3), _outcome
 FROM `+quoteName(spec.HistoryTable())+" FINAL WHERE "+ofRecord, e.params()); err != nil {
 		return fail("table erased", err)
 	}

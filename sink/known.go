@@ -17,6 +17,7 @@ import (
 	"github.com/apache/arrow/go/v15/arrow/array"
 	"github.com/apache/arrow/go/v15/arrow/ipc"
 	"github.com/apache/arrow/go/v15/arrow/memory"
+	"golang.org/x/sync/errgroup"
 
 	"github.com/duiwu/duiwu/internal/feed"
 	"github.com/duiwu/duiwu/internal/flow"
@@ -26,12 +27,10 @@ import (
 // for. Rows of an unfinished cut are not known: its replay must be classified
 // as the first try was.
 const insideLedger = `_topic = {topic:String}
-AND _offset <= transform(bitOr(bitShiftLeft(toInt64(_incarnation), 32), toInt64(_partition)), {places:Array(Int64)}, {ends:Array(Int64)}, toInt64(-1))`
+AND _offset <= transform(` + placeExpr + `, {places:Array(Int64)}, {ends:Array(Int64)}, toInt64(-1))`
 
-// routedHere restricts a history to the records whose messages the partitioner
-// sends to one partition, as ingest.Key and ingest.PartitionOf do. Each of a
-// topic's partitions would else be sent the keys of all.
-const routedHere = `bitAnd(kafkaMurmurHash(concat({unit:String}, record_id)), 2147483647) % {partitions:Int32} = {partition:Int32}`
+// placeExpr is placeOf a row.
+const placeExpr = "bitOr(bitShiftLeft(toInt64(_incarnation), 32), toInt64(_partition))"
 
 // inside makes the parameters of insideLedger. For this assignment's own
 // partition the end is the one it resumed from, or wrote since: a row that a
@@ -80,44 +79,137 @@ func numbers(v []int64) string {
 	return "[" + strings.Join(s, ",") + "]"
 }
 
+// learning is what one assignment wants to know of one feed.
+type learning struct {
+	a    *Assignment
+	spec *feed.Spec
+	fn   func(recordID []byte, effectiveFrom int32, v flow.Version) error
+}
+
 // Newest calls fn with the newest known version of every record of the
 // assignment's unit in one feed, voids included, in no order that a caller may
 // rely on. effectiveFrom is 0 unless spec.KeyHasDate. recordID belongs to the
 // sink and is valid during the call only. Memory does not grow with the number
-// of records. An error of fn ends the stream and is returned.
+// of records. An error of fn ends the stream and is returned. Assignments that ask
+// at one moment are answered from one reading: fn may then be called by another
+// goroutine, while this one waits, and from the beginning again when that reading
+// broke off.
 func (a *Assignment) Newest(ctx context.Context, spec *feed.Spec, fn func(recordID []byte, effectiveFrom int32, v flow.Version) error) error {
-	if err := a.newest(ctx, spec, memory.DefaultAllocator, fn); err != nil {
+	if err := a.s.learns.do(ctx, &learning{a, spec, fn}, 1); err != nil {
 		return fmt.Errorf("cannot read the newest versions of %s for %s/%d: %w", spec.Feed, a.Topic, a.Partition, err)
 	}
 	return nil
 }
 
-func (a *Assignment) newest(ctx context.Context, spec *feed.Spec, mem memory.Allocator, fn func([]byte, int32, flow.Version) error) error {
-	p := a.inside()
-	if p == nil {
-		return nil
+// learn reads for all who ask at the moment. A worker that starts gets all its
+// partitions at once, and each wants to know every feed: one by one they would make
+// the server read the history of a unit once for each of its partitions.
+func (s *Sink) learn(ctx context.Context, all []*learning) error {
+	g, ctx := errgroup.WithContext(ctx)
+	g.SetLimit(inserts)
+	for _, some := range readings(all) {
+		g.Go(func() error { return some.read(ctx, s, memory.DefaultAllocator) })
 	}
-	mine := ""
-	if a.Partitions > 1 {
-		mine = "\nAND " + routedHere
-		p["partition"], p["partitions"] = strconv.Itoa(int(a.Partition)), strconv.Itoa(a.Partitions)
+	return g.Wait()
+}
+
+// reading is one query about one feed for assignments of some topics.
+type reading struct {
+	spec   *feed.Spec
+	topics []asked
+	// who asks for each partition of the topics, one topic after another; nil where
+	// nobody does.
+	who []*learning
+}
+
+// asked is a topic in a reading: of whoever asked first, and its partitions in who.
+type asked struct {
+	*Assignment
+	first, n int
+}
+
+// readings puts together what can be asked together.
+func readings(all []*learning) (out []*reading) {
+	for _, l := range all {
+		if l.a.inside() != nil && !slices.ContainsFunc(out, func(r *reading) bool { return r.takes(l) }) {
+			if r := (&reading{spec: l.spec}); r.takes(l) {
+				out = append(out, r)
+			}
+		}
 	}
-	sql := "SELECT record_id, " + keyDate(spec) + ", max(" + feed.ColVersion + ")\nFROM " + quoteName(spec.HistoryTable()) +
-		"\nWHERE reporting_unit = {unit:String} AND " + insideLedger + mine +
-		"\nGROUP BY " + quoteNames(spec.Key())
+	return out
+}
+
+// takes says whether the query can answer l too, and adds it. It tells partitions
+// apart by the hash of the key, so a unit has one topic in it, with one number of
+// partitions, and a partition has one assignment.
+func (r *reading) takes(l *learning) bool {
+	n, at := 1, 0
+	if l.a.Partitions > 1 {
+		n, at = l.a.Partitions, int(l.a.Partition)
+	}
+	if l.spec != r.spec || at >= n {
+		return false
+	}
+	i := slices.IndexFunc(r.topics, func(t asked) bool { return t.Unit == l.a.Unit })
+	if i < 0 {
+		i = len(r.topics)
+		r.topics = append(r.topics, asked{l.a, len(r.who), n})
+		r.who = append(r.who, make([]*learning, n)...)
+	}
+	t := r.topics[i]
+	if t.Topic != l.a.Topic || t.Incarnation != l.a.Incarnation || t.n != n || at >= n || r.who[t.first+at] != nil {
+		return false
+	}
+	r.who[t.first+at] = l
+	return true
+}
+
+func (r *reading) read(ctx context.Context, s *Sink, mem memory.Allocator) error {
+	var topics, units []string
+	var numbered, firsts, sizes, places, ends, wanted []int64
+	for i, t := range r.topics {
+		topics, units = append(topics, t.Topic), append(units, t.Unit)
+		numbered, firsts, sizes = append(numbered, int64(i)), append(firsts, int64(t.first)), append(sizes, int64(t.n))
+		known := maps.Clone(t.ends)
+		for p, l := range r.who[t.first : t.first+t.n] {
+			if l != nil {
+				wanted = append(wanted, int64(t.first+p))
+				known[placeOf(l.a.Incarnation, l.a.Partition)] = l.a.end()
+			}
+		}
+		for place, end := range known {
+			places, ends = append(places, int64(i)<<48|place), append(ends, end)
+		}
+	}
+	p := params{"topics": texts(topics), "units": texts(units), "numbered": numbers(numbered), "firsts": numbers(firsts), "sizes": numbers(sizes),
+		"places": numbers(places), "ends": numbers(ends), "wanted": numbers(wanted)}
+	// As ingest.Key and ingest.PartitionOf do.
+	const routed = `transform(toString(reporting_unit), {units:Array(String)}, {firsts:Array(Int64)}, toInt64(-1)) +
+    bitAnd(kafkaMurmurHash(concat(toString(reporting_unit), record_id)), 2147483647) % transform(toString(reporting_unit), {units:Array(String)}, {sizes:Array(Int64)}, toInt64(1))`
+	sql := "SELECT record_id, " + keyDate(r.spec) + ", max(" + feed.ColVersion + "), toInt64(" + routed + ")\nFROM " + quoteName(r.spec.HistoryTable()) +
+		"\nWHERE reporting_unit IN {units:Array(String)} AND _offset <= transform(bitOr(bitShiftLeft(transform(_topic, {topics:Array(String)}, {numbered:Array(Int64)}, toInt64(-1)), 48), " +
+		placeExpr + "), {places:Array(Int64)}, {ends:Array(Int64)}, toInt64(-1))"
+	if len(wanted) < len(r.who) {
+		sql += "\nAND has({wanted:Array(Int64)}, " + routed + ")"
+	}
+	sql += "\nGROUP BY " + quoteNames(r.spec.Key())
 	// The key is the head of the sort key, so groups can be closed one after
 	// another and the server needs no table of all of them.
 	settings := map[string]string{"optimize_aggregation_in_order": "1"}
-	return a.s.stream(ctx, sql, p, settings, mem, func(rec arrow.Record) error {
+	return s.stream(ctx, sql, p, settings, mem, func(rec arrow.Record) error {
 		ids, ok := rec.Column(0).(*array.Binary)
 		dates, ok2 := rec.Column(1).(*array.Int32)
 		versions, ok3 := rec.Column(2).(*array.FixedSizeBinary)
-		if !ok || !ok2 || !ok3 || versions.DataType().(*arrow.FixedSizeBinaryType).ByteWidth != 16 {
+		at, ok4 := rec.Column(3).(*array.Int64)
+		if !ok || !ok2 || !ok3 || !ok4 || versions.DataType().(*arrow.FixedSizeBinaryType).ByteWidth != 16 {
 			return flow.Permanent(fmt.Errorf("this version of the server answers with the types %v; use one that duiwu was tested with", rec.Schema().Fields()))
 		}
 		for i := range int(rec.NumRows()) {
-			if err := fn(ids.Value(i), dates.Value(i), flow.Version(versions.Value(i))); err != nil {
-				return err
+			if l := r.who[at.Value(i)]; l != nil {
+				if err := l.fn(ids.Value(i), dates.Value(i), flow.Version(versions.Value(i))); err != nil {
+					return err
+				}
 			}
 		}
 		return nil

@@ -34,8 +34,7 @@ func (s *Sink) Migrate(ctx context.Context) error {
 		}
 		s.log.Info("migrated", "object", st.object)
 	}
-	for i := range systemViews() {
-		v := systemViews()[i]
+	for _, v := range systemViews(s.opt.Catalogue) {
 		if err := s.exec(ctx, v.create(l), nil); err != nil {
 			return fmt.Errorf("cannot migrate view %s: %w", v.name, err)
 		}

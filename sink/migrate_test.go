@@ -131,7 +131,7 @@ func TestDDLIsWhatMigrateRuns(t *testing.T) {
 	dsn := emptyDatabase(t)
 	c := catalogue(t, []string{"org"})
 	s := open(t, dsn, c, "w")
-	for _, sql := range append(SystemDDL(Layout{}), DDL(c.Feed("org"), Layout{})...) {
+	for _, sql := range append(DDL(c.Feed("org"), Layout{}), SystemDDL(c, Layout{})...) {
 		require.NoError(t, s.exec(t.Context(), sql, nil), sql)
 	}
 	_, steps, err := s.plan(t.Context())

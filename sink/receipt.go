@@ -232,6 +232,23 @@ func (b *FeedBalance) Unexplained() int64 {
 	return n
 }
 
+// CountedTwice says of each unit how many records the ledger counts once more than
+// there are rows, and the balance once; see recount.
+func (s *Sink) CountedTwice(ctx context.Context) (map[string]int64, error) {
+	out := map[string]int64{}
+	err := s.rows(ctx, "SELECT unit, sum(duplicate) FROM recount GROUP BY unit", nil, func(scan func(...any) error) error {
+		var unit string
+		var n int64
+		err := scan(&unit, &n)
+		out[unit] = n
+		return err
+	})
+	if err != nil {
+		return nil, fmt.Errorf("cannot count what two partitions counted: %w", err)
+	}
+	return out, nil
+}
+
 // Balance reads the balance of every unit and feed, sorted.
 func (s *Sink) Balance(ctx context.Context) ([]FeedBalance, error) {
 	var out []FeedBalance

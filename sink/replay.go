@@ -116,11 +116,11 @@ func replayedParts(ledger string) string {
 			", replayed_at AS written_at\nFROM (" + replayedEffective(ledger) + ")" + where
 	}
 	return part("was_feed", "was_batch", "toInt64(-1)", before, "map(was_rule, -1)", "map()",
-		"toInt64(0) AS declared, CAST([], 'Array(Int32)') AS chunks, '' AS sha256, arrived_at, CAST([], 'Array(Int64)') AS chunk_rows, CAST([], 'Array(Int64)') AS chunk_offsets", "\nWHERE kind = '"+Moved+"'") +
+		"toInt64(0) AS declared, CAST([], 'Array(Int32)') AS chunks, '' AS sha256, arrived_at, CAST([], 'Array(Int64)') AS chunk_rows, CAST([], 'Array(Int64)') AS chunk_offsets, toInt64(0) AS astray, toInt32(0) AS partitions", "\nWHERE kind = '"+Moved+"'") +
 		"\nUNION ALL\n" +
 		part("feed", "batch", "toInt64(1)", after, "if(rule = '', map(), map(rule, 1))",
 			"mapFromArrays(arrayDistinct(warnings), arrayMap(w -> toInt64(countEqual(warnings, w)), arrayDistinct(warnings)))",
-			"declared, chunks, sha256, arrived_at, chunk_rows, chunk_offsets", "")
+			"declared, chunks, sha256, arrived_at, chunk_rows, chunk_offsets, toInt64(0) AS astray, toInt32(0) AS partitions", "")
 }
 
 // Refused is a record, or a whole message, whose refusal stands.

@@ -312,10 +312,12 @@ func TestNewestAndStoredSeeTheLedgerOnly(t *testing.T) {
 			a = assign(t, s, 0)
 			got := map[string]flow.Version{}
 			mem = flowtest.Memory()
-			require.NoError(t, a.newest(t.Context(), spec, mem, func(id []byte, d int32, v flow.Version) error {
+			all := readings([]*learning{{a, spec, func(id []byte, d int32, v flow.Version) error {
 				got[fmt.Sprintf("%s/%d", id, d)] = v
 				return nil
-			}))
+			}}})
+			require.Len(t, all, 1)
+			require.NoError(t, all[0].read(t.Context(), s, mem))
 			mem.AssertSize(t, 0)
 			require.Equal(t, map[string]flow.Version{
 				fmt.Sprintf("a/%d", day(10)): version(3, 1), fmt.Sprintf("%s/%d", odd, day(-20000)): version(5, 1),

@@ -226,14 +226,16 @@ type receiptPart struct {
 	First       int64  `json:"first_offset"`
 	Epoch       uint32 `json:"epoch"`
 	outcomes
-	Rules     map[string]int64 `json:"rules"`
-	Warnings  map[string]int64 `json:"warnings"`
-	Declared  int64            `json:"declared"`
-	Chunks    []int32          `json:"chunks"`
-	Rows      []int64          `json:"chunk_rows"`
-	Offsets   []int64          `json:"chunk_offsets"`
-	SHA256    string           `json:"sha256"`
-	ArrivedAt string           `json:"arrived_at"`
+	Rules      map[string]int64 `json:"rules"`
+	Warnings   map[string]int64 `json:"warnings"`
+	Declared   int64            `json:"declared"`
+	Chunks     []int32          `json:"chunks"`
+	Rows       []int64          `json:"chunk_rows"`
+	Offsets    []int64          `json:"chunk_offsets"`
+	SHA256     string           `json:"sha256"`
+	ArrivedAt  string           `json:"arrived_at"`
+	Astray     int64            `json:"astray"`
+	Partitions int              `json:"partitions"`
 }
 
 func (a *Assignment) receiptParts(cut *flow.Cut) []receiptPart {
@@ -244,6 +246,7 @@ func (a *Assignment) receiptParts(cut *flow.Cut) []receiptPart {
 			First: cut.Span.First, Epoch: a.Epoch,
 			Rules: make(map[string]int64, len(c.Rules)), Warnings: make(map[string]int64, len(c.Warnings)),
 			Declared: c.Declared, Chunks: []int32{}, Rows: []int64{}, Offsets: []int64{}, SHA256: c.SHA256, ArrivedAt: stamp(cut.Arrived),
+			Astray: c.Astray, Partitions: a.Partitions,
 		}
 		for _, n := range c.Chunks {
 			out.Chunks, out.Rows, out.Offsets = append(out.Chunks, n.Number), append(out.Rows, n.Rows), append(out.Offsets, n.Offset)

@@ -45,12 +45,14 @@ type DedupeOptions struct {
 // stored. What it remembers is learnt from the tables when a partition is
 // assigned, and dies with the assignment unless Resume takes it over.
 type Dedupe struct {
-	opt    DedupeOptions
-	next   int64 // behind the last cut that was judged, -1 within one
-	state  Newest
-	learnt map[*feed.Spec]bool
-	keys   keyer
-	schema map[*feed.Spec]*arrow.Schema
+	opt   DedupeOptions
+	next  int64 // behind the last cut that was judged, -1 within one
+	state Newest
+	// touched keeps what is read ahead of its use from being left out.
+	touched uint64
+	learnt  map[*feed.Spec]bool
+	keys    keyer
+	schema  map[*feed.Spec]*arrow.Schema
 }
 
 // NewDedupe makes a Dedupe that has to Learn before it is applied. It is not safe
@@ -171,6 +173,9 @@ func (r *rows) version(row int, revision uint16) flow.Version {
 	return flow.MakeVersion(int64(r.reported.Value(row)), r.op.Value(row) == "V", r.hash.Value(row), revision)
 }
 
+// ahead is for how many rows the state is touched before the first of them is met.
+const ahead = 32
+
 // batch names the outcome of every row, counts it, and returns the rows to
 // store in the table's schema, or nil when there is none.
 func (d *Dedupe) batch(ctx context.Context, b flow.Batch, cut *flow.Cut) (arrow.Record, error) {
@@ -181,19 +186,27 @@ func (d *Dedupe) batch(ctx context.Context, b flow.Batch, cut *flow.Cut) (arrow.
 	defer free()
 	keys, free := scratch[key](d.opt.Mem, r.n)
 	defer free()
-	var asked []int // rows that may be stored already
+	var asked, astray []int // rows that may be stored already, and those Elsewhere
 	for row := range r.n {
-		k := d.keys.key(r.spec.Feed, bytesOf(r.record.Value(row)), r.keyDate(row))
-		v := r.version(row, d.opt.Revision)
-		keys[row], versions[row] = k, v
-		newest, known := d.state.get(k)
-		outcome, newer := classify(newest, known, v)
+		if row%ahead == 0 {
+			d.foresee(&r, keys, versions, row, min(row+ahead, r.n))
+		}
+		k, v := keys[row], versions[row]
+		slot := d.state.meet(k)
+		outcome, newer := classify(slot.version, slot.key == k, v)
 		outcomes[row] = outcome
 		if newer {
-			d.state.put(k, v)
+			d.state.set(slot, k, v)
+		}
+		if outcome == flow.Duplicate {
+			continue
 		}
 		// The state holds the newest version of the records that belong here.
-		if outcome != flow.Duplicate && (!newer || d.elsewhere(&r, row)) {
+		elsewhere := d.elsewhere(&r, row)
+		if elsewhere {
+			astray = append(astray, row)
+		}
+		if elsewhere || !newer {
 			asked = append(asked, row)
 		}
 	}
@@ -203,10 +216,26 @@ func (d *Dedupe) batch(ctx context.Context, b flow.Batch, cut *flow.Cut) (arrow.
 		}
 	}
 	stored := d.count(&r, outcomes, cut.Tally)
+	for _, row := range astray {
+		if outcomes[row].Stored() && r.part.Value(row) == 0 {
+			cut.Tally.Of(r.spec.Feed, r.batch.Value(row)).Astray++
+		}
+	}
 	if stored == 0 {
 		return nil, nil
 	}
 	return d.table(b, &r, outcomes, versions, stored, cut), nil
+}
+
+// foresee makes the keys and versions of some rows and touches where they stand.
+func (d *Dedupe) foresee(r *rows, keys []key, versions []flow.Version, from, to int) {
+	for row := from; row < to; row++ {
+		keys[row] = d.keys.key(r.spec.Feed, bytesOf(r.record.Value(row)), r.keyDate(row))
+		versions[row] = r.version(row, d.opt.Revision)
+	}
+	for _, k := range keys[from:to] {
+		d.touched += d.state.touch(k)
+	}
 }
 
 // classify compares a version with the newest one known of its record. newer
@@ -316,9 +345,8 @@ func (d *Dedupe) table(b flow.Batch, r *rows, outcomes []flow.Outcome, versions 
 		in = pick(b.Rows, runs, rows, mem)
 		defer in.Release()
 	}
-	version := memory.NewResizableBuffer(mem)
+	version := memory.NewBufferWithAllocator(flow.Room(mem, stored*len(flow.Version{})), mem)
 	defer version.Release()
-	version.Resize(stored * len(flow.Version{}))
 	deleted := array.NewUint8Builder(mem)
 	defer deleted.Release()
 	deleted.Reserve(stored)

@@ -24,7 +24,8 @@ func TestKeyedIsHMAC(t *testing.T) {
 			text := bytes.Repeat([]byte{byte(n + 1)}, (n*37)%300)
 			h := hmac.New(algorithm, key)
 			h.Write(text)
-			require.Equal(t, h.Sum([]byte("x")), k.sum([]byte("x"), text))
+			half := len(text) / 3
+			require.Equal(t, h.Sum([]byte("x")), k.sum([]byte("x"), string(text[:half]), text[half:]))
 		}
 	}
 	f(sha256.New, 32, true)

@@ -80,18 +80,20 @@ func (p *part) find(k key) *slot {
 	}
 }
 
-// get returns the newest version of a key.
-func (t *Newest) get(k key) (v flow.Version, known bool) {
+// touch reads where a key would stand. The processor waits for the memory of some
+// keys at a time if they are touched one behind the other before they are met.
+func (t *Newest) touch(k key) uint64 {
 	p := &t.parts[k[0]>>(64-partBits)]
 	if p.used == 0 {
-		return v, false
+		return 0
 	}
-	s := p.find(k)
-	return s.version, s.key == k
+	i, _ := bits.Mul64(k[0]<<partBits, uint64(len(p.slots)))
+	return p.slots[i].key[0]
 }
 
-// put remembers v as the newest version of a key.
-func (t *Newest) put(k key, v flow.Version) {
+// meet returns the slot of a key, whose key is still zero if it is not known. It is
+// valid until the next call.
+func (t *Newest) meet(k key) *slot {
 	i := k[0] >> (64 - partBits)
 	p := &t.parts[i]
 	if p.used >= len(p.slots)*85/100 {
@@ -99,14 +101,21 @@ func (t *Newest) put(k key, v flow.Version) {
 		p.grow(minSlots + minSlots*int(i)/(2*parts))
 		t.slots += len(p.slots) - old
 	}
-	s := p.find(k)
+	return p.find(k)
+}
+
+// set remembers v as the newest version of a key, in the slot where it was met.
+func (t *Newest) set(s *slot, k key, v flow.Version) {
 	if s.key != k {
 		s.key = k
-		p.used++
+		t.parts[k[0]>>(64-partBits)].used++
 		t.used++
 	}
 	s.version = v
 }
+
+// put remembers v as the newest version of a key.
+func (t *Newest) put(k key, v flow.Version) { t.set(t.meet(k), k, v) }
 
 func (p *part) grow(least int) {
 	old := p.slots

@@ -47,13 +47,27 @@ func BenchmarkNewest(b *testing.B) {
 			}
 			begun := time.Now()
 			for _, k := range asked {
-				if _, known := t.get(k); known {
+				if t.meet(k).key == k {
 					found++
 				}
 			}
 			b.ReportMetric(float64(time.Since(begun).Nanoseconds())/lookups, "ns/lookup")
-			if found != lookups {
-				b.Fatalf("%d of %d keys found", found, lookups)
+			var touched uint64
+			begun = time.Now()
+			for from := 0; from < lookups; from += ahead {
+				part := asked[from:min(from+ahead, lookups)]
+				for _, k := range part {
+					touched += t.touch(k)
+				}
+				for _, k := range part {
+					if t.meet(k).key == k {
+						found++
+					}
+				}
+			}
+			b.ReportMetric(float64(time.Since(begun).Nanoseconds())/lookups, "ns/touched-lookup")
+			if found != 2*lookups || touched == 0 {
+				b.Fatalf("%d of %d keys found", found, 2*lookups)
 			}
 		})
 	}

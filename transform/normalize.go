@@ -57,6 +57,7 @@ type sheet struct {
 	splits  bool
 	form    form
 	sent    []sent
+	strips  *[strips][stripRoom]byte
 	scratch []byte
 	extra   []byte
 }
@@ -241,6 +242,10 @@ func (s *sheet) normalize(from, to int) {
 		w, required := &s.wire[i], p.field.Required
 		// Most of the envelope is the same in all records of a batch.
 		again := p.memo != nil && w.constant(from, to) && s.oneDay(p, from, to)
+		m := p.memo
+		if m != nil && !again && !m.worth(to-from) {
+			m = nil
+		}
 		for row := from; row < to; row++ {
 			v := w.text(row)
 			if len(v) == 0 {
@@ -250,7 +255,7 @@ func (s *sheet) normalize(from, to int) {
 				s.absent(p)
 				continue
 			}
-			f, rule := s.remember(p, i, row, v)
+			f, rule := s.remember(p, m, i, row, v)
 			if rule != feed.NoRule {
 				s.find(row, i, rule)
 				s.absent(p)
@@ -275,19 +280,19 @@ func (s *sheet) normalize(from, to int) {
 
 // remember reads one value, or remembers how it was read. The form is borrowed
 // until the next value.
-func (s *sheet) remember(p *fieldPlan, field, row int, v []byte) (*form, feed.Rule) {
-	if p.memo == nil || len(v) > memoLen {
+func (s *sheet) remember(p *fieldPlan, m *memo, field, row int, v []byte) (*form, feed.Rule) {
+	if m == nil || len(v) > memoLen {
 		var rule feed.Rule
 		s.form, rule = s.read(p, field, row, v)
 		return &s.form, rule
 	}
-	slot, known := p.memo.find(v, s.dayFor(p, row))
+	slot, known := m.find(v, s.dayFor(p, row))
 	if known {
 		return &slot.form, feed.NoRule
 	}
 	f, rule := s.read(p, field, row, v)
 	if rule == feed.NoRule {
-		p.memo.put(slot, f)
+		m.put(slot, f)
 	}
 	s.form = f
 	return &s.form, rule
@@ -669,12 +674,10 @@ func (s *sheet) record() arrow.Record {
 		}
 		part.UnsafeAppend(0)
 	}
-	s.builders[last+2].(*array.Int64Builder).AppendValues(s.offset.Int64Values(), nil)
-	s.builders[last+3].(*array.Int32Builder).AppendValues(s.row.Int32Values(), nil)
 	s.builders[last+4].(*array.Uint64Builder).AppendValues(s.hash, nil)
-	for i := last; i < len(s.builders); i++ {
-		cols = append(cols, s.column(i))
-	}
+	s.offset.Retain()
+	s.row.Retain()
+	cols = append(cols, s.column(last), s.column(last+1), s.offset, s.row, s.column(last+4))
 	rec := array.NewRecord(s.schema, cols, int64(s.n))
 	for _, c := range cols {
 		c.Release()

@@ -5,6 +5,8 @@ import (
 	"github.com/apache/arrow/go/v15/arrow/array"
 	"github.com/apache/arrow/go/v15/arrow/bitutil"
 	"github.com/apache/arrow/go/v15/arrow/memory"
+
+	"github.com/duiwu/duiwu/internal/flow"
 )
 
 // run is rows from..to, to not included.
@@ -48,8 +50,7 @@ func pickData(in arrow.ArrayData, runs []run, rows int, mem memory.Allocator) *a
 	at := in.Offset()
 	var own []*memory.Buffer
 	buffer := func(size int) []byte {
-		b := memory.NewResizableBuffer(mem)
-		b.Resize(size)
+		b := memory.NewBufferWithAllocator(flow.Room(mem, size), mem)
 		own = append(own, b)
 		return b.Bytes()
 	}
@@ -78,39 +79,43 @@ func pickData(in arrow.ArrayData, runs []run, rows int, mem memory.Allocator) *a
 	if own[0] == nil {
 		nulls = 0
 	}
-	// ends copies the ends of variable values and gives the runs of what they hold.
-	ends := func() (inner []run, total int) {
-		from := arrow.Int32Traits.CastFromBytes(in.Buffers()[1].Bytes())[at:]
+	// ends copies the ends of variable values; it gives those there were, and how much
+	// is kept of what they hold.
+	ends := func() (from []int32, total int) {
+		from = arrow.Int32Traits.CastFromBytes(in.Buffers()[1].Bytes())[at:]
 		to := arrow.Int32Traits.CastFromBytes(buffer(4 * (rows + 1)))
 		to[0] = 0
 		n := 0
 		for _, r := range runs {
 			move := int32(total) - from[r.from]
-			for row := r.from; row < r.to; row++ {
+			for _, end := range from[r.from+1 : r.to+1] {
 				n++
-				to[n] = from[row+1] + move
+				to[n] = end + move
 			}
-			inner = append(inner, run{int(from[r.from]), int(from[r.to])})
 			total += int(from[r.to] - from[r.from])
 		}
-		return inner, total
+		return from, total
 	}
 	switch t := in.DataType().(type) {
 	case *arrow.StringType:
 		if in.Buffers()[1] == nil { // an array of no rows
 			return array.NewData(t, 0, []*memory.Buffer{nil, nil, nil}, nil, 0, 0)
 		}
-		inner, total := ends()
+		from, total := ends()
 		to := buffer(total)
 		if total > 0 {
-			from := in.Buffers()[2].Bytes()
+			text := in.Buffers()[2].Bytes()
 			n := 0
-			for _, r := range inner {
-				n += copy(to[n:], from[r.from:r.to])
+			for _, r := range runs {
+				n += copy(to[n:], text[from[r.from]:from[r.to]])
 			}
 		}
 	case *arrow.ListType:
-		inner, total := ends()
+		from, total := ends()
+		inner := make([]run, len(runs))
+		for i, r := range runs {
+			inner[i] = run{int(from[r.from]), int(from[r.to])}
+		}
 		values := pickData(in.Children()[0], inner, total, mem)
 		defer values.Release()
 		return array.NewData(t, rows, own, []arrow.ArrayData{values}, nulls, 0)

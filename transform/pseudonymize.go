@@ -50,10 +50,7 @@ func domain(kind feed.Kind) string {
 
 // Tokenizer makes tokens. It reuses its hash states and is not safe for
 // concurrent use.
-type Tokenizer struct {
-	chain []*keyed
-	buf   []byte
-}
+type Tokenizer struct{ chain []*keyed }
 
 // NewTokenizer refuses an unknown algorithm and keys shorter than 32 bytes.
 func NewTokenizer(k TokenKeys) (*Tokenizer, error) {
@@ -76,13 +73,10 @@ func NewTokenizer(k TokenKeys) (*Tokenizer, error) {
 
 // Token appends the 32-byte token of a value of the kind to dst.
 func (t *Tokenizer) Token(dst []byte, kind feed.Kind, v string) []byte {
-	t.buf = append(append(t.buf[:0], domain(kind)...), v...)
-	for i, h := range t.chain {
-		if i > 0 {
-			t.buf = append(append(t.buf[:0], "rot|"...), dst[len(dst)-TokenLen:]...)
-			dst = dst[:len(dst)-TokenLen]
-		}
-		dst = h.sum(dst, t.buf)
+	dst = t.chain[0].sum(dst, domain(kind), bytesOf(v))
+	for _, h := range t.chain[1:] {
+		last := len(dst) - TokenLen
+		dst = h.sum(dst[:last], "rot|", dst[last:])
 	}
 	return dst
 }
@@ -216,9 +210,8 @@ func (p *Pseudonymize) column(f *feed.Field, col arrow.Array) arrow.Array {
 // field of a void has no value.
 func (p *Pseudonymize) tokenColumn(kind feed.Kind, required bool, in *array.String) arrow.Array {
 	n := in.Len()
-	tokens := memory.NewResizableBuffer(p.mem)
+	tokens := memory.NewBufferWithAllocator(flow.Room(p.mem, n*TokenLen), p.mem)
 	defer tokens.Release()
-	tokens.Resize(n * TokenLen)
 	var valid *memory.Buffer
 	nulls := 0
 	for row := range n {

@@ -8,11 +8,9 @@ import (
 // Name names a chain of keys in public: tables that were re-keyed accept rows of
 // this name alone. It is made with all keys of the chain and gives none away.
 func (t *Tokenizer) Name() string {
-	t.buf = append(t.buf[:0], "name of the chain|"...)
 	var sum []byte
 	for _, h := range t.chain {
-		sum = h.sum(sum[:0], t.buf)
-		t.buf = append(append(t.buf[:0], "name of the chain|"...), sum...)
+		sum = h.sum(sum[:0], "name of the chain|", sum)
 	}
 	return hex.EncodeToString(sum[:8])
 }
@@ -31,6 +29,5 @@ func (t *Tokenizer) Next(token []byte) {
 	if bytes.Equal(token, noToken[:]) {
 		return
 	}
-	t.buf = append(append(t.buf[:0], "rot|"...), token...)
-	t.chain[len(t.chain)-1].sum(token[:0], t.buf)
+	t.chain[len(t.chain)-1].sum(token[:0], "rot|", token)
 }

@@ -50,7 +50,7 @@ func (t *texts) part() {
 // reserve begins a column of n rows that hold about size bytes.
 func (t *texts) reserve(mem memory.Allocator, n, size int) {
 	t.mem, t.used, t.n, t.like = mem, 0, 0, view{}
-	t.data, t.ints = mem.Allocate(size), mem.Allocate(4*(n+1))
+	t.data, t.ints = flow.Room(mem, size), flow.Room(mem, 4*(n+1))
 	t.ends = arrow.Int32Traits.CastFromBytes(t.ints)
 	t.ends[0] = 0
 }
@@ -89,7 +89,7 @@ func (t *texts) appendString(v string) { t.append(bytesOf(v)) }
 func (t *texts) grow(n int) {
 	size := max(2*len(t.data), t.used+n, 1024)
 	if len(t.data) == 0 {
-		t.data = t.mem.Allocate(size)
+		t.data = flow.Room(t.mem, size)
 		return
 	}
 	t.data = t.mem.Reallocate(size, t.data)
@@ -104,6 +104,8 @@ func (t *texts) column() arrow.Array {
 		defer data.Release()
 		return array.NewStringData(data)
 	}
+	flow.End(t.data[t.used:])
+	flow.End(t.ends[t.n+1:])
 	ends, text := memory.NewBufferWithAllocator(t.ints, t.mem), memory.NewBufferWithAllocator(t.data, t.mem)
 	data := array.NewData(arrow.BinaryTypes.String, t.n, []*memory.Buffer{nil, ends, text}, nil, 0, 0)
 	defer data.Release()
@@ -177,9 +179,9 @@ func inked(t []byte) []byte {
 	return t
 }
 
-// scratch lends n values without pointers until free is called.
+// scratch lends n values without pointers until free is called. They hold rubbish.
 func scratch[T flow.Outcome | flow.Version | key](mem memory.Allocator, n int) (lent []T, free func()) {
 	var one T
-	b := mem.Allocate(n * int(unsafe.Sizeof(one)))
+	b := flow.Room(mem, n*int(unsafe.Sizeof(one)))
 	return unsafe.Slice((*T)(unsafe.Pointer(unsafe.SliceData(b))), n), func() { mem.Free(b) }
 }

@@ -12,7 +12,6 @@ import (
 
 	"github.com/apache/arrow/go/v15/arrow"
 	"github.com/apache/arrow/go/v15/arrow/array"
-	"github.com/apache/arrow/go/v15/arrow/memory"
 	"github.com/stretchr/testify/require"
 
 	"github.com/duiwu/duiwu/ingest/feeds"
@@ -46,7 +45,7 @@ func catalogue(t testing.TB) *feed.Catalogue {
 type line struct {
 	t     *testing.T
 	cat   *feed.Catalogue
-	mem   *memory.CheckedAllocator
+	mem   *flowtest.Checked
 	steps []flow.Step
 	store store
 	next  int64
@@ -406,8 +405,9 @@ func TestNewestCostsAtMost64BytesAKey(t *testing.T) {
 	}
 	require.Equal(t, 1_000_000, s.Len())
 	for i := range 1_000_000 {
-		v, ok := s.get(k.key("worker", fmt.Appendf(nil, "r%d", i), 0))
-		if hi, _ := v.Halves(); !ok || hi != uint64(i) {
+		key := k.key("worker", fmt.Appendf(nil, "r%d", i), 0)
+		slot := s.meet(key)
+		if hi, _ := slot.version.Halves(); slot.key != key || hi != uint64(i) {
 			t.Fatalf("key %d is lost", i)
 		}
 	}

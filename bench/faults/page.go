@@ -19,6 +19,9 @@ A cell is passed when, after the fault is over and with nobody's help,
 - every outcome is counted as in a run that nobody disturbed, in the receipts and in the balance,
 - received = stored + duplicate + rejected, the ledger covers the log without a gap or an overlap.
 
+Where messages lie in other partitions or in another order than in the undisturbed run, positions and the names of outcomes
+are not compared: the rows are, and the balance has to say as many stored as there are rows.
+
 It then shows how long it took from the end of the fault until everything was in the ledger, on a busy machine: the
 session timeout of these runs is 2 s, the timeout of a request to the database 4 s, and the pause between two tries doubles
 from 0.2 s. In the rows of a migration and of ` + "`duiwu push`" + ` it is that command which is struck, in place of the worker; it is run again

@@ -13,6 +13,7 @@ import (
 
 	"github.com/segmentio/kafka-go"
 
+	"github.com/duiwu/duiwu/ingest"
 	"github.com/duiwu/duiwu/internal/engine"
 	"github.com/duiwu/duiwu/internal/flow"
 )
@@ -51,6 +52,7 @@ var situations = []situation{
 	{"partitions added", "the topic gets new partitions while messages come", nothing, partitionsAdded},
 	{"everything again", "everything is sent once more", nothing, everythingAgain},
 	{"everything again, dealt round", "everything is sent once more by a producer that deals messages round the partitions", nothing, everythingDealtRound},
+	{"in two partitions", "everything comes in another partition than its keys ask for, and once more in the right one, whose reader does not know of it", nothing, inTwoPartitions},
 	{"offsets rewound", "the group's offsets are set back to 0 while no worker runs", nothing, offsetsRewound},
 	{"topic made anew", "the topic is deleted, made again and filled again", "declares a new incarnation: duiwu ledger new-topic", topicAnew},
 	{"retention passed", "Kafka deletes records that were never read", "asks the unit to send again, and passes over the gap: duiwu ledger skip", retentionPassed},
@@ -392,6 +394,43 @@ func everythingDealtRound(ctx context.Context, b *bench) (r result, err error) {
 		return r, err
 	}
 	return r, b.free(ctx, c, &r, time.Now())
+}
+
+// inTwoPartitions makes two partitions count the same records as stored, whatever
+// they do at that moment: the right one has built its state before. The balance
+// must count each once all the same, and doctor must see nothing wrong in that.
+func inTwoPartitions(ctx context.Context, b *bench) (r result, err error) {
+	c, err := b.startWith(ctx, b.load.messages[:1])
+	if err != nil {
+		return r, err
+	}
+	defer c.stop()
+	next := func(m message, _, n int) int { return (ingest.PartitionOf(ingest.Key(unit, m.key), n) + 1) % n }
+	for _, send := range []func() error{
+		func() error { return c.route(ctx, b.load.messages, partitions, next) },
+		func() error { return c.send(ctx, b.load.messages) },
+	} {
+		if err := errors.Join(c.wait(ctx, bound), send()); err != nil {
+			return r, err
+		}
+	}
+	if err := b.free(ctx, c, &r, time.Now()); err != nil {
+		return r, err
+	}
+	if err := c.expect(ctx, &r, "counted by two partitions", "SELECT sum(duplicate) > 0 FROM recount", 1); err != nil {
+		return r, err
+	}
+	balance, err := c.duiwuCommand(ctx, c.database, "balance")
+	if err != nil || !strings.Contains(balance, "of the duplicates came in two partitions") {
+		r.Problems = append(r.Problems, fmt.Sprintf("duiwu balance does not say why: %v: %s", err, balance))
+	}
+	// doctor ends with an error when it finds something.
+	found, _ := c.duiwuCommand(ctx, c.database, append([]string{"doctor", "--full", "--prefix", "duiwu." + c.name, "--units", unit}, c.operatorFlags()...)...)
+	if !strings.Contains(found, "topic_partitions") || strings.Contains(found, "counts_differ") {
+		r.Problems = append(r.Problems, "doctor does not say what this is: "+found)
+	}
+	r.Saw = append(r.Saw, "duiwu doctor: topic_partitions")
+	return r, nil
 }
 
 func offsetsRewound(ctx context.Context, b *bench) (r result, err error) {

@@ -11,6 +11,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"runtime/debug"
 	"slices"
 	"syscall"
 	"testing"
@@ -59,7 +60,8 @@ var names = [...]string{"decode", "check", "pseudonymize", "dedupe", "encode"}
 // path is the worker's part of the path, ready to be run again and again.
 type path struct {
 	tb           testing.TB
-	values       [][]byte // messages, together rows records
+	values       [][]byte // messages
+	n            int      // records in them
 	typ          string   // their content type, as the header says it
 	calibration  [][]byte // what the guard's loop reads
 	cat          *feed.Catalogue
@@ -74,7 +76,7 @@ func newPath(tb testing.TB) *path {
 	if err != nil {
 		tb.Fatal(err)
 	}
-	p := &path{tb: tb, values: make([][]byte, rows), cat: cat, mem: new(flow.Recycler)}
+	p := &path{tb: tb, values: make([][]byte, rows), n: rows, cat: cat, mem: new(flow.Recycler)}
 	for i := range p.values {
 		p.values[i] = workerJSON(i)
 	}
@@ -89,8 +91,8 @@ func newPath(tb testing.TB) *path {
 }
 
 // run takes all records through the steps and returns the CPU time of each step
-// in nanoseconds.
-func (p *path) run(ctx context.Context) (took [len(names)]int64) {
+// in nanoseconds. What is posted of them goes to post.
+func (p *path) run(ctx context.Context, post io.Writer) (took [len(names)]int64) {
 	dedupe := transform.NewDedupe(transform.DedupeOptions{Feeds: p.cat.Feeds, History: nothing{}, Revision: 1, Mem: p.mem})
 	if err := dedupe.Learn(ctx); err != nil {
 		p.tb.Fatal(err)
@@ -111,7 +113,7 @@ func (p *path) run(ctx context.Context) (took [len(names)]int64) {
 			p.tb.Fatal(err)
 		}
 	}
-	cut := flow.Cut{Unit: "310000", Arrived: now, Span: flow.Span{Topic: "duiwu.feed.310000", Last: rows - 1}}
+	cut := flow.Cut{Unit: "310000", Arrived: now, Span: flow.Span{Topic: "duiwu.feed.310000", Last: int64(p.n) - 1}}
 	cut.Parts, cut.Rejects, cut.Tally = p.decoder.Flush()
 	lap(0)
 	for i, s := range []flow.Step{p.check, p.pseudonymize, dedupe} {
@@ -123,10 +125,10 @@ func (p *path) run(ctx context.Context) (took [len(names)]int64) {
 		cut = out
 		lap(1 + i)
 	}
-	if len(cut.Rejects) > 0 || cut.Parts[0].Rows.NumRows() != rows {
+	if len(cut.Rejects) > 0 || cut.Parts[0].Rows.NumRows() != int64(p.n) {
 		p.tb.Fatalf("%d rejects, first %+v", len(cut.Rejects), cut.Rejects[0])
 	}
-	w := ipc.NewWriter(io.Discard, ipc.WithSchema(cut.Parts[0].Rows.Schema()))
+	w := ipc.NewWriter(post, ipc.WithSchema(cut.Parts[0].Rows.Schema()))
 	if err := w.Write(cut.Parts[0].Rows); err != nil {
 		p.tb.Fatal(err)
 	}
@@ -181,6 +183,41 @@ func (p *path) arrow() *path {
 	return p
 }
 
+// TestNothingOfOtherRecordsIsPosted: columns are made in memory that other records
+// have left as it was. Not even between two columns may a byte of that go out.
+func TestNothingOfOtherRecordsIsPosted(t *testing.T) {
+	// A collection would take away what is to be found again.
+	defer debug.SetGCPercent(debug.SetGCPercent(-1))
+	f := func(p *path) {
+		var clean, used bytes.Buffer
+		p.run(t.Context(), &clean)
+		var left [][]byte
+		for size := 1 << 14; size < 1<<19; size += size / 4 {
+			for range 64 { // more than there are columns
+				b := p.mem.Room(size + 1)
+				copy(b, bytes.Repeat([]byte("raw"), len(b)/3+1))
+				left = append(left, b)
+			}
+		}
+		for _, b := range left {
+			p.mem.Free(b)
+		}
+		p.run(t.Context(), &used)
+		if !bytes.Equal(clean.Bytes(), used.Bytes()) || bytes.Contains(used.Bytes(), []byte("rawraw")) {
+			t.Error("the same records are posted in other bytes")
+		}
+	}
+	odd := func() *path {
+		// Columns of odd numbers of rows end between two of the units that are sent.
+		p := newPath(t)
+		p.n = 20_003
+		p.values = p.values[:p.n]
+		return p
+	}
+	f(odd())
+	f(odd().arrow())
+}
+
 func BenchmarkSteps(b *testing.B) {
 	b.Run("json", func(b *testing.B) { steps(b, newPath(b)) })
 	b.Run("arrow", func(b *testing.B) { steps(b, newPath(b).arrow()) })
@@ -189,7 +226,7 @@ func BenchmarkSteps(b *testing.B) {
 func steps(b *testing.B, p *path) {
 	var took [len(names)]int64
 	for b.Loop() {
-		for i, t := range p.run(b.Context()) {
+		for i, t := range p.run(b.Context(), io.Discard) {
 			took[i] += t
 		}
 	}

@@ -37,7 +37,7 @@ func TestPages(t *testing.T) {
 	chromium := browsertest.Start(t)
 	db := chartstest.New(t, "charts_pages")
 	chartstest.Nation(t, db)
-	db.Published(t, sink.SystemDDL(sink.Layout{}))
+	db.Published(t, sink.SystemDDL(db.Contract, sink.Layout{}))
 	c := plugin.Config{URL: db.DSN(), Today: today, Scope: scope.Everything()}
 	home := pageOf(t, c)
 	part := func(name string, f func(t *testing.T, tab *browsertest.Tab)) {

@@ -50,7 +50,7 @@ func parseWorker(env *environment, args []string) (*workerConfig, error) {
 	c.judgeConfig.flags(fs)
 	fs.StringVar(&c.receipts, "receipts", push.ReceiptPrefix, "receipts are published on <prefix>.<unit>; none for no receipts over Kafka")
 	fs.IntVar(&c.cutRows, "cut-rows", 0, "records a cut at most (default 131072)")
-	fs.IntVar(&c.cutBytes, "cut-bytes", 0, "bytes of messages a cut at most (default 33554432)")
+	fs.IntVar(&c.cutBytes, "cut-bytes", 0, "bytes of a cut at most, as messages or as the columns made of them (default 33554432)")
 	fs.DurationVar(&c.linger, "linger", 0, "how long a cut stays open while data comes (default 5s)")
 	fs.DurationVar(&c.session, "session", 0, "how long a silent worker keeps its partitions (default 10s)")
 	fs.DurationVar(&c.rebalance, "rebalance", 0, "how long the group waits for its members to come back (default 15s)")

@@ -83,7 +83,7 @@ func runShow(_ context.Context, env *environment, args []string) error {
 			for _, s := range cat.Feeds {
 				statements = append(statements, sink.DDL(s, l)...)
 			}
-			statements = append(statements, sink.SystemDDL(l)...)
+			statements = append(statements, sink.SystemDDL(cat, l)...)
 		}
 		for _, s := range statements {
 			if _, err := fmt.Fprintf(env.stdout, "%s;\n\n", s); err != nil {

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"maps"
+	"slices"
 	"strconv"
 	"strings"
 	"text/tabwriter"
@@ -89,6 +91,10 @@ func runBalance(ctx context.Context, env *environment, args []string) error {
 	if err != nil {
 		return err
 	}
+	twice, err := s.CountedTwice(ctx)
+	if err != nil {
+		return err
+	}
 	w := tabwriter.NewWriter(env.stdout, 0, 0, 2, ' ', tabwriter.AlignRight)
 	head := []string{"unit", "feed", "received"}
 	for o := range flow.Outcomes {
@@ -106,6 +112,9 @@ func runBalance(ctx context.Context, env *environment, args []string) error {
 	}
 	if err := w.Flush(); err != nil {
 		return err
+	}
+	for _, unit := range slices.Sorted(maps.Keys(twice)) {
+		fmt.Fprintf(env.stdout, "\n%s: %d of the duplicates came in two partitions before either knew of the other; the receipts of both say stored.\n", unit, twice[unit])
 	}
 	if !holds {
 		return errFindings

@@ -78,7 +78,7 @@ func start(t *testing.T) *engine.Engine {
 func TestKillAndStopKeepData(t *testing.T) {
 	e := start(t)
 	dsn := e.DSN()
-	must(t, dsn, "CREATE TABLE duiwu.t (id UInt64) ENGINE = MergeTree ORDER BY id")
+	must(t, dsn, "CREATE OR REPLACE TABLE duiwu.t (id UInt64) ENGINE = MergeTree ORDER BY id")
 	must(t, dsn, "INSERT INTO duiwu.t SELECT number FROM numbers(1000)")
 
 	e.Kill()
@@ -118,7 +118,7 @@ func TestWrongLibrary(t *testing.T) {
 
 func TestUsers(t *testing.T) {
 	e := testenv.ClickHouse(t)
-	must(t, e.DSN(), "CREATE TABLE duiwu.users (a UInt8) ENGINE = MergeTree ORDER BY a")
+	must(t, e.DSN(), "CREATE OR REPLACE TABLE duiwu.users (a UInt8) ENGINE = MergeTree ORDER BY a")
 	f := func(user, query, code string) {
 		t.Helper()
 		_, err := post(t, e.DSNOf(user), query, nil)
@@ -170,7 +170,7 @@ func TestSupervise(t *testing.T) {
 // copied as it is into a UInt128, whose first byte in memory is the lowest.
 func TestArrowFixedBytes(t *testing.T) {
 	e := testenv.ClickHouse(t)
-	must(t, e.DSN(), "CREATE TABLE duiwu.fixed (i UInt64, u UInt128, f FixedString(32), n Nullable(FixedString(32))) ENGINE = MergeTree ORDER BY i")
+	must(t, e.DSN(), "CREATE OR REPLACE TABLE duiwu.fixed (i UInt64, u UInt128, f FixedString(32), n Nullable(FixedString(32))) ENGINE = MergeTree ORDER BY i")
 	mem := memory.NewCheckedAllocator(memory.DefaultAllocator)
 	defer mem.AssertSize(t, 0)
 	schema := arrow.NewSchema([]arrow.Field{
@@ -214,7 +214,7 @@ func TestArrowFixedBytes(t *testing.T) {
 // connection ended the whole server once.
 func TestAClientThatBreaksOffLeavesTheServerUp(t *testing.T) {
 	e := start(t)
-	must(t, e.DSN(), "CREATE TABLE duiwu.broken (a UInt64) ENGINE = MergeTree ORDER BY a")
+	must(t, e.DSN(), "CREATE OR REPLACE TABLE duiwu.broken (a UInt64) ENGINE = MergeTree ORDER BY a")
 	pid := e.PID()
 	f := func(addr, says string, wait time.Duration) {
 		t.Helper()

@@ -80,7 +80,7 @@ var kinds = []Kind{
 		"`kafka-configs.sh --alter --topic T --delete-config max.message.bytes`, or set it to 1048588 or more."},
 	{"topic_in_sync", Warning, "One broker's failure can lose acknowledged messages, or stop the topic.",
 		"Three replicas with `min.insync.replicas=2`: reassign the partitions, then `kafka-configs.sh --alter --topic T --add-config min.insync.replicas=2`."},
-	{"topic_partitions", Warning, "Records lie in another partition than their key asks for: partitions were added, or a unit sends with another partitioner. Tables are right; outcomes of such records may be named wrongly, and one that waits unread in one partition while it is read in another may be counted as stored twice.",
+	{"topic_partitions", Warning, "Records lie in another partition than their key asks for: partitions were added, or a unit sends with another partitioner. Tables are right; outcomes of such records may be named wrongly. One that is read in two partitions before they know of each other is stored in both receipts, and in the balance once: it counts the rows of such a unit.",
 		"If partitions were added: nothing, the note stays while old rows are sampled. Else tell the unit to send with `duiwu push`, or with the key unit + record_id and Java's default partitioner."},
 	{"topic_anew", Error, "The topic was deleted and made again, or its log was cut short: offsets of the ledger name other messages now. The partition stands still.",
 		"Find out who did it. When the new log is right: `duiwu ledger --by NAME --reason TEXT new-topic T`, and ask the unit to push again what was in the old one."},

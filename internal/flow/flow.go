@@ -130,6 +130,8 @@ type Counts struct {
 	Declared int64
 	Chunks   []Chunk
 	SHA256   string
+	// Astray are the stored records that the partitioner sends to another partition.
+	Astray int64
 }
 
 // Chunk is one message of a batch: its number, how many records it held, and

@@ -33,6 +33,7 @@ var fastPaths = []struct {
 	{"Integer", "1234", func(dst, src []byte) ([]byte, feed.Rule) { _, r := Integer(src); return dst, r }},
 	{"Tenths", "7.5", func(dst, src []byte) ([]byte, feed.Rule) { _, r := Tenths(src); return dst, r }},
 	{"Bool", "true", func(dst, src []byte) ([]byte, feed.Rule) { _, r := Bool(src); return dst, r }},
+	{"HoldsPersonalNumberID", "W-310000-00000123", func(dst, src []byte) ([]byte, feed.Rule) { HoldsPersonalNumber(src); return dst, 0 }},
 	{"HoldsPersonalNumber", "某某区社会工作服务中心第三季度项目", func(dst, src []byte) ([]byte, feed.Rule) { HoldsPersonalNumber(src); return dst, 0 }},
 	{"Damaged", "某某区社会工作服务中心第三季度项目", func(dst, src []byte) ([]byte, feed.Rule) { Damaged(src); return dst, 0 }},
 }

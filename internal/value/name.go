@@ -193,8 +193,13 @@ func NameKey(dst, display []byte) []byte {
 			continue
 		}
 		if c >= 0xE3 && c <= 0xE9 && i+3 <= len(display) { // no letters with case here
-			dst = append(dst, display[i:i+3]...)
+			dst = append(dst, c, display[i+1], display[i+2])
 			i += 3
+			continue
+		}
+		if c == 0xC2 && i+2 <= len(display) && display[i+1] == 0xB7 { // nameDot
+			dst = append(dst, c, 0xB7)
+			i += 2
 			continue
 		}
 		r, w := utf8.DecodeRune(display[i:])

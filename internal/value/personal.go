@@ -1,12 +1,14 @@
 package value
 
+import "unicode/utf8"
+
 // HoldsPersonalNumber says that an open text holds an identity number of a
 // citizen (18 characters with a date and the right check character, or 15 digits
 // with a province and a date, GB 11643) or a mobile number (11 digits from 13 to
 // 19). Full width counts, and so do numbers written in groups with single spaces
 // or hyphens between them; a number inside a longer run of digits does not.
 func HoldsPersonalNumber(src []byte) bool {
-	for i := 0; i < len(src); {
+	for i := 0; i+personalDigits <= len(src); { // a digit is a byte or more
 		// Han characters hold no digits; skip them three bytes at a time.
 		c := src[i]
 		if c >= 0xE4 && c <= 0xE9 && i+2 < len(src) && src[i+1] >= 0x80 && src[i+2] >= 0x80 {
@@ -22,7 +24,7 @@ func HoldsPersonalNumber(src []byte) bool {
 			i++
 			continue
 		}
-		if personalAt(src, i) {
+		if !hopeless(src, i) && personalAt(src, i) {
 			return true
 		}
 		for w > 0 { // to the end of this group
@@ -67,6 +69,31 @@ func gapAt(src []byte, i int) int {
 		i += w
 	}
 	return i - start
+}
+
+// hopeless says that no group of the digits that begin at i ends where personalAt
+// would look for a number, as far as ASCII tells: most ids of records.
+func hopeless(src []byte, i int) bool {
+	const ends = 1<<11 | 1<<13 | 1<<15 | 1<<17 | 1<<18
+	for size := 0; ; i++ {
+		for ; i < len(src) && src[i]-'0' <= 9; i++ {
+			if size++; size > 18 {
+				return true
+			}
+		}
+		switch {
+		case ends>>size&1 != 0:
+			return false
+		case i == len(src):
+			return true
+		case src[i] >= utf8.RuneSelf:
+			return false
+		case src[i] != ' ' && src[i] != '-' && src[i] != '\t' || i+1 == len(src):
+			return true
+		case src[i+1]-'0' > 9:
+			return src[i+1] < utf8.RuneSelf
+		}
+	}
 }
 
 // personalAt judges the digits that begin at i, the start of a group: at each

@@ -1,6 +1,7 @@
 package value
 
 import (
+	"math/rand/v2"
 	"testing"
 
 	"github.com/duiwu/duiwu/internal/feed"
@@ -334,6 +335,38 @@ func TestHoldsPersonalNumber(t *testing.T) {
 	f("52119900MJ0000018T", false)
 	f("\xe4138000000001380000", false)
 	f("\xe413800000000", true)
+}
+
+// What is passed over without a look holds no number.
+func TestHopelessIsNeverWrong(t *testing.T) {
+	pieces := []string{"138", "0000", "00000000", "13800000000", "119901", "119901198001153013", "119901800115301", "19800115", "3013", "301", "1", "8", "86", "0086", "64990619680101005",
+		"-", " ", "\t", "\n", "x", "X", "１", "\u200b", "社", "\u2014", "\xe4"}
+	r := rand.New(rand.NewPCG(1, 2))
+	numbers, passed := 0, 0
+	for range 200_000 {
+		var text []byte
+		for range 1 + r.IntN(7) {
+			text = append(text, pieces[r.IntN(len(pieces))]...)
+		}
+		for i := range text {
+			if _, w := digitAt(text, i); w == 0 {
+				continue
+			}
+			holds, skips := personalAt(text, i), hopeless(text, i)
+			if holds && skips {
+				t.Fatalf("%q from %d holds a number", text, i)
+			}
+			if holds {
+				numbers++
+			}
+			if skips {
+				passed++
+			}
+		}
+	}
+	if numbers < 1000 || passed < 1000 {
+		t.Fatalf("%d numbers, %d passed over", numbers, passed)
+	}
 }
 
 func TestLongDigitRun(t *testing.T) {

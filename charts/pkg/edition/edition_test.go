@@ -21,7 +21,7 @@ func TestMain(m *testing.M) { testenv.Main(m) }
 // tables makes the two tables as a migration does.
 func tables(t *testing.T, db *chartstest.DB) edition.Query {
 	t.Helper()
-	db.Publishable(t, sink.SystemDDL(sink.Layout{}))
+	db.Publishable(t, sink.SystemDDL(db.Contract, sink.Layout{}))
 	opts, err := clickhouse.ParseDSN(db.DSN())
 	require.NoError(t, err)
 	conn, err := clickhouse.Open(opts)

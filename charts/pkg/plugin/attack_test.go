@@ -66,7 +66,7 @@ func besieged(t *testing.T) *chartstest.DB {
 	db.Exec(t, "INSERT INTO balance VALUES ('310000', 'employment', 410, 0, 0, 0), ('440000', 'employment', 1370, 0, 137, 0)")
 	db.Exec(t, "INSERT INTO receipts VALUES ('310000', map('ric_checksum', 1)), ('440000', map('ric_checksum', 137))")
 	db.Exec(t, "INSERT INTO ledger (topic, last_offset, arrived_at) VALUES ('duiwu.feed.310000', 40, now()), ('duiwu.feed.440000', 136, now())")
-	db.Publishable(t, sink.SystemDDL(sink.Layout{}))
+	db.Publishable(t, sink.SystemDDL(db.Contract, sink.Layout{}))
 	const attempt = "00000000-0000-0000-0000-000000000001"
 	for unit, n := range map[string]int{"": 999, "440000": 136, "310000": 40} {
 		db.Exec(t, fmt.Sprintf("INSERT INTO published_figures (indicator, month, attempt, unit, definition_version, value, numerator) VALUES ('I-01', '2016-10-31', '%s', '%s', 1, %d, %d)", attempt, unit, n, n))

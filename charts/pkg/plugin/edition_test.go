@@ -27,7 +27,7 @@ func published(t *testing.T, name string, below, indicators int) (*chartstest.DB
 	t.Helper()
 	db := chartstest.New(t, name)
 	chartstest.Small(t, db)
-	db.Publishable(t, sink.SystemDDL(sink.Layout{}))
+	db.Publishable(t, sink.SystemDDL(db.Contract, sink.Layout{}))
 	d := open(t, Config{URL: db.DSN(), Today: today, SuppressBelow: below})
 	some := *d.catalogue
 	some.Indicators = some.Indicators[:min(indicators, len(some.Indicators))]

@@ -232,7 +232,7 @@ func TestDashboardsAnswer(t *testing.T) {
 	}
 	db := chartstest.New(t, "charts_plugin_pages")
 	chartstest.Nation(t, db)
-	db.Published(t, sink.SystemDDL(sink.Layout{}))
+	db.Published(t, sink.SystemDDL(db.Contract, sink.Layout{}))
 	d := open(t, Config{URL: db.DSN(), Today: today})
 	for _, p := range dashboards.Pages() {
 		b, err := fs.ReadFile(dashboards.FS, dashboards.File(p.ID, "zh"))

@@ -6,7 +6,19 @@ import "github.com/apache/arrow/go/v15/arrow/memory"
 // given back, and spoils what is, so that who reads a buffer after its release
 // meets rubbish instead of the rows that happen to stand there still. In
 // production such a buffer holds another cut's rows (flow.Recycler).
-func Memory() *memory.CheckedAllocator { return memory.NewCheckedAllocator(&spoiler{}) }
+//
+// Room that need not be zero is rubbish too.
+func Memory() *Checked { return &Checked{memory.NewCheckedAllocator(&spoiler{})} }
+
+// Checked is what Memory returns.
+type Checked struct{ *memory.CheckedAllocator }
+
+// Room is flow.Recycler.Room.
+func (c *Checked) Room(size int) []byte {
+	b := c.Allocate(size)
+	spoil(b)
+	return b
+}
 
 type spoiler struct{ memory.GoAllocator }
 
@@ -17,7 +29,9 @@ func (s *spoiler) Reallocate(size int, b []byte) []byte {
 	return out
 }
 
-func (*spoiler) Free(b []byte) {
+func (*spoiler) Free(b []byte) { spoil(b) }
+
+func spoil(b []byte) {
 	for i := range b {
 		b[i] = 0xA5
 	}

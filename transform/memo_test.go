@@ -1,0 +1,39 @@
+package transform
+
+import (
+	"fmt"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+// A memo of texts that never come again is asked for one block in sixteen, and for
+// every block once they do.
+func TestAMemoThatKnowsNothingIsSeldomAsked(t *testing.T) {
+	m := new(memo)
+	next := 0
+	f := func(distinct, blocks int) (asked int) {
+		const rows = 1024
+		for range blocks {
+			if !m.worth(rows) {
+				continue
+			}
+			asked++
+			for range rows {
+				next++
+				text := fmt.Append(nil, "text ", next%distinct)
+				slot, known := m.find(text, 0)
+				if known {
+					require.Equal(t, string(text), string(slot.form.text))
+				} else {
+					m.put(slot, form{text: text})
+				}
+			}
+		}
+		return asked
+	}
+	m.gen++
+	require.Equal(t, 2, f(1<<40, 17))
+	require.Equal(t, 0, f(3, 15))
+	require.Equal(t, 64, f(3, 64))
+}
