@@ -137,7 +137,7 @@ func TestADecisionIsNotWaitedFor(t *testing.T) {
 	for i := 1; i <= 10; i++ {
 		joins(t, db, i)
 	}
-	for _, ddl := range sink.SystemDDL(sink.Layout{}) {
+	for _, ddl := range sink.SystemDDL(db.Contract, sink.Layout{}) {
 		if strings.Contains(ddl, "worklist_decisions") {
 			db.Exec(t, ddl)
 		}
