@@ -138,7 +138,7 @@ const rankExpr = "MATERIALIZED bitNot(bitOr(bitShiftLeft(toUInt64(toUnixTimestam
 
 // historyTable merges late: each merge writes every row again, which costs the server
 // half of what an insert does, and nobody who reads a history waits for it to be in few
-// parts. Sixteen parts of about one size become one, where five do by default.
+// parts. 32 parts of about one size become one, where five do by default.
 func historyTable(s *feed.Spec) table {
 	t := table{
 		name:     s.HistoryTable(),
@@ -147,7 +147,7 @@ func historyTable(s *feed.Spec) table {
 		order:    append(append([]string(nil), s.Key()...), feed.ColVersion),
 		unit:     ofUnit("reporting_unit"),
 		comment:  s.En + ": every version of every record; the earliest arrival of a version stays",
-		settings: "merge_selector_base = 16",
+		settings: "merge_selector_base = 32",
 	}
 	for _, c := range s.Columns() {
 		t.columns = append(t.columns, column{c.Name, c.ClickHouse, codec(c)})

@@ -31,7 +31,7 @@ func TestMigrateTwiceChangesNothing(t *testing.T) {
 // Tables of an earlier release take over the settings that this one makes.
 func TestMigrateBringsTheSettings(t *testing.T) {
 	s := fresh(t)
-	const settings = "SELECT engine_full LIKE '%merge_selector_base = 16%' FROM system.tables WHERE database = currentDatabase() AND name = 'station_history'"
+	const settings = "SELECT engine_full LIKE '%merge_selector_base = 32%' FROM system.tables WHERE database = currentDatabase() AND name = 'station_history'"
 	require.Equal(t, "(1)", value(t, s, settings))
 	require.NoError(t, s.exec(t.Context(), "ALTER TABLE station_history RESET SETTING merge_selector_base", nil))
 	require.Equal(t, "(0)", value(t, s, settings))
