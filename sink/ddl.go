@@ -337,10 +337,9 @@ const (
 )
 
 func systemViews(c *feed.Catalogue) []view {
-	names := append([]string{"received"}, outcomeNames()...)
 	var balance []string
-	for _, name := range names {
-		balance = append(balance, "sum("+name+") AS "+name)
+	for _, c := range outcomeColumns() {
+		balance = append(balance, "sum("+c.name+") AS "+c.name)
 	}
 	return []view{
 		{name: "ledger_effective", query: effective(liveRows)},
@@ -350,8 +349,8 @@ func systemViews(c *feed.Catalogue) []view {
 		{name: "receipts", query: receiptsOf("receipt_parts_effective")},
 		{name: "recount", query: recount(c)},
 		{name: "balance", query: "SELECT unit, feed, " + strings.Join(balance, ", ") + ",\n    received - (" +
-			strings.Join(outcomeNames(), " + ") + ") AS unexplained\nFROM\n(\n    SELECT unit, feed, " + strings.Join(names, ", ") +
-			" FROM receipt_parts_effective\n    UNION ALL\n    SELECT unit, feed, " + strings.Join(names, ", ") + " FROM recount\n)\nGROUP BY unit, feed"},
+			strings.Join(outcomeNames(), " + ") + ") AS unexplained\nFROM\n(\n    SELECT unit, feed, " + counts +
+			" FROM receipt_parts_effective\n    UNION ALL\n    SELECT unit, feed, " + counts + " FROM recount\n)\nGROUP BY unit, feed"},
 	}
 }
 
@@ -513,7 +512,8 @@ func DDL(s *feed.Spec, l Layout) []string {
 }
 
 // SystemDDL lists the statements that make the tables and views that belong to
-// no feed.
+// no single feed. They come after DDL of all feeds, since one view reads their
+// histories.
 func SystemDDL(c *feed.Catalogue, l Layout) []string {
 	var out []string
 	for _, t := range append(systemTables(), dimensionTables()...) {

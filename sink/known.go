@@ -158,7 +158,7 @@ func (r *reading) takes(l *learning) bool {
 		r.who = append(r.who, make([]*learning, n)...)
 	}
 	t := r.topics[i]
-	if t.Topic != l.a.Topic || t.Incarnation != l.a.Incarnation || t.n != n || at >= n || r.who[t.first+at] != nil {
+	if t.Topic != l.a.Topic || t.Incarnation != l.a.Incarnation || t.n != n || r.who[t.first+at] != nil {
 		return false
 	}
 	r.who[t.first+at] = l
