@@ -335,6 +335,8 @@ func (g *Group) member(ctx context.Context, topics map[string]int) error {
 	wg.Go(func() { watch.run(inner) })
 	defer wg.Wait()
 	defer cancel()
+	var said time.Time
+	pause := g.RetryMin
 	for {
 		gen, err := cg.Next(inner)
 		if inner.Err() != nil {
@@ -348,10 +350,14 @@ func (g *Group) member(ctx context.Context, topics map[string]int) error {
 			g.mu.Lock()
 			g.joined = false
 			g.mu.Unlock()
-			// After the error the group waits its own backoff.
-			g.opt.Log.Warn("cannot join the group, trying again", "group", g.cfg.Group, "error", err)
+			// The group tries again twice a second; an outage should not fill the log.
+			if time.Since(said) >= pause {
+				g.opt.Log.Warn("cannot join the group, trying again", "group", g.cfg.Group, "error", err)
+				said, pause = time.Now(), min(2*pause, g.RetryMax)
+			}
 			continue
 		}
+		said, pause = time.Time{}, g.RetryMin
 		g.generation(gen, watch)
 	}
 }

@@ -50,7 +50,7 @@ func TestTheRightAlertFires(t *testing.T) {
 		env        func(c *cell) []string
 	}{
 		{"nothing", "", func(*cell) error { return nil }, []string{}, nil},
-		{"broker cut", "cannot reach", func(c *cell) error { c.wires[0].kafka.set(mode{cut: true}); return nil }, []string{"DuiwuKafkaAway"}, nil},
+		{"broker cut", "cannot join", func(c *cell) error { c.wires[0].kafka.set(mode{cut: true}); return nil }, []string{"DuiwuKafkaAway"}, nil},
 		{"ClickHouse away", "write failed", func(c *cell) error {
 			c.wires[0].clickhouse.set(mode{cut: true})
 			return c.send(t.Context(), many)
@@ -78,7 +78,8 @@ func TestTheRightAlertFires(t *testing.T) {
 			require.NoError(t, err)
 			defer c.stop()
 			require.NoError(t, c.migrate(t.Context()))
-			require.NoError(t, c.otherTopics(t.Context()))
+			others, err := c.otherTopics(t.Context())
+			require.NoError(t, err)
 			var env []string
 			if f.env != nil {
 				env = f.env(c)
@@ -86,7 +87,12 @@ func TestTheRightAlertFires(t *testing.T) {
 			w, err := c.work(env...)
 			require.NoError(t, err)
 			if f.env == nil {
-				require.NoError(t, c.until(t.Context(), "partition assigned"))
+				require.NoError(t, again(t.Context(), bound, func() error {
+					if n := w.assignments().n; n < others+partitions {
+						return fmt.Errorf("%d of %d partitions are assigned", n, others+partitions)
+					}
+					return nil
+				}))
 			}
 			dir := t.TempDir()
 			n := 0
@@ -117,11 +123,12 @@ func TestTheRightAlertFires(t *testing.T) {
 	}
 }
 
-// otherTopics makes the topics of the other units, so that none is missing.
-func (c *cell) otherTopics(ctx context.Context) error {
+// otherTopics makes the topics of the other units, one partition each, so that
+// none is missing, and says how many.
+func (c *cell) otherTopics(ctx context.Context) (int, error) {
 	cat, err := feed.Load(feeds.FS)
 	if err != nil {
-		return err
+		return 0, err
 	}
 	var topics []string
 	for _, u := range cat.Units {
@@ -129,5 +136,5 @@ func (c *cell) otherTopics(ctx context.Context) error {
 			topics = append(topics, topic)
 		}
 	}
-	return ingest.CreateTopics(ctx, c.kafka(), 1, nil, topics...)
+	return len(topics), ingest.CreateTopics(ctx, c.kafka(), 1, nil, topics...)
 }

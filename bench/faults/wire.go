@@ -108,6 +108,9 @@ func (w *wire) open(c net.Conn) {
 	}
 	w.mu.Lock()
 	w.links[k] = true
+	if w.mode.cut { // since this connection was taken
+		k.close()
+	}
 	w.mu.Unlock()
 	w.talk(k)
 	w.mu.Lock()
