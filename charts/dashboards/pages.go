@@ -178,7 +178,7 @@ func d08() Page {
 			trend(12, "I-44", "跨省流动在增加吗？", "Do more people move between provinces?"),
 			ranked(12, "I-29", "哪些省份留不住人？", "Which provinces cannot keep people?"),
 			matrix(24, "I-44", "other_unit", "一年里谁从哪里转到哪里？", "Who moved from where to where within a year?").tall(20).says("每行是转入的省份，每列是转出的省份。", "A row is where they went, a column where they came from."),
-			matrix(12, "I-07", "movement", "各省本月进出多少人？", "Who joined, left and moved this month, by province?").says("本月截至统计日的数；上月及以前见首页走势。", "This month up to the day; the months before are on the first page."),
+			matrix(12, "I-07", "movement", "上个整月各省进出多少人？", "Who joined, left and moved in the last whole month, by province?").ofLastMonth(),
 			provinces(12, "I-32", "哪些省份参保不足？", "Which provinces insure least?", year, nation, rank).lowest(),
 			provinces(12, "I-31", "哪些省份薪酬标准还没落到县？", "Where do pay standards not reach the counties?", year, nation, rank).lowest(),
 			provinces(12, "I-42", "各省政策保障是否齐全？", "Is each province's set of policies complete?", year, nation, rank).lowest(),

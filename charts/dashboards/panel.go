@@ -150,6 +150,9 @@ func (p panel) compare(with ...string) panel { p.query.Compare = with; return p 
 func (p panel) column(name string) panel     { p.query.Column = name; return p }
 func (p panel) flatly() panel                { p.flat = true; return p }
 
+// ofLastMonth asks for a month that is over, where one that has just begun says little.
+func (p panel) ofLastMonth() panel { p.query.AsOf = "last_month"; return p }
+
 // lowest puts first what is asked for: the provinces that lag.
 func (p panel) lowest() panel { p.query.Sort = "asc"; return p }
 

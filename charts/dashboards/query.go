@@ -18,6 +18,7 @@ type Query struct {
 	GroupBy    []string              `json:"groupBy,omitempty"`
 	Filter     *Filter               `json:"filter,omitempty"`
 	Compare    []string              `json:"compare,omitempty"`
+	AsOf       string                `json:"asOf,omitempty"`
 	Edition    string                `json:"edition,omitempty"`
 	Format     string                `json:"format,omitempty"`
 	Column     string                `json:"column,omitempty"`

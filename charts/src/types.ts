@@ -3,6 +3,8 @@ import type { DataQuery } from "@grafana/schema";
 
 export const compares = ["previous_month", "last_year", "target", "national_mean", "rank", "first_published"] as const;
 export const editions = ["live", "first", "latest", "approved"] as const;
+/** The end of the last month that is over, in place of a day. */
+export const lastMonth = "last_month";
 export const formats = ["series", "numeric", "table", "pivot", "lorenz", "tiles"] as const;
 export type Compare = (typeof compares)[number];
 export type Edition = (typeof editions)[number];
@@ -19,7 +21,7 @@ export interface DuiwuQuery extends DataQuery {
   indicator?: string;
   groupBy?: string[];
   filter?: { units?: string[]; codes?: string[] };
-  /** A day; empty means the end of the dashboard's range. */
+  /** A day, or lastMonth; empty means the end of the dashboard's range. */
   asOf?: string;
   /** A day: records that arrived later do not count. */
   knownOn?: string;

@@ -92,9 +92,9 @@ var lists = []List{
 	},
 	{
 		ID: "sites", Text: catalogue.Text{Zh: "示范点名单", En: "demonstration sites"},
-		About:   catalogue.Text{Zh: "各示范点的最近状态与复核日期；三年内未复核的排在前面。", En: "The latest state and review of each site; those not reviewed for longest come first."},
+		About:   catalogue.Text{Zh: "各示范点的最近状态与复核日期；从未复核的按命名先后排在前面，其余按复核先后。", En: "The latest state and review of each site; those never reviewed come first, the longest named at the top, then those whose review is oldest."},
 		columns: with(listColumn{name: "site", zh: "示范点", en: "site"}, listColumn{name: "level", zh: "层级", en: "level", list: "demo_level"}, listColumn{name: "status", zh: "状态", en: "status", list: "demo_status"}, listColumn{name: "named_on", zh: "命名", en: "named"}, listColumn{name: "reviewed_on", zh: "最近复核", en: "last review"}),
-		sql:     "SELECT toString(u), s, toString(l), toString(st), ifNull(toString(n), ''), ifNull(toString(r), '') FROM (SELECT reporting_unit AS u, argMax((site_name, level, status, named_on, reviewed_on), effective_from) AS t, tupleElement(t, 1) AS s, tupleElement(t, 2) AS l, tupleElement(t, 3) AS st, tupleElement(t, 4) AS n, tupleElement(t, 5) AS r FROM demo_site FINAL WHERE reporting_unit IN {units:Array(String)} AND effective_from <= {today:Date32} GROUP BY reporting_unit, site_id) ORDER BY ifNull(r, toDate32('1970-01-01')), u",
+		sql:     "SELECT toString(u), s, toString(l), toString(st), ifNull(toString(n), ''), ifNull(toString(r), '') FROM (SELECT reporting_unit AS u, argMax((site_name, level, status, named_on, reviewed_on), effective_from) AS t, tupleElement(t, 1) AS s, tupleElement(t, 2) AS l, tupleElement(t, 3) AS st, tupleElement(t, 4) AS n, tupleElement(t, 5) AS r FROM demo_site FINAL WHERE reporting_unit IN {units:Array(String)} AND effective_from <= {today:Date32} GROUP BY reporting_unit, site_id) ORDER BY r ASC NULLS FIRST, n ASC NULLS LAST, u",
 	},
 	{
 		ID: "late", Text: catalogue.Text{Zh: "应报未到", En: "due and not there"},

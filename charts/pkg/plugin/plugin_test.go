@@ -116,6 +116,7 @@ func TestAnswersOfTheSmallNation(t *testing.T) {
 	f(`{"indicator":"I-01","groupBy":["month"],"from":"2016-09","to":"2016-12"}`, "2016-09-30 7 7", "2016-10-31 8 8", "2016-11-11 8 8")
 	// What counts the comings and goings of a month has nothing to say of one that is not over.
 	f(`{"indicator":"I-07","groupBy":["month"],"from":"2016-09","to":"2016-12"}`, "2016-09-30 0 0", "2016-10-31 1 1")
+	f(`{"indicator":"I-07","asOf":"last_month"}`, "1 1")
 	f(`{"indicator":"I-01","asOf":"2017-01-01"}`, "8 8") // nothing is known after today
 	f(`{"indicator":"I-01","filter":{"units":["310000","660000"]}}`, "5 5")
 }
@@ -205,7 +206,7 @@ func TestBadQueriesAreTheUsers(t *testing.T) {
 	f(`{"indicator":"I-01","filter":{"codes":["01"]}}`, "there is none")
 	f(`{"indicator":"I-01","groupBy":["worker_category"],"filter":{"codes":["04"]}}`, `"04" is no code`)
 	f(`{"indicator":"I-01","compare":["mars"]}`, "unknown comparison")
-	f(`{"indicator":"I-01","asOf":"yesterday"}`, "is not a day")
+	f(`{"indicator":"I-01","asOf":"yesterday"}`, "is neither a day such as 2016-11-11 nor last_month")
 	f(`{"indicator":"I-01","groupBy":["month"],"from":"2017-01"}`, "lie after 2016-11-11")
 	f(`{"indicator":"I-40","groupBy":["month"]}`, "known for now only")
 	// The server's absence is the server's, in words.

@@ -35,8 +35,9 @@ type Model struct {
 		// Codes restricts the dimension of GroupBy.
 		Codes []string `json:"codes"`
 	} `json:"filter"`
-	// AsOf is the day (2016-11-11); today when empty. From and To are months
-	// (2016-01) for GroupBy month; the twelve months up to AsOf when empty.
+	// AsOf is the day (2016-11-11), or last_month for the end of the last month that
+	// is over; the end of the dashboard's time range when empty. From and To are
+	// months (2016-01) for GroupBy month; the twelve months up to AsOf when empty.
 	AsOf string `json:"asOf"`
 	// KnownOn reads the records as they stood at the end of a day (2016-11-20):
 	// what arrived later does not count. Empty means as they stand.
@@ -72,6 +73,7 @@ type Model struct {
 const (
 	byMonth    = "month"
 	byProvince = "province"
+	lastMonth  = "last_month"
 
 	previousMonth = "previous_month"
 	lastYear      = "last_year"
@@ -233,17 +235,24 @@ func (d *Datasource) plan(q backend.DataQuery) (*plan, error) {
 	}
 	today := d.Today()
 	p.asOf = today
-	if p.AsOf != "" {
-		t, err := time.Parse(time.DateOnly, p.AsOf)
-		if err != nil {
-			return nil, badQuery("asOf %q is not a day such as 2016-11-11", p.AsOf)
-		}
-		p.asOf = earlier(t, today)
-	} else if to := q.TimeRange.To; given(to) {
+	if to := q.TimeRange.To; given(to) {
 		// A dashboard that looks at a past year shows that year's figures in every
 		// panel, not in its lines only.
 		y, m, day := to.In(feed.Shanghai).Date()
 		p.asOf = earlier(time.Date(y, m, day, 0, 0, 0, 0, time.UTC), today)
+	}
+	switch p.AsOf {
+	case "":
+	case lastMonth:
+		if p.asOf.Before(monthEnd(p.asOf)) {
+			p.asOf = p.asOf.AddDate(0, 0, -p.asOf.Day())
+		}
+	default:
+		t, err := time.Parse(time.DateOnly, p.AsOf)
+		if err != nil {
+			return nil, badQuery("asOf %q is neither a day such as 2016-11-11 nor %s", p.AsOf, lastMonth)
+		}
+		p.asOf = earlier(t, today)
 	}
 	if p.KnownOn != "" {
 		t, err := time.ParseInLocation(time.DateOnly, p.KnownOn, feed.Shanghai)

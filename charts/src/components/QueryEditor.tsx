@@ -6,7 +6,7 @@ import { Alert, Box, Checkbox, Combobox, type ComboboxOption, Field, Input, Mult
 import type { DuiwuDataSource } from "../datasource";
 import { language } from "../i18n";
 import { comparesOf, describe, dimension, formatsOf, has, pick, tidy } from "../query";
-import type { Code, Compare, DuiwuOptions, DuiwuQuery, Edition, Editor, Format, Indicator } from "../types";
+import { type Code, type Compare, type DuiwuOptions, type DuiwuQuery, type Edition, type Editor, type Format, type Indicator, lastMonth } from "../types";
 import { useEditor } from "./useEditor";
 
 type Props = QueryEditorProps<DuiwuDataSource, DuiwuQuery, DuiwuOptions>;
@@ -86,6 +86,7 @@ function IndicatorPart({ query, editor, change, datasource }: PartProps & { data
     const rest = (query.groupBy ?? []).filter((g) => g !== name);
     change({ groupBy: on ? [...rest, name] : rest });
   };
+  const wholeMonth = query.asOf === lastMonth;
   const none = { label: t("query.dimension.none", "nothing else"), value: "" };
   const possible = comparesOf(query, i);
   const names: Record<Format, string> = {
@@ -128,8 +129,9 @@ function IndicatorPart({ query, editor, change, datasource }: PartProps & { data
             <Moment id={ids.from} type="month" label={t("query.from.label", "From month")} value={query.from} onCommit={(from) => change({ from })} />
             <Moment id={ids.to} type="month" label={t("query.to.label", "To month")} value={query.to} onCommit={(to) => change({ to })} />
           </>}
-          <Moment id={ids.asOf} type="date" label={t("query.asOf.label", "On the day")} value={query.asOf} disabled={i?.nowOnly} onCommit={(asOf) => change({ asOf })}
+          <Moment id={ids.asOf} type="date" label={t("query.asOf.label", "On the day")} value={wholeMonth ? "" : query.asOf} disabled={i?.nowOnly || wholeMonth} onCommit={(asOf) => change({ asOf })}
             help={t("query.asOf.help", "Empty means the end of the dashboard's time range.")} />
+          <Checkbox label={t("query.asOf.lastMonth", "end of the last whole month")} value={wholeMonth} disabled={i?.nowOnly} onChange={(e) => change({ asOf: e.currentTarget.checked ? lastMonth : undefined })} />
           <Moment id={ids.known} type="date" label={t("query.knownOn.label", "As known on")} value={query.knownOn} disabled={!!query.edition} onCommit={(knownOn) => change({ knownOn })}
             help={t("query.knownOn.help", "Records that arrived later do not count.")} />
         </Stack>

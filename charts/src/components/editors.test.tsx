@@ -1,4 +1,4 @@
-import { fireEvent, render, screen, waitFor } from "@testing-library/react";
+import { cleanup, fireEvent, render, screen, waitFor } from "@testing-library/react";
 import userEvent from "@testing-library/user-event";
 import { config, setTemplateSrv } from "@grafana/runtime";
 import type { DuiwuDataSource } from "../datasource";
@@ -41,7 +41,7 @@ describe("the query editor", () => {
 
   test("groups by the keyboard alone", async () => {
     const { onChange, user } = open({ indicator: "I-01" });
-    const month = await screen.findByRole("checkbox", { name: /month/ });
+    const month = await screen.findByRole("checkbox", { name: /^month/ });
     month.focus();
     await user.keyboard(" ");
     expect(onChange).toHaveBeenLastCalledWith({ refId: "A", indicator: "I-01", groupBy: ["month"], format: "series" });
@@ -50,7 +50,7 @@ describe("the query editor", () => {
   test("offers no months where there is no past, and no provinces where there are none", async () => {
     open({ indicator: "I-40" });
     await screen.findByRole("note");
-    expect(screen.getByRole("checkbox", { name: /month/ })).toBeDisabled();
+    expect(screen.getByRole("checkbox", { name: /^month/ })).toBeDisabled();
     expect(screen.getByLabelText(/On the day/)).toBeDisabled();
   });
 
@@ -61,6 +61,17 @@ describe("the query editor", () => {
     expect(onChange).not.toHaveBeenCalled();
     await user.tab();
     expect(onChange).toHaveBeenLastCalledWith(expect.objectContaining({ asOf: "2016-10-31" }));
+  });
+
+  test("asks for the last whole month, and for no day beside it", async () => {
+    const { onChange, user } = open({ indicator: "I-01" });
+    await user.click(await screen.findByRole("checkbox", { name: /last whole month/ }));
+    expect(onChange).toHaveBeenLastCalledWith(expect.objectContaining({ asOf: "last_month" }));
+    cleanup();
+    const again = open({ indicator: "I-01", asOf: "last_month" });
+    expect(await screen.findByLabelText(/On the day/)).toBeDisabled();
+    await again.user.click(screen.getByRole("checkbox", { name: /last whole month/ }));
+    expect(again.onChange.mock.lastCall?.[0]).not.toHaveProperty("asOf");
   });
 
   test.each<[Partial<DuiwuQuery>, string, Partial<DuiwuQuery>]>([
