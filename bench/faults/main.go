@@ -87,14 +87,18 @@ func run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if *length > 0 {
-		return b.soak(ctx, *seed, *length, os.Stderr)
-	}
 	seen := &results{path: filepath.Join(*state, "results.json"), report: *report}
-	if *only != "" {
-		if err := seen.load(); err != nil {
-			return err
-		}
+	if err := seen.load(); err != nil {
+		return err
+	}
+	if *length > 0 {
+		return b.soak(ctx, *seed, *length, os.Stderr, func(k *soak) error {
+			seen.Soak = k
+			return seen.write()
+		})
+	}
+	if *only == "" {
+		seen.Cells = nil
 	}
 	bad := 0
 	note := func(r result, err error) error {
@@ -161,7 +165,8 @@ func openLab(ctx context.Context, dir, lib, jars string) (*lab, error) {
 // results are kept as they come, so that a run that is stopped has its part.
 type results struct {
 	path, report string
-	all          []result
+	Cells        []result
+	Soak         *soak // the last random schedule; nil when none was run
 }
 
 func (s *results) load() error {
@@ -172,7 +177,7 @@ func (s *results) load() error {
 	if err != nil {
 		return err
 	}
-	return json.Unmarshal(raw, &s.all)
+	return json.Unmarshal(raw, s)
 }
 
 // revision names the code that was built.
@@ -190,15 +195,20 @@ func revision() string {
 }
 
 func (s *results) add(r result) error {
-	kept := s.all[:0]
-	for _, o := range s.all {
+	kept := s.Cells[:0]
+	for _, o := range s.Cells {
 		if o.Moment != r.Moment || o.Fault != r.Fault {
 			kept = append(kept, o)
 		}
 	}
 	r.Revision = revision()
-	s.all = append(kept, r)
-	raw, err := json.MarshalIndent(s.all, "", " ")
+	s.Cells = append(kept, r)
+	return s.write()
+}
+
+// write keeps what was seen and writes the page.
+func (s *results) write() error {
+	raw, err := json.MarshalIndent(s, "", " ")
 	if err != nil {
 		return err
 	}

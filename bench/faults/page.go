@@ -35,13 +35,13 @@ func (s *results) page() string {
 	fmt.Fprintf(&b, pageHead, len(newLoad(keys, 1).messages))
 	at := map[[2]string]result{}
 	passed := 0
-	for _, r := range s.all {
+	for _, r := range s.Cells {
 		at[[2]string{r.Moment, r.Fault}] = r
 		if len(r.Problems) == 0 {
 			passed++
 		}
 	}
-	fmt.Fprintf(&b, "%d of %d cells that were run are passed.", passed, len(s.all))
+	fmt.Fprintf(&b, "%d of %d cells that were run are passed.", passed, len(s.Cells))
 	if older := s.older(); older > 0 {
 		fmt.Fprintf(&b, " %d of them were run with an earlier revision of the code than the last one.", older)
 	}
@@ -70,10 +70,16 @@ func (s *results) page() string {
 	for _, v := range variants {
 		fmt.Fprintf(&b, "| %s | %s |\n", v.name, at[[2]string{variant0, v.name}].cell())
 	}
+	b.WriteString("\n## Random faults, for a long time\n\n")
+	if s.Soak == nil {
+		b.WriteString("Not run: `make soak ARGS=\"--for 3h --seed 7\"`.\n")
+	} else {
+		s.Soak.section(&b)
+	}
 	b.WriteString("\n## What the operator sees of the faults at moments\n\nWarnings and errors of the worker's log; … stands for addresses, topics and offsets.\n\n")
 	for _, f := range faults {
 		saw := map[string]bool{}
-		for _, r := range s.all {
+		for _, r := range s.Cells {
 			if r.Fault == f.name {
 				for _, line := range r.Saw {
 					saw[line] = true
@@ -97,10 +103,30 @@ func (s *results) page() string {
 	return b.String()
 }
 
+// section tells of a random schedule.
+func (k *soak) section(b *strings.Builder) {
+	total := 0
+	var kinds []string
+	for _, f := range faults {
+		total += k.Faults[f.name]
+		kinds = append(kinds, fmt.Sprintf("%s %d", f.name, k.Faults[f.name]))
+	}
+	took := fmt.Sprintf("%.0fm", k.Took.Minutes())
+	fmt.Fprintf(b, "`make soak ARGS=\"--for %s --seed %d\"`: each round is a load of its own in a fresh cell, sent in bursts and struck two to five times while it is sent and read; "+
+		"then its rows, outcomes and balance have to be as above. One schedule in one piece of %s: %d rounds (seeds %d to %d), %d faults (%s), %d of them at a moment of the table above, the others between two. ",
+		took, k.First, took, k.Rounds, k.First, k.Last, total, strings.Join(kinds, ", "), total-k.Between)
+	if len(k.Failed) == 0 {
+		b.WriteString("Every round passed.\n")
+	}
+	for _, f := range k.Failed {
+		fmt.Fprintf(b, "\n- **✗** %s\n", escape(f))
+	}
+}
+
 // older is how many cells were run with another revision than the last one was.
 func (s *results) older() (n int) {
-	for _, r := range s.all {
-		if r.Revision != s.all[len(s.all)-1].Revision {
+	for _, r := range s.Cells {
+		if r.Revision != s.Cells[len(s.Cells)-1].Revision {
 			n++
 		}
 	}

@@ -9,12 +9,24 @@ import (
 	"time"
 )
 
+// soak is what random faults found, for the report.
+type soak struct {
+	First, Last uint64 // seeds
+	Rounds      int
+	Took        time.Duration
+	Faults      map[string]int // by fault
+	Between     int            // of the faults, those that met no moment of the matrix
+	Failed      []string
+	Revision    string
+}
+
 // soak makes random faults at random moments for a length of time, round after
 // round: each round is a load in a fresh cell, struck several times while it is
 // produced and read. A round that fails says its seed and its schedule.
-func (b *bench) soak(ctx context.Context, seed uint64, length time.Duration, say io.Writer) error {
-	end := time.Now().Add(length)
-	for n := 0; time.Now().Before(end) && ctx.Err() == nil; n++ {
+func (b *bench) soak(ctx context.Context, seed uint64, length time.Duration, say io.Writer, keep func(*soak) error) error {
+	begun := time.Now()
+	seen := &soak{First: seed, Faults: map[string]int{}, Revision: revision()}
+	for n := 0; time.Since(begun) < length && ctx.Err() == nil; n++ {
 		schedule, problems, err := b.round(ctx, seed+uint64(n))
 		if err != nil {
 			problems = append(problems, err.Error())
@@ -28,12 +40,28 @@ func (b *bench) soak(ctx context.Context, seed uint64, length time.Duration, say
 			verdict = "FAILED"
 		}
 		fmt.Fprintf(say, "seed %d: %s: %s\n", seed+uint64(n), verdict, strings.Join(schedule, ", "))
+		seen.Last, seen.Rounds, seen.Took = seed+uint64(n), n+1, time.Since(begun)
+		for _, line := range schedule {
+			fault, _, _ := strings.Cut(line, " ")
+			seen.Faults[fault]++
+			if strings.HasSuffix(line, between) {
+				seen.Between++
+			}
+		}
+		if len(problems) > 0 {
+			seen.Failed = append(seen.Failed, fmt.Sprintf("seed %d: %s", seed+uint64(n), strings.Join(problems, "; ")))
+		}
+		if err := keep(seen); err != nil {
+			return err
+		}
 		if len(problems) > 0 {
 			return fmt.Errorf("seed %d: %s\nschedule: %s", seed+uint64(n), strings.Join(problems, "\n"), strings.Join(schedule, ", "))
 		}
 	}
 	return ctx.Err()
 }
+
+const between = " between two moments"
 
 // round is one seed.
 func (b *bench) round(ctx context.Context, seed uint64) (schedule, problems []string, err error) {
@@ -93,7 +121,7 @@ func (b *bench) round(ctx context.Context, seed uint64) (schedule, problems []st
 					continue
 				}
 				f.strike(c, w)
-				line = f.name + " between two moments"
+				line = f.name + between
 			}
 		}
 		schedule = append(schedule, line)
