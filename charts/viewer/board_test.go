@@ -129,7 +129,7 @@ const overflow = `(() => {
   for (const c of document.querySelectorAll(".board-card")) {
     const r = c.getBoundingClientRect();
     for (const e of c.querySelectorAll("*")) {
-      if (e.closest("svg") || e.closest(".tool-list") || e.closest(".scroll") || e.closest(".mini")) continue;
+      if (e.closest("svg") || e.closest(".tool-list") || e.closest(".scroll, .many, .mini")) continue;
       const x = e.getBoundingClientRect();
       if (x.width && x.height && (x.right > r.right + 1 || x.bottom > r.bottom + 1)) bad.push("leaves its card: " + e.tagName + "." + e.className + " «" + (e.textContent || "").slice(0, 30) + "»");
     }
@@ -202,6 +202,10 @@ func boards(t *testing.T, tab *browsertest.Tab, home string, c plugin.Config) {
 		f(p.ID, "zh", "light", 1366, 900)
 	}
 	f("D01", "zh", "dark", 3840, 2160)
+	for _, p := range []string{"D01", "D03", "D08", "D11"} { // a telephone
+		f(p, "zh", "light", 390, 844)
+		f(p, "en", "light", 390, 844)
+	}
 	// An axis tells no more than its figure: coefficients have two places.
 	tab.Open(home+"/d/D03?lang=zh", 1366, 900, ready)
 	ticks := browsertest.Eval[[]string](tab, `[...document.querySelector(".timeseries svg").querySelectorAll("text")].map(e => e.textContent).filter(s => /^[\d.]+$/.test(s))`)

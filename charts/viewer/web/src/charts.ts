@@ -132,6 +132,7 @@ export function bars(el: HTMLElement, f: Frame, opts: { horizontal: boolean; sta
   // A word that finds no room would be broken within.
   const word = Math.max(0, ...labels.flatMap((s) => s.split(" ")).map((w) => [...w].reduce((n, c) => n + (c > "\u00ff" ? 1 : 0.58), 0)));
   const rotated = !opts.horizontal && (labels.length > 14 || word * 0.85 * parseFloat(getComputedStyle(el).fontSize) > el.clientWidth / (labels.length + 1));
+  el.classList.toggle("many", !opts.horizontal && labels.length > 14); // on a phone it scrolls
   const fields = f.fields.filter((x) => x.name !== "time" && !opts.hidden(x) && x.values.some((v) => typeof v === "number"));
   keep(el, (c) => {
     const { u, base, tip, axis, value, label } = frame(el, opts.legend ? fields.map((x) => x.title) : []);
