@@ -80,8 +80,12 @@ func TestGroupRunsWhatComesTogetherAsOne(t *testing.T) {
 			f(ctx, 0, i)
 			time.Sleep(longSilence * 3 / 5)
 		}
-		require.Equal(t, "[0 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16]", runs[0])
+		mu.Lock()
+		first := runs[0]
+		mu.Unlock()
+		require.Equal(t, "[0 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16]", first)
 		time.Sleep(time.Minute)
+		synctest.Wait()
 		runs, more = nil, false
 
 		// Who finds both places taken gathers until one is free.
