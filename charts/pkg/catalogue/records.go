@@ -231,12 +231,13 @@ func (k *compiler) records(l *Leaf) string {
 	if len(l.Distinct) > 0 {
 		value = "uniqExact(key)"
 	}
+	// By 64 bits: looking up a million texts with their days takes twice as long.
 	if provider {
 		orgs := k.state(&Source{Feed: "org", Where: []Where{{Field: "status", Is: []string{"active"}}, {Field: "org_type", Is: k.in.Measure.Top.Types}}}, "uscc")
-		where = append(where, "(d, provider) IN (SELECT d, uscc FROM (\n"+indent(orgs)+"\n))")
+		where = append(where, "xxh3(d, provider) IN (SELECT xxh3(d, uscc) FROM (\n"+indent(orgs)+"\n))")
 	}
 	if l.Counties {
-		where = append(where, "(d, unit, key[1]) IN (SELECT d, unit, area FROM (\n"+indent(k.counties("registered_users"))+"\n))")
+		where = append(where, "xxh3(d, unit, key[1]) IN (SELECT xxh3(d, unit, area) FROM (\n"+indent(k.counties("registered_users"))+"\n))")
 	}
 	counts := "SELECT d, unit, cat, " + value + " AS v, count() AS source\nFROM (\n" + indent(rows) + "\n)"
 	if len(where) > 0 {
@@ -293,11 +294,11 @@ func (k *compiler) orgs(l *Leaf) string {
 		cat = k.code("worker_total")
 	}
 	open := func(name string) string {
-		return "SELECT d, provider_uscc FROM (\n" + indent(k.state(&Source{Feed: name, From: "start_on", Until: "end_on", Last: true}, "provider_uscc")) + "\n)"
+		return "SELECT xxh3(d, provider_uscc) FROM (\n" + indent(k.state(&Source{Feed: name, From: "start_on", Until: "end_on", Last: true}, "provider_uscc")) + "\n)"
 	}
 	is := func(field string, codes ...string) Where { return Where{Field: field, Is: codes} }
 	states := k.state(&Source{Feed: "org", Key: []string{"uscc"}, Where: []Where{is("org_type", l.Types...), is("status", l.Status)}}, "uscc", "org_type", "worker_total")
-	return k.onGrid("SELECT d, unit, "+cat+" AS cat, count() AS v, count() AS source\nFROM (\n"+indent(states)+"\n)\nWHERE worker_total > 0 OR (d, uscc) IN (\n"+
+	return k.onGrid("SELECT d, unit, "+cat+" AS cat, count() AS v, count() AS source\nFROM (\n"+indent(states)+"\n)\nWHERE worker_total > 0 OR xxh3(d, uscc) IN (\n"+
 		indent(open("project")+"\nUNION ALL\n"+open("post"))+"\n)\nGROUP BY d, unit, cat", "org")
 }
 

@@ -27,8 +27,8 @@ FROM (
         )
         WHERE ifNull(toString(org_type), '') IN {where_org_type:Array(String)} AND ifNull(toString(status), '') IN {where_status:Array(String)}
       )
-      WHERE worker_total > 0 OR (d, uscc) IN (
-        SELECT d, provider_uscc FROM (
+      WHERE worker_total > 0 OR xxh3(d, uscc) IN (
+        SELECT xxh3(d, provider_uscc) FROM (
           SELECT *
           FROM (
             SELECT d, toString(reporting_unit) AS unit, end_on, provider_uscc, start_on
@@ -46,7 +46,7 @@ FROM (
           WHERE ifNull(start_on <= d, true) AND ifNull(end_on >= d, true)
         )
         UNION ALL
-        SELECT d, provider_uscc FROM (
+        SELECT xxh3(d, provider_uscc) FROM (
           SELECT *
           FROM (
             SELECT arrayJoin(arrayFilter((day, first) -> first = i, {dates:Array(Date32)}, firsts)) AS d, tupleElement(t, 1) AS unit, tupleElement(t, 2) AS end_on, tupleElement(t, 3) AS provider_uscc, tupleElement(t, 4) AS start_on

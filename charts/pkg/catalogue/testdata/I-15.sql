@@ -68,7 +68,7 @@ FROM (
           WHERE ifNull(toString(worker_category), '') IN {where_worker_category:Array(String)} AND ifNull(start_on <= d, true) AND ifNull(end_on > d, true)
         )
       )
-      WHERE (d, provider) IN (SELECT d, uscc FROM (
+      WHERE xxh3(d, provider) IN (SELECT xxh3(d, uscc) FROM (
         SELECT *
         FROM (
           SELECT arrayJoin(arrayFilter((day, first) -> first = i, {dates:Array(Date32)}, firsts)) AS d, tupleElement(t, 1) AS unit, tupleElement(t, 2) AS org_type, tupleElement(t, 3) AS status, tupleElement(t, 4) AS uscc
@@ -85,7 +85,7 @@ FROM (
           ARRAY JOIN ts AS t, arrayEnumerate(ts) AS i
         )
         WHERE ifNull(toString(status), '') IN {where_status:Array(String)} AND ifNull(toString(org_type), '') IN {where_org_type:Array(String)}
-      )) AND (d, unit, key[1]) IN (SELECT d, unit, area FROM (
+      )) AND xxh3(d, unit, key[1]) IN (SELECT xxh3(d, unit, area) FROM (
         SELECT d, unit, area, x
         FROM (
           SELECT d, unit, area, x, month, max(month) OVER (PARTITION BY d, unit) AS latest
