@@ -76,7 +76,7 @@ func (k *compiler) versions(feeds []string) string {
 			cat = "'" + name + "'"
 		}
 		// A version whose cut was written twice lies twice until a merge.
-		parts = append(parts, "SELECT toString(reporting_unit) AS unit, "+cat+" AS cat, toDate32(reported_at) AS day, uniqExactIf((record_id, _version), op IN "+ops+") AS mended, uniqExact(record_id, _version) AS c FROM "+name+"_history WHERE _part = 0 AND reported_at >= toDateTime(toStartOfMonth(arrayMin({dates:Array(Date32)})), 'Asia/Shanghai') AND reported_at < toDateTime(addDays(arrayMax({dates:Array(Date32)}), 1), 'Asia/Shanghai')"+k.known(" AND ")+" GROUP BY unit, day")
+		parts = append(parts, "SELECT toString(reporting_unit) AS unit, "+cat+" AS cat, toDate32(reported_at) AS day, uniqExactIf(xxh3(record_id, _version), op IN "+ops+") AS mended, uniqExact(xxh3(record_id, _version)) AS c FROM "+name+"_history WHERE _part = 0 AND reported_at >= toDateTime(toStartOfMonth(arrayMin({dates:Array(Date32)})), 'Asia/Shanghai') AND reported_at < toDateTime(addDays(arrayMax({dates:Array(Date32)}), 1), 'Asia/Shanghai')"+k.known(" AND ")+" GROUP BY unit, day")
 	}
 	return "SELECT d, unit, cat, toNullable(toFloat64(sum(mended))) AS n, toNullable(toFloat64(sum(c))) AS m, toUInt64(sum(c)) AS source\nFROM (\n" + indent(strings.Join(parts, "\nUNION ALL\n")) + "\n)\nARRAY JOIN {dates:Array(Date32)} AS d\nWHERE day <= d AND day >= " + window("month_to_date", "d") + "\nGROUP BY d, unit, cat"
 }

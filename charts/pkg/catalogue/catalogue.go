@@ -496,6 +496,7 @@ func (c *Catalogue) checkMeasure(m *Measure, in *Indicator, f *file) {
 	case "ratio", "balance":
 		need(m.Top != nil && m.Bottom != nil, "measure", "a %s has top and bottom", m.Kind)
 		need(m.Top == nil || m.Bottom == nil || (m.Top.Kind == "versions") == (m.Bottom.Kind == "versions"), "measure", "versions that mend others are a share of all versions, and of nothing else")
+		need(m.Top == nil || m.Bottom == nil || (m.Top.Kind == "control_total") == (m.Bottom.Kind == "control_total"), "measure", "how far control totals are off is a share of the totals, and of nothing else")
 		need(m.Kind != "balance" || Folds[m.Fold] != nil, "measure.fold", "fold %q is unknown; use one of %s", m.Fold, strings.Join(foldNames(), ", "))
 	case "mix":
 		need(len(m.Parts) >= 2, "measure.parts", "a mix has two parts or more")

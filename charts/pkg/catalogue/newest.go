@@ -1,9 +1,9 @@
 package catalogue
 
 import (
-	"fmt"
 	"slices"
 	"strings"
+	"time"
 )
 
 // Of several rows about one thing one counts. argMax finds it five times faster by
@@ -21,8 +21,9 @@ const (
 	own   = "substring(purchaser_uscc, 3, 2) = substring(toString(reporting_unit), 1, 2)"
 
 	// stateOrder is the newest state of a thing, and of two of one day the newer
-	// version: a day and a version fit into 128 bits.
+	// version: a day and a version fit into so many bits.
 	stateOrder = "bitOr(bitShiftLeft(toUInt128(toInt32(effective_from) + 40000), 107), _version)"
+	stateBits  = 125
 )
 
 // order packs what rows are ordered by, the first being the most important.
@@ -72,31 +73,39 @@ func (k *compiler) latest(feedName, column string) string {
 	return "if(argMax(isNull(" + column + "), _order), NULL, argMax(assumeNotNull(" + column + "), _order))"
 }
 
-// latestByDay is latest for each day of the parameter dates, an array as long as
-// they are: NULL, or the type's default, before the first row. Rows are put in the
-// bucket of the first day that sees them, and what a bucket lacks is that of the one
-// before.
-func (k *compiler) latestByDay(feedName, column string) string {
-	resample := func(f, args string) string {
-		return fmt.Sprintf("%sResample(1, %d, 1)(%s, _bucket)", f, len(k.q.Dates)+1, args)
+// bucket is the place of the first of some days that is not before a date, counted from
+// 1, and one more where all are. The days are numbers below zero, newest first, because
+// roundDown looks for the nearest one below.
+func (k *compiler) bucket(date string, days []time.Time) string {
+	const never = 1_000_000 // days from 1970
+	back, place := []float64{-never}, []float64{float64(len(days) + 1)}
+	for i, d := range slices.Backward(days) {
+		if i == 0 || !d.Equal(days[i-1]) {
+			back, place = append(back, float64(-d.Unix()/86400)), append(place, float64(i+1))
+		}
 	}
-	filled := func(x string) string {
-		return "arrayFill((x, o) -> o != 0, " + resample("argMax", x+", _order") + ", " + resample("max", "_order") + ")"
-	}
-	if !k.nullable(feedName, column) {
-		return filled(column)
-	}
-	return "arrayMap((known, x) -> if(known = 1, x, NULL), " + filled("isNotNull("+column+")") + ", " + filled("assumeNotNull("+column+")") + ")"
+	bounds := k.param("days_back", "Array(Int32)", numbers(back))
+	return "transform(roundDown(-toInt32(" + date + "), " + bounds + "), " + bounds + ", " + k.param("days_at", "Array(UInt32)", numbers(place)) + ", toUInt32(0))"
 }
 
-// bucket is the place of the first of the days that is not before a row's, counted
-// from 1. The days are numbers below zero, newest first, because roundDown looks
-// for the nearest one below.
-func (k *compiler) bucket() string {
-	var back []float64
-	for _, d := range slices.Backward(k.q.Dates) {
-		back = append(back, float64(-d.Unix()/86400))
+// left are the days up to which records had left a window by each of the days; nil when
+// none ever does.
+func (k *compiler) left(window string) []time.Time {
+	months, some := windowMonths(window)
+	out := make([]time.Time, len(k.q.Dates))
+	for i, d := range k.q.Dates {
+		switch {
+		case some:
+			// The same day of that month, or its last one.
+			last := time.Date(d.Year(), d.Month()-time.Month(months)+1, 0, 0, 0, 0, 0, time.UTC)
+			out[i] = last.AddDate(0, 0, min(0, d.Day()-last.Day()))
+		case window == "year_to_date":
+			out[i] = time.Date(d.Year(), 1, 0, 0, 0, 0, 0, time.UTC)
+		case window == "month_to_date":
+			out[i] = time.Date(d.Year(), d.Month(), 0, 0, 0, 0, 0, time.UTC)
+		default:
+			return nil
+		}
 	}
-	days := k.param("days_back", "Array(Int32)", numbers(back))
-	return fmt.Sprintf("toUInt32(%d - indexOf(%s, roundDown(-toInt32(effective_from), %s)))", len(back)+1, days, days)
+	return out
 }

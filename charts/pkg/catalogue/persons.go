@@ -99,17 +99,20 @@ type join struct {
 	sql, alias string
 	// feed is the snapshot feed that the values are read from; its statement is
 	// built when all of them are known, so that each person's states are found once.
-	feed    string
-	columns []string
-	values  []*value
+	feed   string
+	values []*value
 }
 
-// value is one array of a join.
+// value is one array of a join. Of a snapshot feed it is made of a number that every
+// state gives.
 type value struct {
 	join *join
-	// name is the array's column, expr what makes it of the state's column ⟨x⟩ on
-	// the day ⟨d⟩; none stands where a person has no row.
-	name, expr, column, none string
+	// name is the array's column; none stands where a person has no row.
+	name, none string
+	// column is what number reads, which is below 2^bits; expr makes the value of the
+	// number ⟨n⟩, 0 before the first state, on the day ⟨d⟩.
+	column, number, expr string
+	bits                 int
 }
 
 // x is the value's name inside a condition on one day.
@@ -143,8 +146,8 @@ func (h *head) events(sql string) *value {
 	return j.values[0]
 }
 
-// state joins what an expression makes of a snapshot feed's column.
-func (h *head) state(feedName, column, expr, none string) *value {
+// state joins a value of a snapshot feed.
+func (h *head) state(feedName string, v value) *value {
 	var j *join
 	for _, have := range h.joins {
 		if have.feed == feedName {
@@ -155,24 +158,22 @@ func (h *head) state(feedName, column, expr, none string) *value {
 		j = &join{feed: feedName, alias: "f" + strconv.Itoa(len(h.joins)+1)}
 		h.joins = append(h.joins, j)
 	}
-	for _, v := range j.values {
-		if v.expr == expr && v.column == column {
-			return v
+	for _, have := range j.values {
+		if have.number == v.number && have.expr == v.expr {
+			return have
 		}
 	}
-	if !slices.Contains(j.columns, column) {
-		j.columns = append(j.columns, column)
-	}
-	v := &value{join: j, name: "v" + strconv.Itoa(len(j.values)+1), expr: expr, column: column, none: none}
-	j.values = append(j.values, v)
-	return v
+	v.join, v.name = j, "v"+strconv.Itoa(len(j.values)+1)
+	j.values = append(j.values, &v)
+	return &v
 }
 
 // fact joins a condition, or the sum of a field.
 func (h *head) fact(w *With) *value {
 	k := h.k
 	if k.c.Contract.Feed(w.Feed).History == feed.Snapshot {
-		return h.state(w.Feed, k.columnOf(w.Feed, w.Field), "toFloat64("+k.holds(w, "⟨x⟩")+")", "")
+		c := k.columnOf(w.Feed, w.Field)
+		return h.state(w.Feed, value{column: c, number: k.holds(w, c), bits: 1, expr: "⟨n⟩"})
 	}
 	return h.events(k.events(w))
 }
@@ -205,7 +206,7 @@ func (h *head) weight(l *Leaf) string {
 	arrays := []string{"p.here"}
 	names := []string{"h"}
 	if len(l.Categories) > 0 {
-		cond = append(cond, "has("+k.list("counted", l.Categories)+", p.category)")
+		cond = append(cond, "p.category IN "+k.list("counted", l.Categories))
 	}
 	if l.Elsewhere {
 		cond, arrays, names = append(cond, "notEmpty(o)"), append(arrays, "p.others"), append(names, "o")
@@ -287,7 +288,7 @@ func (k *compiler) count(leaves []*Leaf) (string, error) {
 	case "worker_category":
 		cat = "p.category"
 	case County:
-		cat = "if(has({codes:Array(String)}, p.county), p.county, '" + OtherCounty + "')"
+		cat = "if(p.county IN {codes:Array(String)}, p.county, '" + OtherCounty + "')"
 	case OtherUnit:
 		cats = "p.others"
 	default:
@@ -303,7 +304,7 @@ func (k *compiler) count(leaves []*Leaf) (string, error) {
 		for i, w := range weights {
 			sums = append(sums, "sumForEach("+w+") AS "+names[i]+"s")
 		}
-		counts = "SELECT d, unit, cat, n, m, heads\nFROM (\n  SELECT p.unit AS unit, " + cat + " AS cat, " + strings.Join(sums, ", ") + ", sumForEach(p.here) AS hs\n" +
+		counts = "SELECT d, unit, cat, n, m, heads AS source\nFROM (\n  SELECT p.unit AS unit, " + cat + " AS cat, " + strings.Join(sums, ", ") + ", sumForEach(p.here) AS hs\n" +
 			indent(h.from(elsewhere)) + "\n  GROUP BY unit, cat\n)\nARRAY JOIN {dates:Array(Date32)} AS d, ns AS n, ms AS m, hs AS heads"
 	} else {
 		join := "ARRAY JOIN {dates:Array(Date32)} AS d, cats AS cat, ns AS n, ms AS m, hs AS heads"
@@ -313,10 +314,9 @@ func (k *compiler) count(leaves []*Leaf) (string, error) {
 		}
 		counts = "SELECT d, unit, " + pick + " AS code, sum(n) AS ns_of, sum(m) AS ms_of, sum(heads) AS heads_of\nFROM (\n  SELECT p.unit AS unit, " + cats + " AS cats, " + weights[0] + " AS ns, " + weights[1] + " AS ms, p.here AS hs\n" +
 			indent(h.from(elsewhere)) + "\n)\n" + join + "\nWHERE heads > 0\nGROUP BY d, unit, code"
-		counts = "SELECT d, unit, code AS cat, ns_of AS n, ms_of AS m, heads_of AS heads FROM (\n" + indent(counts) + "\n)"
+		counts = "SELECT d, unit, code AS cat, ns_of AS n, ms_of AS m, heads_of AS source FROM (\n" + indent(counts) + "\n)"
 	}
-	return "SELECT g.d AS d, g.unit AS unit, g.cat AS cat, toFloat64(ifNull(c.n, 0)) AS n, toFloat64(ifNull(c.m, 0)) AS m, toUInt64(ifNull(c.heads, 0)) AS source\n" +
-		"FROM (\n" + indent(k.grid("employment")) + "\n) AS g\nLEFT JOIN (\n" + indent(counts) + "\n) AS c ON g.d = c.d AND g.unit = c.unit AND g.cat = c.cat", nil
+	return k.pairsOnGrid(counts, "employment"), nil
 }
 
 // newest are the records of a feed that count and meet a condition: of those of one
@@ -356,7 +356,8 @@ func (k *compiler) holds(w *With, x string) string {
 	case w.AtLeast != "":
 		return "ifNull(toString(" + x + "), '') >= " + k.text("with_min", w.AtLeast)
 	case len(w.Listed) > 0:
-		return "has(" + k.list("with_codes", k.listed(w)) + ", toString(" + x + "))"
+		// Not has: IN looks at each text of a dictionary once.
+		return "ifNull(toString(" + x + "), '') IN " + k.list("with_codes", k.listed(w))
 	case w.Known:
 		return "ifNull(toString(" + x + "), '') != ''"
 	}
@@ -381,8 +382,8 @@ func (k *compiler) listed(w *With) []string {
 	return out
 }
 
-// events gives each person a number per day: 1 when one of his or her records
-// meets the condition, or the sum of a field.
+// events gives each person a number per day: how many of his or her records meet the
+// condition, or the sum of a field.
 func (k *compiler) events(w *With) string {
 	col, date := k.columnOf(w.Feed, w.Field), k.columnOf(w.Feed, w.Date)
 	cond, on := k.holds(w, col), []string{col}
@@ -398,48 +399,58 @@ func (k *compiler) events(w *With) string {
 		columns = append(columns, col)
 	}
 	from := k.newest(w.Feed, cond, on, columns...) + "\nGROUP BY person"
-	day, x := k.present(w.Feed, date), "toFloat64("+k.present(w.Feed, col)+")"
-	with, value := "groupArray("+day+") AS x1", "arrayMap(d -> toFloat64(arrayExists(x -> x <= d AND x >= "+window(w.Window, "d")+", x1)), {dates:Array(Date32)})"
+	x := "toInt64(1)"
 	if sums {
-		with, value = with+", groupArray("+x+") AS x2", "arrayMap(d -> arraySum((x, v) -> if(x <= d AND x >= "+window(w.Window, "d")+", v, 0), x1, x2), {dates:Array(Date32)})"
+		x = k.present(w.Feed, col)
 	}
-	switch {
-	case k.one && sums:
-		with, value = "", "[sum("+x+")]"
-	case k.one:
-		with, value = "", "[toFloat64(1)]"
+	value := "[toFloat64(sum(" + x + "))]"
+	if !k.one {
+		// Each record goes once into what there was up to a day, and once into what had
+		// left the window by then.
+		upTo := func(days []time.Time) string {
+			return fmt.Sprintf("arrayCumSum(sumResample(1, %d, 1)(%s, %s))", len(days)+1, x, k.bucket(k.present(w.Feed, date), days))
+		}
+		value = "arrayMap(x -> toFloat64(x), " + upTo(k.q.Dates) + ")"
+		if left := k.left(w.Window); left != nil {
+			value = "arrayMap((x, left) -> toFloat64(x - left), " + upTo(k.q.Dates) + ", " + upTo(left) + ")"
+		}
 	}
-	if with != "" {
-		with = "WITH " + with + "\n"
-	}
-	return with + "SELECT " + person(k.columnOf(w.Feed, "id_number")) + " AS person, " + value + " AS v1\n" + from
+	return "SELECT " + person(k.columnOf(w.Feed, "id_number")) + " AS person, " + value + " AS v1\n" + from
 }
 
-// states gives each person the values of a join, made of the snapshot that
-// applies on each day; of two of one day the newer version.
+// states gives each person the values of a join, made of the snapshot that applies on
+// each day; of two of one day the newer version. A state is one number, its order
+// before those that the values are made of: the largest is the state that applies.
 func (k *compiler) states(j *join) string {
 	token := k.columnOf(j.feed, "id_number")
-	picked, out := make([]string, len(j.columns)), []string{"person"}
-	for i, c := range j.columns {
-		if picked[i] = k.latest(j.feed, c); !k.one {
-			picked[i] = k.latestByDay(j.feed, c)
-		}
-		picked[i] += fmt.Sprintf(" AS x%d", i+1)
-	}
+	columns, out := []string{token}, []string{"person"}
+	wide, bits := "toUInt128", 0
 	for _, v := range j.values {
-		x := fmt.Sprintf("x%d", slices.Index(j.columns, v.column)+1)
-		if k.one {
-			out = append(out, "["+strings.NewReplacer("⟨x⟩", x, "⟨d⟩", "{dates:Array(Date32)}[1]").Replace(v.expr)+"] AS "+v.name)
-			continue
+		columns, bits = append(columns, v.column), bits+v.bits
+	}
+	if bits > 128-stateBits {
+		wide = "toUInt256"
+	}
+	state, at := fmt.Sprintf("bitShiftLeft(%s(%s), %d)", wide, stateOrder, bits), 0
+	for _, v := range j.values {
+		state += fmt.Sprintf(" + bitShiftLeft(%s(%s), %d)", wide, v.number, at)
+		n := fmt.Sprintf("bitAnd(toUInt64(bitShiftRight(x, %d)), %d)", at, 1<<v.bits-1)
+		at += v.bits
+		expr := strings.NewReplacer("⟨n⟩", n, "⟨d⟩", "d").Replace(v.expr)
+		if strings.Contains(v.expr, "⟨d⟩") {
+			out = append(out, "arrayMap((x, d) -> "+expr+", xs, {dates:Array(Date32)}) AS "+v.name)
+		} else {
+			out = append(out, "arrayMap(x -> "+expr+", xs) AS "+v.name)
 		}
-		out = append(out, "arrayMap((d, x) -> "+strings.NewReplacer("⟨x⟩", "x", "⟨d⟩", "d").Replace(v.expr)+", {dates:Array(Date32)}, "+x+") AS "+v.name)
 	}
-	with := stateOrder + " AS _order"
+	xs := "[max(" + state + ")]"
 	if !k.one {
-		with += ",\n    " + k.bucket() + " AS _bucket"
+		// States are put in the bucket of the first day that sees them; a bucket without
+		// one has that of the bucket before.
+		xs = fmt.Sprintf("arrayFill(x -> x != 0, maxResample(1, %d, 1)(%s, %s))", len(k.q.Dates)+1, state, k.bucket("effective_from", k.q.Dates))
 	}
-	return "SELECT " + strings.Join(out, ",\n  ") + "\nFROM (\n  WITH " + with + "\n  SELECT " + person(token) + " AS person,\n    " + strings.Join(picked, ",\n    ") + "\n  FROM " +
-		k.lately(j.feed, token, "xxh3("+token+") IN ("+k.inPost("xxh3("+k.columnOf("employment", "id_number")+")")+")", append([]string{token}, j.columns...)...) + "\n  GROUP BY person\n)"
+	return "SELECT " + strings.Join(out, ",\n  ") + "\nFROM (\n  SELECT " + person(token) + " AS person,\n    " + xs + " AS xs\n  FROM " +
+		k.lately(j.feed, token, "", k.inPost("xxh3("+k.columnOf("employment", "id_number")+") AS h"), columns...) + "\n  GROUP BY person\n)"
 }
 
 // attribute joins each person's code of a group.
@@ -457,14 +468,16 @@ func (k *compiler) attribute(h *head, g *Group) *value {
 		v.none = none
 		return v
 	case "years":
-		years := "age('year', assumeNotNull(⟨x⟩), ⟨d⟩)"
+		v := k.since(g.Feed, col)
+		years := "age('year', " + v.expr + ", ⟨d⟩)"
 		if strings.HasSuffix(col, "_year") {
-			years = "(toYear(⟨d⟩) - assumeNotNull(⟨x⟩))"
+			years = "(toYear(⟨d⟩) - " + v.expr + ")"
 		}
-		return h.state(g.Feed, col, "if(isNull(⟨x⟩), "+none+", "+k.band(g, years)+")", none)
+		v.expr, v.none = "if(⟨n⟩ = 0, "+none+", "+k.band(g, years)+")", none
+		return h.state(g.Feed, v)
 	}
 	// The code itself, or the group that holds it.
-	values, codes := []string{}, []string{}
+	values, places, codes := []string{}, []float64{}, []string{g.None}
 	s := k.c.Contract.Feed(g.Feed)
 	list := k.c.Contract.List(s.All()[s.Index(g.Field)].List)
 	for _, e := range list.Entries {
@@ -481,9 +494,25 @@ func (k *compiler) attribute(h *head, g *Group) *value {
 				}
 			}
 		}
-		values, codes = append(values, e.Code), append(codes, code)
+		place := slices.Index(codes, code)
+		if place < 0 {
+			place, codes = len(codes), append(codes, code)
+		}
+		values, places = append(values, e.Code), append(places, float64(place))
 	}
-	return h.state(g.Feed, col, "transform(toString(⟨x⟩), "+k.list("values", values)+", "+k.list("values_as", codes)+", "+none+")", none)
+	return h.state(g.Feed, value{column: col, bits: 16, none: none,
+		number: "transform(ifNull(toString(" + col + "), ''), " + k.list("values", values) + ", " + k.param("values_at", "Array(UInt16)", numbers(places)) + ", toUInt16(0))",
+		expr:   k.list("values_as", codes) + "[⟨n⟩ + 1]"})
+}
+
+// since is a column that holds a day or a year, 0 where it holds none.
+func (k *compiler) since(feedName, column string) value {
+	const zero = "100000" // neither is before
+	v := value{column: column, number: "ifNull(toInt32(" + column + ") + " + zero + ", 0)", bits: 32, expr: "(toInt32(⟨n⟩) - " + zero + ")"}
+	if strings.Contains(k.typeOf(feedName, column), "Date32") {
+		v.expr = "addDays(toDate32(0), " + v.expr + ")"
+	}
+	return v
 }
 
 // byTier splits a condition on attendance by the tier of the session, which the
@@ -509,7 +538,9 @@ func byDay(columns, dates, flags string) string {
 func (k *compiler) median(m *Measure) (string, error) {
 	k.own = " OR unit = ''"
 	h := &head{k: k}
-	h.state(m.Top.Years.Feed, k.columnOf(m.Top.Years.Feed, m.Top.Years.Field), "if(isNull(⟨x⟩), -1, dateDiff('day', assumeNotNull(⟨x⟩), ⟨d⟩) / 365.25)", "")
+	v := k.since(m.Top.Years.Feed, k.columnOf(m.Top.Years.Feed, m.Top.Years.Field))
+	v.expr = "if(⟨n⟩ = 0, -1, dateDiff('day', " + v.expr + ", ⟨d⟩) / 365.25)"
+	h.state(m.Top.Years.Feed, v)
 	years := k.states(h.joins[0])
 	return "SELECT d, if(grouping(unit_of) = 1, '', unit_of) AS unit, '' AS cat, toNullable(quantileExactInclusive(0.5)(y)) AS n, CAST(NULL, 'Nullable(Float64)') AS m, count() AS source\nFROM (\n  SELECT d, unit_of, y\n  FROM (\n    SELECT p.unit AS unit_of, p.here AS here, f1.v1 AS v\n    FROM (\n" +
 		indent(indent(indent(k.persons(false)))) + "\n    ) AS p\n    INNER JOIN (\n" + indent(indent(indent(years))) + "\n    ) AS f1 ON p.person = f1.person\n    WHERE p.unit IN {units:Array(String)}\n  )\n  ARRAY JOIN {dates:Array(Date32)} AS d, here AS h, v AS y\n  WHERE h > 0 AND y >= 0\n)\nGROUP BY GROUPING SETS ((d, unit_of), (d))", nil
@@ -581,7 +612,7 @@ func (k *compiler) leavers(l *Leaf) string {
 		}
 		cat = "transform(tupleElement(s, 4), " + k.list("values", values) + ", " + k.list("values_as", codes) + ", '')"
 	} else if len(l.Reasons) > 0 {
-		where = " AND NOT has(" + k.list("reasons", l.Reasons) + ", tupleElement(s, 4))"
+		where = " AND tupleElement(s, 4) NOT IN " + k.list("reasons", l.Reasons)
 	}
 	start := window(strconv.Itoa(l.Months)+"_months", "arrayMin({dates:Array(Date32)})")
 	spells := k.table("employment", "id_number_token", "start_on", "end_on", "worker_category", "leave_reason")

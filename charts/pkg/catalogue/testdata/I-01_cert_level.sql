@@ -4,13 +4,13 @@ FROM (
   FROM (
     SELECT d, unit, cat, n AS v, source
     FROM (
-      SELECT g.d AS d, g.unit AS unit, g.cat AS cat, toFloat64(ifNull(c.n, 0)) AS n, toFloat64(ifNull(c.m, 0)) AS m, toUInt64(ifNull(c.heads, 0)) AS source
+      SELECT g.d AS d, g.unit AS unit, g.cat AS cat, toFloat64(ifNull(c.n, 0)) AS n, toFloat64(ifNull(c.m, 0)) AS m, toUInt64(ifNull(c.source, 0)) AS source
       FROM (
         SELECT unit, arrayJoin({dates:Array(Date32)}) AS d, arrayJoin({codes:Array(String)}) AS cat
         FROM (SELECT DISTINCT unit FROM (SELECT DISTINCT toString(reporting_unit) AS unit FROM employment))
       ) AS g
       LEFT JOIN (
-        SELECT d, unit, code AS cat, ns_of AS n, ms_of AS m, heads_of AS heads FROM (
+        SELECT d, unit, code AS cat, ns_of AS n, ms_of AS m, heads_of AS source FROM (
           SELECT d, unit, cat AS code, sum(n) AS ns_of, sum(m) AS ms_of, sum(heads) AS heads_of
           FROM (
             SELECT p.unit AS unit, arrayResize(f1.v1, length({dates:Array(Date32)}), {none:String}) AS cats, p.here AS ns, p.here AS ms, p.here AS hs
@@ -36,7 +36,10 @@ FROM (
               WHERE toString(cert_status) != {none_if:String} AND xxh3(reporting_unit, record_id) NOT IN (
                 SELECT arrayJoin(arrayPopFront(arrayMap(x -> x.2, arrayReverseSort(groupArray((toUInt256(_version), xxh3(reporting_unit, record_id))))))) AS h
                 FROM qualification FINAL
-                WHERE (reporting_unit, record_id) IN (SELECT reporting_unit, record_id FROM qualification WHERE xxh3(id_number_token, cert_level) IN (SELECT xxh3(id_number_token, cert_level) AS h FROM qualification GROUP BY h HAVING count() > 1))
+                WHERE (reporting_unit, record_id) IN (SELECT reporting_unit, record_id FROM qualification WHERE xxh3(id_number_token, cert_level) IN (
+                  SELECT arrayJoin(arrayFilter((h, before) -> h = before, hs, arrayPushFront(arrayPopBack(hs), 0))) AS h
+                  FROM (SELECT arraySort(groupArray(xxh3(id_number_token, cert_level))) AS hs FROM qualification GROUP BY xxh3(id_number_token, cert_level) % 16)
+                ))
                 GROUP BY id_number_token, cert_level
               )
               GROUP BY person
@@ -52,7 +55,7 @@ FROM (
 )
 WHERE unit IN {units:Array(String)}
 ORDER BY d, unit, cat
-SETTINGS join_use_nulls = 1
+SETTINGS join_use_nulls = 1, optimize_and_compare_chain = 0
 -- categories = ['01','02','03']
 -- codes = ['0','1','2','3']
 -- dates = ['2016-10-31','2016-11-11']

@@ -6,18 +6,18 @@ FROM (
     FROM (
       SELECT d, unit, month, multiIf(endsWith(area, '0000'), 3, endsWith(area, '00'), 2, 1) AS level, sum(x) AS total, count() AS areas
       FROM (
-        SELECT if(reporting_unit = '000000', concat(substring(division_code, 1, 2), '0000'), toString(reporting_unit)) AS unit,
+        SELECT leftPad(toString(place), 6, '0') AS unit, if(reporting_unit = '000000', 10000 * toUInt32OrZero(substring(division_code, 1, 2)), toUInt32OrZero(toString(reporting_unit))) AS place,
           toString(division_code) AS area, period AS month,
           argMax(registered_users, bitOr(bitShiftLeft(toUInt128(reporting_unit != '000000'), 120), _version)) AS x
         FROM context FINAL
-        WHERE registered_users IS NOT NULL AND period <= arrayMax({dates:Array(Date32)}) AND (unit, month) IN (
-          SELECT unit, max(month)
-          FROM (SELECT DISTINCT if(reporting_unit = '000000', concat(substring(division_code, 1, 2), '0000'), toString(reporting_unit)) AS unit, period AS month FROM context FINAL WHERE registered_users IS NOT NULL AND period <= arrayMax({dates:Array(Date32)}))
+        WHERE registered_users IS NOT NULL AND period <= arrayMax({dates:Array(Date32)}) AND (place, month) IN (
+          SELECT place, max(month)
+          FROM (SELECT DISTINCT if(reporting_unit = '000000', 10000 * toUInt32OrZero(substring(division_code, 1, 2)), toUInt32OrZero(toString(reporting_unit))) AS place, period AS month FROM context FINAL WHERE registered_users IS NOT NULL AND period <= arrayMax({dates:Array(Date32)}))
           ARRAY JOIN {dates:Array(Date32)} AS d
           WHERE month <= d
-          GROUP BY unit, d
+          GROUP BY place, d
         )
-        GROUP BY unit, area, month
+        GROUP BY place, area, month
       )
       ARRAY JOIN {dates:Array(Date32)} AS d
       WHERE month <= d
@@ -28,13 +28,13 @@ FROM (
   INNER JOIN (
     SELECT d, unit, cat, n AS v, source
     FROM (
-      SELECT g.d AS d, g.unit AS unit, g.cat AS cat, toFloat64(ifNull(c.n, 0)) AS n, toFloat64(ifNull(c.m, 0)) AS m, toUInt64(ifNull(c.heads, 0)) AS source
+      SELECT g.d AS d, g.unit AS unit, g.cat AS cat, toFloat64(ifNull(c.n, 0)) AS n, toFloat64(ifNull(c.m, 0)) AS m, toUInt64(ifNull(c.source, 0)) AS source
       FROM (
         SELECT unit, arrayJoin({dates:Array(Date32)}) AS d, arrayJoin(['']) AS cat
         FROM (SELECT DISTINCT unit FROM (SELECT DISTINCT toString(reporting_unit) AS unit FROM employment))
       ) AS g
       LEFT JOIN (
-        SELECT d, unit, cat, n, m, heads
+        SELECT d, unit, cat, n, m, heads AS source
         FROM (
           SELECT p.unit AS unit, '' AS cat, sumForEach(p.here) AS ns, sumForEach(p.here) AS ms, sumForEach(p.here) AS hs
           FROM (
@@ -61,7 +61,7 @@ FROM (
 )
 WHERE unit IN {units:Array(String)}
 ORDER BY d, unit, cat
-SETTINGS join_use_nulls = 1
+SETTINGS join_use_nulls = 1, optimize_and_compare_chain = 0
 -- categories = ['01','02','03']
 -- codes = ['']
 -- dates = ['2016-10-31','2016-11-11']

@@ -2,15 +2,15 @@ SELECT d, unit, cat, n, m, source
 FROM (
   SELECT d, unit, cat, toNullable(n) AS n, toNullable(m) AS m, source
   FROM (
-    SELECT g.d AS d, g.unit AS unit, g.cat AS cat, toFloat64(ifNull(c.n, 0)) AS n, toFloat64(ifNull(c.m, 0)) AS m, toUInt64(ifNull(c.heads, 0)) AS source
+    SELECT g.d AS d, g.unit AS unit, g.cat AS cat, toFloat64(ifNull(c.n, 0)) AS n, toFloat64(ifNull(c.m, 0)) AS m, toUInt64(ifNull(c.source, 0)) AS source
     FROM (
       SELECT unit, arrayJoin({dates:Array(Date32)}) AS d, arrayJoin(['']) AS cat
       FROM (SELECT DISTINCT unit FROM (SELECT DISTINCT toString(reporting_unit) AS unit FROM employment))
     ) AS g
     LEFT JOIN (
-      SELECT d, unit, cat, n, m, heads
+      SELECT d, unit, cat, n, m, heads AS source
       FROM (
-        SELECT p.unit AS unit, '' AS cat, sumForEach(arrayMap((h) -> if(h > 0 AND has({counted:Array(String)}, p.category), toFloat64(1), 0), p.here)) AS ns, sumForEach(p.here) AS ms, sumForEach(p.here) AS hs
+        SELECT p.unit AS unit, '' AS cat, sumForEach(arrayMap((h) -> if(h > 0 AND p.category IN {counted:Array(String)}, toFloat64(1), 0), p.here)) AS ns, sumForEach(p.here) AS ms, sumForEach(p.here) AS hs
         FROM (
           SELECT person, leftPad(toString(s), 6, '0') AS unit, leftPad(toString(c), 2, '0') AS category, if(a = 0, '', leftPad(toString(a), 6, '0')) AS county,
             arrayMap(f -> toUInt64(f = i), firsts) AS here
@@ -34,7 +34,7 @@ FROM (
 )
 WHERE unit IN {units:Array(String)}
 ORDER BY d, unit, cat
-SETTINGS join_use_nulls = 1
+SETTINGS join_use_nulls = 1, optimize_and_compare_chain = 0
 -- categories = ['01','02','03']
 -- codes = ['']
 -- counted = ['01','03']

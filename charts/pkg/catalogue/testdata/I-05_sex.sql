@@ -2,16 +2,16 @@ SELECT d, unit, cat, n, m, source
 FROM (
   SELECT d, unit, cat, toNullable(n) AS n, toNullable(m) AS m, source
   FROM (
-    SELECT g.d AS d, g.unit AS unit, g.cat AS cat, toFloat64(ifNull(c.n, 0)) AS n, toFloat64(ifNull(c.m, 0)) AS m, toUInt64(ifNull(c.heads, 0)) AS source
+    SELECT g.d AS d, g.unit AS unit, g.cat AS cat, toFloat64(ifNull(c.n, 0)) AS n, toFloat64(ifNull(c.m, 0)) AS m, toUInt64(ifNull(c.source, 0)) AS source
     FROM (
       SELECT unit, arrayJoin({dates:Array(Date32)}) AS d, arrayJoin({codes:Array(String)}) AS cat
       FROM (SELECT DISTINCT unit FROM (SELECT DISTINCT toString(reporting_unit) AS unit FROM employment))
     ) AS g
     LEFT JOIN (
-      SELECT d, unit, code AS cat, ns_of AS n, ms_of AS m, heads_of AS heads FROM (
+      SELECT d, unit, code AS cat, ns_of AS n, ms_of AS m, heads_of AS source FROM (
         SELECT d, unit, cat AS code, sum(n) AS ns_of, sum(m) AS ms_of, sum(heads) AS heads_of
         FROM (
-          SELECT p.unit AS unit, arrayResize(f1.v1, length({dates:Array(Date32)}), {none:String}) AS cats, arrayMap((h) -> if(h > 0 AND has({counted:Array(String)}, p.category), toFloat64(1), 0), p.here) AS ns, p.here AS ms, p.here AS hs
+          SELECT p.unit AS unit, arrayResize(f1.v1, length({dates:Array(Date32)}), {none:String}) AS cats, arrayMap((h) -> if(h > 0 AND p.category IN {counted:Array(String)}, toFloat64(1), 0), p.here) AS ns, p.here AS ms, p.here AS hs
           FROM (
             SELECT person, leftPad(toString(s), 6, '0') AS unit, leftPad(toString(c), 2, '0') AS category, if(a = 0, '', leftPad(toString(a), 6, '0')) AS county,
               arrayMap(f -> toUInt64(f = i), firsts) AS here
@@ -29,17 +29,15 @@ FROM (
           ) AS p
           LEFT JOIN (
             SELECT person,
-              arrayMap((d, x) -> transform(toString(x), {values:Array(String)}, {values_as:Array(String)}, {none:String}), {dates:Array(Date32)}, x1) AS v1
+              arrayMap(x -> {values_as:Array(String)}[bitAnd(toUInt64(bitShiftRight(x, 0)), 65535) + 1], xs) AS v1
             FROM (
-              WITH bitOr(bitShiftLeft(toUInt128(toInt32(effective_from) + 40000), 107), _version) AS _order,
-                toUInt32(3 - indexOf({days_back:Array(Int32)}, roundDown(-toInt32(effective_from), {days_back:Array(Int32)}))) AS _bucket
               SELECT reinterpretAsUInt128(substring(id_number_token, 17)) AS person,
-                arrayFill((x, o) -> o != 0, argMaxResample(1, 3, 1)(sex, _order, _bucket), maxResample(1, 3, 1)(_order, _bucket)) AS x1
+                arrayFill(x -> x != 0, maxResample(1, 3, 1)(bitShiftLeft(toUInt256(bitOr(bitShiftLeft(toUInt128(toInt32(effective_from) + 40000), 107), _version)), 16) + bitShiftLeft(toUInt256(transform(ifNull(toString(sex), ''), {values:Array(String)}, {values_at:Array(UInt16)}, toUInt16(0))), 0), transform(roundDown(-toInt32(effective_from), {days_back:Array(Int32)}), {days_back:Array(Int32)}, {days_at:Array(UInt32)}, toUInt32(0)))) AS xs
               FROM (
               SELECT _version, effective_from, id_number_token, reporting_unit, sex FROM worker FINAL WHERE effective_from <= arrayMax({dates:Array(Date32)}) AND effective_from > addMonths(arrayMin({dates:Array(Date32)}), -3)
               UNION ALL
               SELECT _version, effective_from, id_number_token, reporting_unit, sex FROM worker FINAL WHERE effective_from <= addMonths(arrayMin({dates:Array(Date32)}), -3) AND xxh3(id_number_token) IN (
-              SELECT DISTINCT xxh3(id_number_token) AS h FROM worker WHERE effective_from <= addMonths(arrayMin({dates:Array(Date32)}), -3) AND xxh3(id_number_token) IN (SELECT xxh3(id_number_token) FROM employment FINAL WHERE worker_category IN {categories:Array(String)} AND start_on <= arrayMax({dates:Array(Date32)}) AND ifNull(end_on > arrayMin({dates:Array(Date32)}), true)) AND xxh3(id_number_token) NOT IN (SELECT xxh3(id_number_token) FROM worker FINAL WHERE effective_from > addMonths(arrayMin({dates:Array(Date32)}), -3) AND effective_from <= arrayMin({dates:Array(Date32)}))
+              SELECT DISTINCT xxh3(id_number_token) AS h FROM worker WHERE effective_from <= addMonths(arrayMin({dates:Array(Date32)}), -3) AND xxh3(id_number_token) IN (SELECT h FROM (SELECT xxh3(id_number_token) AS h FROM employment FINAL WHERE worker_category IN {categories:Array(String)} AND start_on <= arrayMax({dates:Array(Date32)}) AND ifNull(end_on > arrayMin({dates:Array(Date32)}), true)) WHERE h NOT IN (SELECT xxh3(id_number_token) FROM worker FINAL WHERE effective_from > addMonths(arrayMin({dates:Array(Date32)}), -3) AND effective_from <= arrayMin({dates:Array(Date32)})))
             )
             )
               GROUP BY person
@@ -55,13 +53,15 @@ FROM (
 )
 WHERE unit IN {units:Array(String)}
 ORDER BY d, unit, cat
-SETTINGS join_use_nulls = 1
+SETTINGS join_use_nulls = 1, optimize_and_compare_chain = 0
 -- categories = ['01','02','03']
 -- codes = ['0','1','2','9']
 -- counted = ['01','03']
 -- dates = ['2016-10-31','2016-11-11']
--- days_back = [-17116,-17105]
+-- days_at = [3,2,1]
+-- days_back = [-1000000,-17116,-17105]
 -- none = 0
 -- units = ['310000']
 -- values = ['0','1','2','9']
 -- values_as = ['0','1','2','9']
+-- values_at = [0,1,2,3]

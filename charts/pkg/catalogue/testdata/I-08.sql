@@ -18,7 +18,10 @@ FROM (
             FROM (SELECT * FROM station FINAL WHERE xxh3(reporting_unit, record_id) NOT IN (
               SELECT arrayJoin(arrayPopFront(arrayMap(x -> x.2, arrayReverseSort(groupArray((bitOr(bitShiftLeft(toUInt256(999999 - toUInt32(toString(reporting_unit))), 107), toUInt256(_version)), xxh3(reporting_unit, record_id))))))) AS h
               FROM station FINAL
-              WHERE (reporting_unit, record_id) IN (SELECT reporting_unit, record_id FROM station WHERE xxh3(reporting_unit, station_id) IN (SELECT xxh3(reporting_unit, station_id) AS h FROM station GROUP BY h HAVING count() > 1))
+              WHERE (reporting_unit, record_id) IN (SELECT reporting_unit, record_id FROM station WHERE xxh3(reporting_unit, station_id) IN (
+                SELECT arrayJoin(arrayFilter((h, before) -> h = before, hs, arrayPushFront(arrayPopBack(hs), 0))) AS h
+                FROM (SELECT arraySort(groupArray(xxh3(reporting_unit, station_id))) AS hs FROM station GROUP BY xxh3(reporting_unit, station_id) % 16)
+              ))
               GROUP BY reporting_unit, station_id
             ))
             ARRAY JOIN {dates:Array(Date32)} AS d
@@ -34,18 +37,18 @@ FROM (
     FROM (
       SELECT d, unit, month, multiIf(endsWith(area, '0000'), 3, endsWith(area, '00'), 2, 1) AS level, sum(x) AS total, count() AS areas
       FROM (
-        SELECT if(reporting_unit = '000000', concat(substring(division_code, 1, 2), '0000'), toString(reporting_unit)) AS unit,
+        SELECT leftPad(toString(place), 6, '0') AS unit, if(reporting_unit = '000000', 10000 * toUInt32OrZero(substring(division_code, 1, 2)), toUInt32OrZero(toString(reporting_unit))) AS place,
           toString(division_code) AS area, period AS month,
           argMax(township_total, bitOr(bitShiftLeft(toUInt128(reporting_unit != '000000'), 120), _version)) AS x
         FROM context FINAL
-        WHERE township_total IS NOT NULL AND period <= arrayMax({dates:Array(Date32)}) AND (unit, month) IN (
-          SELECT unit, max(month)
-          FROM (SELECT DISTINCT if(reporting_unit = '000000', concat(substring(division_code, 1, 2), '0000'), toString(reporting_unit)) AS unit, period AS month FROM context FINAL WHERE township_total IS NOT NULL AND period <= arrayMax({dates:Array(Date32)}))
+        WHERE township_total IS NOT NULL AND period <= arrayMax({dates:Array(Date32)}) AND (place, month) IN (
+          SELECT place, max(month)
+          FROM (SELECT DISTINCT if(reporting_unit = '000000', 10000 * toUInt32OrZero(substring(division_code, 1, 2)), toUInt32OrZero(toString(reporting_unit))) AS place, period AS month FROM context FINAL WHERE township_total IS NOT NULL AND period <= arrayMax({dates:Array(Date32)}))
           ARRAY JOIN {dates:Array(Date32)} AS d
           WHERE month <= d
-          GROUP BY unit, d
+          GROUP BY place, d
         )
-        GROUP BY unit, area, month
+        GROUP BY place, area, month
       )
       ARRAY JOIN {dates:Array(Date32)} AS d
       WHERE month <= d
@@ -56,7 +59,7 @@ FROM (
 )
 WHERE unit IN {units:Array(String)}
 ORDER BY d, unit, cat
-SETTINGS join_use_nulls = 1
+SETTINGS join_use_nulls = 1, optimize_and_compare_chain = 0
 -- codes = ['']
 -- dates = ['2016-10-31','2016-11-11']
 -- units = ['310000']

@@ -18,7 +18,10 @@ FROM (
             FROM (SELECT * FROM project FINAL WHERE xxh3(reporting_unit, record_id) NOT IN (
               SELECT arrayJoin(arrayPopFront(arrayMap(x -> x.2, arrayReverseSort(groupArray((bitOr(bitShiftLeft(toUInt256(substring(purchaser_uscc, 3, 2) = substring(toString(reporting_unit), 1, 2)), 145), bitOr(bitShiftLeft(toUInt256(999999 - toUInt32(toString(reporting_unit))), 107), toUInt256(_version))), xxh3(reporting_unit, record_id))))))) AS h
               FROM project FINAL
-              WHERE (reporting_unit, record_id) IN (SELECT reporting_unit, record_id FROM project WHERE xxh3(purchaser_uscc, project_id) IN (SELECT xxh3(purchaser_uscc, project_id) AS h FROM project GROUP BY h HAVING count() > 1))
+              WHERE (reporting_unit, record_id) IN (SELECT reporting_unit, record_id FROM project WHERE xxh3(purchaser_uscc, project_id) IN (
+                SELECT arrayJoin(arrayFilter((h, before) -> h = before, hs, arrayPushFront(arrayPopBack(hs), 0))) AS h
+                FROM (SELECT arraySort(groupArray(xxh3(purchaser_uscc, project_id))) AS hs FROM project GROUP BY xxh3(purchaser_uscc, project_id) % 16)
+              ))
               GROUP BY purchaser_uscc, project_id
             ))
             ARRAY JOIN {dates:Array(Date32)} AS d
@@ -30,17 +33,18 @@ FROM (
         FROM (
           SELECT *
           FROM (
-            SELECT d, tupleElement(t, 1) AS unit, tupleElement(t, 2) AS county_code, tupleElement(t, 3) AS end_on, tupleElement(t, 4) AS provider_uscc, tupleElement(t, 5) AS start_on
-            FROM (SELECT d, tupleElement(arrayFirst(x -> tupleElement(x, 1) <= d, xs), 3) AS t
-            FROM (WITH bitOr(bitShiftLeft(toUInt256(substring(purchaser_uscc, 3, 2) = substring(toString(reporting_unit), 1, 2)), 145), bitOr(bitShiftLeft(toUInt256(toInt32(effective_from) + 40000), 127), bitOr(bitShiftLeft(toUInt256(999999 - toUInt32(toString(reporting_unit))), 107), toUInt256(_version)))) AS _order SELECT arrayReverseSort(x -> tupleElement(x, 2), groupArray((effective_from, _order, (toString(reporting_unit), county_code, end_on, provider_uscc, start_on)))) AS xs FROM (
+            SELECT arrayJoin(arrayFilter((day, first) -> first = i, {dates:Array(Date32)}, firsts)) AS d, tupleElement(t, 1) AS unit, tupleElement(t, 2) AS county_code, tupleElement(t, 3) AS end_on, tupleElement(t, 4) AS provider_uscc, tupleElement(t, 5) AS start_on
+            FROM (
+              SELECT xs.2 AS begins, xs.3 AS ts, arrayMap(d -> arrayFirstIndex(b -> b <= d, begins), {dates:Array(Date32)}) AS firsts
+              FROM (WITH bitOr(bitShiftLeft(toUInt256(substring(purchaser_uscc, 3, 2) = substring(toString(reporting_unit), 1, 2)), 145), bitOr(bitShiftLeft(toUInt256(toInt32(effective_from) + 40000), 127), bitOr(bitShiftLeft(toUInt256(999999 - toUInt32(toString(reporting_unit))), 107), toUInt256(_version)))) AS _order SELECT arrayReverseSort(x -> x.1, groupArray((_order, effective_from, (toString(reporting_unit), county_code, end_on, provider_uscc, start_on)))) AS xs FROM (
               SELECT _version, budget_year, county_code, effective_from, end_on, post_id, provider_uscc, purchaser_uscc, reporting_unit, start_on FROM post FINAL WHERE effective_from <= arrayMax({dates:Array(Date32)}) AND effective_from > addMonths(arrayMin({dates:Array(Date32)}), -3)
               UNION ALL
               SELECT _version, budget_year, county_code, effective_from, end_on, post_id, provider_uscc, purchaser_uscc, reporting_unit, start_on FROM post FINAL WHERE effective_from <= addMonths(arrayMin({dates:Array(Date32)}), -3) AND xxh3(purchaser_uscc, post_id, budget_year) IN (
               SELECT DISTINCT xxh3(purchaser_uscc, post_id, budget_year) AS h FROM post WHERE effective_from <= addMonths(arrayMin({dates:Array(Date32)}), -3) AND (ifNull(start_on <= arrayMax({dates:Array(Date32)}), true) AND ifNull(end_on >= arrayMin({dates:Array(Date32)}), true) OR xxh3(purchaser_uscc, post_id, budget_year) IN (SELECT xxh3(purchaser_uscc, post_id, budget_year) FROM post FINAL WHERE effective_from > addMonths(arrayMin({dates:Array(Date32)}), -3) AND effective_from <= arrayMax({dates:Array(Date32)}))) AND xxh3(purchaser_uscc, post_id, budget_year) NOT IN (SELECT xxh3(purchaser_uscc, post_id, budget_year) FROM post FINAL WHERE effective_from > addMonths(arrayMin({dates:Array(Date32)}), -3) AND effective_from <= arrayMin({dates:Array(Date32)}) AND substring(purchaser_uscc, 3, 2) = substring(toString(reporting_unit), 1, 2))
             )
             ) GROUP BY xxh3(purchaser_uscc, post_id, budget_year), cityHash64(purchaser_uscc, post_id, budget_year))
-            ARRAY JOIN {dates:Array(Date32)} AS d
-            WHERE arrayExists(x -> tupleElement(x, 1) <= d, xs))
+            )
+            ARRAY JOIN ts AS t, arrayEnumerate(ts) AS i
           )
           WHERE ifNull(start_on <= d, true) AND ifNull(end_on >= d, true)
         )
@@ -53,47 +57,51 @@ FROM (
             FROM (SELECT * FROM employment FINAL WHERE xxh3(reporting_unit, record_id) NOT IN (
               SELECT arrayJoin(arrayPopFront(arrayMap(x -> x.2, arrayReverseSort(groupArray((bitOr(bitShiftLeft(toUInt256(999999 - toUInt32(toString(reporting_unit))), 107), toUInt256(_version)), xxh3(reporting_unit, record_id))))))) AS h
               FROM employment FINAL
-              WHERE (reporting_unit, record_id) IN (SELECT reporting_unit, record_id FROM employment WHERE xxh3(id_number_token, employer_uscc, start_on) IN (SELECT xxh3(id_number_token, employer_uscc, start_on) AS h FROM employment GROUP BY h HAVING count() > 1))
+              WHERE (reporting_unit, record_id) IN (SELECT reporting_unit, record_id FROM employment WHERE xxh3(id_number_token, employer_uscc, start_on) IN (
+                SELECT arrayJoin(arrayFilter((h, before) -> h = before, hs, arrayPushFront(arrayPopBack(hs), 0))) AS h
+                FROM (SELECT arraySort(groupArray(xxh3(id_number_token, employer_uscc, start_on))) AS hs FROM employment GROUP BY xxh3(id_number_token, employer_uscc, start_on) % 16)
+              ))
               GROUP BY id_number_token, employer_uscc, start_on
             ))
             ARRAY JOIN {dates:Array(Date32)} AS d
           )
-          WHERE has({where_worker_category:Array(String)}, ifNull(toString(worker_category), '')) AND ifNull(start_on <= d, true) AND ifNull(end_on > d, true)
+          WHERE ifNull(toString(worker_category), '') IN {where_worker_category:Array(String)} AND ifNull(start_on <= d, true) AND ifNull(end_on > d, true)
         )
       )
-      WHERE (d, provider) IN (SELECT d, uscc FROM (
+      WHERE xxh3(d, provider) IN (SELECT xxh3(d, uscc) FROM (
         SELECT *
         FROM (
-          SELECT d, tupleElement(t, 1) AS unit, tupleElement(t, 2) AS org_type, tupleElement(t, 3) AS status, tupleElement(t, 4) AS uscc
-          FROM (SELECT d, tupleElement(arrayFirst(x -> tupleElement(x, 1) <= d, xs), 3) AS t
-          FROM (WITH bitOr(bitShiftLeft(toUInt256(toInt32(effective_from) + 40000), 127), bitOr(bitShiftLeft(toUInt256(999999 - toUInt32(toString(reporting_unit))), 107), toUInt256(_version))) AS _order SELECT arrayReverseSort(x -> tupleElement(x, 2), groupArray((effective_from, _order, (toString(reporting_unit), org_type, status, uscc)))) AS xs FROM (
+          SELECT arrayJoin(arrayFilter((day, first) -> first = i, {dates:Array(Date32)}, firsts)) AS d, tupleElement(t, 1) AS unit, tupleElement(t, 2) AS org_type, tupleElement(t, 3) AS status, tupleElement(t, 4) AS uscc
+          FROM (
+            SELECT xs.2 AS begins, xs.3 AS ts, arrayMap(d -> arrayFirstIndex(b -> b <= d, begins), {dates:Array(Date32)}) AS firsts
+            FROM (WITH bitOr(bitShiftLeft(toUInt256(toInt32(effective_from) + 40000), 127), bitOr(bitShiftLeft(toUInt256(999999 - toUInt32(toString(reporting_unit))), 107), toUInt256(_version))) AS _order SELECT arrayReverseSort(x -> x.1, groupArray((_order, effective_from, (toString(reporting_unit), org_type, status, uscc)))) AS xs FROM (
             SELECT _version, effective_from, org_type, reporting_unit, status, uscc FROM org FINAL WHERE effective_from <= arrayMax({dates:Array(Date32)}) AND effective_from > addMonths(arrayMin({dates:Array(Date32)}), -3)
             UNION ALL
             SELECT _version, effective_from, org_type, reporting_unit, status, uscc FROM org FINAL WHERE effective_from <= addMonths(arrayMin({dates:Array(Date32)}), -3) AND xxh3(uscc) IN (
             SELECT DISTINCT xxh3(uscc) AS h FROM org WHERE effective_from <= addMonths(arrayMin({dates:Array(Date32)}), -3) AND true AND xxh3(uscc) NOT IN (SELECT xxh3(uscc) FROM org FINAL WHERE effective_from > addMonths(arrayMin({dates:Array(Date32)}), -3) AND effective_from <= arrayMin({dates:Array(Date32)}))
           )
           ) GROUP BY uscc)
-          ARRAY JOIN {dates:Array(Date32)} AS d
-          WHERE arrayExists(x -> tupleElement(x, 1) <= d, xs))
+          )
+          ARRAY JOIN ts AS t, arrayEnumerate(ts) AS i
         )
-        WHERE has({where_status:Array(String)}, ifNull(toString(status), '')) AND has({where_org_type:Array(String)}, ifNull(toString(org_type), ''))
-      )) AND (d, unit, key[1]) IN (SELECT d, unit, area FROM (
+        WHERE ifNull(toString(status), '') IN {where_status:Array(String)} AND ifNull(toString(org_type), '') IN {where_org_type:Array(String)}
+      )) AND xxh3(d, unit, key[1]) IN (SELECT xxh3(d, unit, area) FROM (
         SELECT d, unit, area, x
         FROM (
           SELECT d, unit, area, x, month, max(month) OVER (PARTITION BY d, unit) AS latest
           FROM (
-            SELECT if(reporting_unit = '000000', concat(substring(division_code, 1, 2), '0000'), toString(reporting_unit)) AS unit,
+            SELECT leftPad(toString(place), 6, '0') AS unit, if(reporting_unit = '000000', 10000 * toUInt32OrZero(substring(division_code, 1, 2)), toUInt32OrZero(toString(reporting_unit))) AS place,
               toString(division_code) AS area, period AS month,
               argMax(registered_users, bitOr(bitShiftLeft(toUInt128(reporting_unit != '000000'), 120), _version)) AS x
             FROM context FINAL
-            WHERE registered_users IS NOT NULL AND period <= arrayMax({dates:Array(Date32)}) AND NOT endsWith(division_code, '00') AND (unit, month) IN (
-              SELECT unit, max(month)
-              FROM (SELECT DISTINCT if(reporting_unit = '000000', concat(substring(division_code, 1, 2), '0000'), toString(reporting_unit)) AS unit, period AS month FROM context FINAL WHERE registered_users IS NOT NULL AND period <= arrayMax({dates:Array(Date32)}) AND NOT endsWith(division_code, '00'))
+            WHERE registered_users IS NOT NULL AND period <= arrayMax({dates:Array(Date32)}) AND NOT endsWith(division_code, '00') AND (place, month) IN (
+              SELECT place, max(month)
+              FROM (SELECT DISTINCT if(reporting_unit = '000000', 10000 * toUInt32OrZero(substring(division_code, 1, 2)), toUInt32OrZero(toString(reporting_unit))) AS place, period AS month FROM context FINAL WHERE registered_users IS NOT NULL AND period <= arrayMax({dates:Array(Date32)}) AND NOT endsWith(division_code, '00'))
               ARRAY JOIN {dates:Array(Date32)} AS d
               WHERE month <= d
-              GROUP BY unit, d
+              GROUP BY place, d
             )
-            GROUP BY unit, area, month
+            GROUP BY place, area, month
           )
           ARRAY JOIN {dates:Array(Date32)} AS d
           WHERE month <= d
@@ -108,18 +116,18 @@ FROM (
     FROM (
       SELECT d, unit, month, multiIf(endsWith(area, '0000'), 3, endsWith(area, '00'), 2, 1) AS level, sum(x) AS total, count() AS areas
       FROM (
-        SELECT if(reporting_unit = '000000', concat(substring(division_code, 1, 2), '0000'), toString(reporting_unit)) AS unit,
+        SELECT leftPad(toString(place), 6, '0') AS unit, if(reporting_unit = '000000', 10000 * toUInt32OrZero(substring(division_code, 1, 2)), toUInt32OrZero(toString(reporting_unit))) AS place,
           toString(division_code) AS area, period AS month,
           argMax(county_total, bitOr(bitShiftLeft(toUInt128(reporting_unit != '000000'), 120), _version)) AS x
         FROM context FINAL
-        WHERE county_total IS NOT NULL AND period <= arrayMax({dates:Array(Date32)}) AND (unit, month) IN (
-          SELECT unit, max(month)
-          FROM (SELECT DISTINCT if(reporting_unit = '000000', concat(substring(division_code, 1, 2), '0000'), toString(reporting_unit)) AS unit, period AS month FROM context FINAL WHERE county_total IS NOT NULL AND period <= arrayMax({dates:Array(Date32)}))
+        WHERE county_total IS NOT NULL AND period <= arrayMax({dates:Array(Date32)}) AND (place, month) IN (
+          SELECT place, max(month)
+          FROM (SELECT DISTINCT if(reporting_unit = '000000', 10000 * toUInt32OrZero(substring(division_code, 1, 2)), toUInt32OrZero(toString(reporting_unit))) AS place, period AS month FROM context FINAL WHERE county_total IS NOT NULL AND period <= arrayMax({dates:Array(Date32)}))
           ARRAY JOIN {dates:Array(Date32)} AS d
           WHERE month <= d
-          GROUP BY unit, d
+          GROUP BY place, d
         )
-        GROUP BY unit, area, month
+        GROUP BY place, area, month
       )
       ARRAY JOIN {dates:Array(Date32)} AS d
       WHERE month <= d
@@ -130,7 +138,7 @@ FROM (
 )
 WHERE unit IN {units:Array(String)}
 ORDER BY d, unit, cat
-SETTINGS join_use_nulls = 1
+SETTINGS join_use_nulls = 1, optimize_and_compare_chain = 0
 -- categories = ['01','02','03']
 -- codes = ['']
 -- dates = ['2016-10-31','2016-11-11']

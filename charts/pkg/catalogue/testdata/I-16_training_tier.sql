@@ -35,7 +35,10 @@ FROM (
             WHERE ifNull(passed, false) AND xxh3(reporting_unit, record_id) NOT IN (
               SELECT arrayJoin(arrayPopFront(arrayMap(x -> x.2, arrayReverseSort(groupArray((toUInt256(_version), xxh3(reporting_unit, record_id))))))) AS h
               FROM attendance FINAL
-              WHERE (reporting_unit, record_id) IN (SELECT reporting_unit, record_id FROM attendance WHERE xxh3(reporting_unit, session_id, id_number_token) IN (SELECT xxh3(reporting_unit, session_id, id_number_token) AS h FROM attendance GROUP BY h HAVING count() > 1))
+              WHERE (reporting_unit, record_id) IN (SELECT reporting_unit, record_id FROM attendance WHERE xxh3(reporting_unit, session_id, id_number_token) IN (
+                SELECT arrayJoin(arrayFilter((h, before) -> h = before, hs, arrayPushFront(arrayPopBack(hs), 0))) AS h
+                FROM (SELECT arraySort(groupArray(xxh3(reporting_unit, session_id, id_number_token))) AS hs FROM attendance GROUP BY xxh3(reporting_unit, session_id, id_number_token) % 16)
+              ))
               GROUP BY reporting_unit, session_id, id_number_token
             )
           ) AS n
@@ -50,13 +53,13 @@ FROM (
   INNER JOIN (
     SELECT d, unit, cat, n AS v, source
     FROM (
-      SELECT g.d AS d, g.unit AS unit, g.cat AS cat, toFloat64(ifNull(c.n, 0)) AS n, toFloat64(ifNull(c.m, 0)) AS m, toUInt64(ifNull(c.heads, 0)) AS source
+      SELECT g.d AS d, g.unit AS unit, g.cat AS cat, toFloat64(ifNull(c.n, 0)) AS n, toFloat64(ifNull(c.m, 0)) AS m, toUInt64(ifNull(c.source, 0)) AS source
       FROM (
         SELECT unit, arrayJoin({dates:Array(Date32)}) AS d, arrayJoin(['']) AS cat
         FROM (SELECT DISTINCT unit FROM (SELECT DISTINCT toString(reporting_unit) AS unit FROM employment))
       ) AS g
       LEFT JOIN (
-        SELECT d, unit, cat, n, m, heads
+        SELECT d, unit, cat, n, m, heads AS source
         FROM (
           SELECT p.unit AS unit, '' AS cat, sumForEach(p.here) AS ns, sumForEach(p.here) AS ms, sumForEach(p.here) AS hs
           FROM (
@@ -83,7 +86,7 @@ FROM (
 )
 WHERE unit IN {units:Array(String)}
 ORDER BY d, unit, cat
-SETTINGS join_use_nulls = 1
+SETTINGS join_use_nulls = 1, optimize_and_compare_chain = 0
 -- categories = ['01','02','03']
 -- codes = ['1','2','3','4']
 -- dates = ['2016-10-31','2016-11-11']

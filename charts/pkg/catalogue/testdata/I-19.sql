@@ -4,13 +4,13 @@ FROM (
   FROM (
     SELECT d, unit, cat, n AS v, source
     FROM (
-      SELECT g.d AS d, g.unit AS unit, g.cat AS cat, toFloat64(ifNull(c.n, 0)) AS n, toFloat64(ifNull(c.m, 0)) AS m, toUInt64(ifNull(c.heads, 0)) AS source
+      SELECT g.d AS d, g.unit AS unit, g.cat AS cat, toFloat64(ifNull(c.n, 0)) AS n, toFloat64(ifNull(c.m, 0)) AS m, toUInt64(ifNull(c.source, 0)) AS source
       FROM (
         SELECT unit, arrayJoin({dates:Array(Date32)}) AS d, arrayJoin(['']) AS cat
         FROM (SELECT DISTINCT unit FROM (SELECT DISTINCT toString(reporting_unit) AS unit FROM employment))
       ) AS g
       LEFT JOIN (
-        SELECT d, unit, cat, n, m, heads
+        SELECT d, unit, cat, n, m, heads AS source
         FROM (
           SELECT p.unit AS unit, '' AS cat, sumForEach(arrayMap((h, xf1v1, xf2v1) -> if(h > 0 AND ((xf1v1 > 0) OR (xf2v1 > 0)), toFloat64(1), 0), p.here, arrayResize(f1.v1, length({dates:Array(Date32)})), arrayResize(f2.v1, length({dates:Array(Date32)})))) AS ns, sumForEach(p.here) AS ms, sumForEach(p.here) AS hs
           FROM (
@@ -30,30 +30,30 @@ FROM (
           ) AS p
           LEFT JOIN (
             SELECT person,
-              arrayMap((d, x) -> toFloat64(ifNull(x, false)), {dates:Array(Date32)}, x1) AS v1
+              arrayMap(x -> bitAnd(toUInt64(bitShiftRight(x, 0)), 1), xs) AS v1
             FROM (
-              WITH bitOr(bitShiftLeft(toUInt128(toInt32(effective_from) + 40000), 107), _version) AS _order,
-                toUInt32(3 - indexOf({days_back:Array(Int32)}, roundDown(-toInt32(effective_from), {days_back:Array(Int32)}))) AS _bucket
               SELECT reinterpretAsUInt128(substring(id_number_token, 17)) AS person,
-                arrayMap((known, x) -> if(known = 1, x, NULL), arrayFill((x, o) -> o != 0, argMaxResample(1, 3, 1)(isNotNull(is_trainer), _order, _bucket), maxResample(1, 3, 1)(_order, _bucket)), arrayFill((x, o) -> o != 0, argMaxResample(1, 3, 1)(assumeNotNull(is_trainer), _order, _bucket), maxResample(1, 3, 1)(_order, _bucket))) AS x1
+                arrayFill(x -> x != 0, maxResample(1, 3, 1)(bitShiftLeft(toUInt128(bitOr(bitShiftLeft(toUInt128(toInt32(effective_from) + 40000), 107), _version)), 1) + bitShiftLeft(toUInt128(ifNull(is_trainer, false)), 0), transform(roundDown(-toInt32(effective_from), {days_back:Array(Int32)}), {days_back:Array(Int32)}, {days_at:Array(UInt32)}, toUInt32(0)))) AS xs
               FROM (
               SELECT _version, effective_from, id_number_token, is_trainer, reporting_unit FROM worker FINAL WHERE effective_from <= arrayMax({dates:Array(Date32)}) AND effective_from > addMonths(arrayMin({dates:Array(Date32)}), -3)
               UNION ALL
               SELECT _version, effective_from, id_number_token, is_trainer, reporting_unit FROM worker FINAL WHERE effective_from <= addMonths(arrayMin({dates:Array(Date32)}), -3) AND xxh3(id_number_token) IN (
-              SELECT DISTINCT xxh3(id_number_token) AS h FROM worker WHERE effective_from <= addMonths(arrayMin({dates:Array(Date32)}), -3) AND xxh3(id_number_token) IN (SELECT xxh3(id_number_token) FROM employment FINAL WHERE worker_category IN {categories:Array(String)} AND start_on <= arrayMax({dates:Array(Date32)}) AND ifNull(end_on > arrayMin({dates:Array(Date32)}), true)) AND xxh3(id_number_token) NOT IN (SELECT xxh3(id_number_token) FROM worker FINAL WHERE effective_from > addMonths(arrayMin({dates:Array(Date32)}), -3) AND effective_from <= arrayMin({dates:Array(Date32)}))
+              SELECT DISTINCT xxh3(id_number_token) AS h FROM worker WHERE effective_from <= addMonths(arrayMin({dates:Array(Date32)}), -3) AND xxh3(id_number_token) IN (SELECT h FROM (SELECT xxh3(id_number_token) AS h FROM employment FINAL WHERE worker_category IN {categories:Array(String)} AND start_on <= arrayMax({dates:Array(Date32)}) AND ifNull(end_on > arrayMin({dates:Array(Date32)}), true)) WHERE h NOT IN (SELECT xxh3(id_number_token) FROM worker FINAL WHERE effective_from > addMonths(arrayMin({dates:Array(Date32)}), -3) AND effective_from <= arrayMin({dates:Array(Date32)})))
             )
             )
               GROUP BY person
             )
           ) AS f1 ON p.person = f1.person
           LEFT JOIN (
-            WITH groupArray(effective_from) AS x1
-            SELECT reinterpretAsUInt128(substring(id_number_token, 17)) AS person, arrayMap(d -> toFloat64(arrayExists(x -> x <= d AND x >= addDays(addMonths(d, -24), 1), x1)), {dates:Array(Date32)}) AS v1
+            SELECT reinterpretAsUInt128(substring(id_number_token, 17)) AS person, arrayMap((x, left) -> toFloat64(x - left), arrayCumSum(sumResample(1, 3, 1)(toInt64(1), transform(roundDown(-toInt32(effective_from), {days_back:Array(Int32)}), {days_back:Array(Int32)}, {days_at:Array(UInt32)}, toUInt32(0)))), arrayCumSum(sumResample(1, 3, 1)(toInt64(1), transform(roundDown(-toInt32(effective_from), {days_back_2:Array(Int32)}), {days_back_2:Array(Int32)}, {days_at:Array(UInt32)}, toUInt32(0))))) AS v1
             FROM attendance FINAL
             WHERE effective_from <= arrayMax({dates:Array(Date32)}) AND effective_from >= addDays(addMonths(arrayMin({dates:Array(Date32)}), -24), 1) AND ifNull(as_trainer, false) AND xxh3(reporting_unit, record_id) NOT IN (
               SELECT arrayJoin(arrayPopFront(arrayMap(x -> x.2, arrayReverseSort(groupArray((toUInt256(_version), xxh3(reporting_unit, record_id))))))) AS h
               FROM attendance FINAL
-              WHERE (reporting_unit, record_id) IN (SELECT reporting_unit, record_id FROM attendance WHERE xxh3(reporting_unit, session_id, id_number_token) IN (SELECT xxh3(reporting_unit, session_id, id_number_token) AS h FROM attendance GROUP BY h HAVING count() > 1))
+              WHERE (reporting_unit, record_id) IN (SELECT reporting_unit, record_id FROM attendance WHERE xxh3(reporting_unit, session_id, id_number_token) IN (
+                SELECT arrayJoin(arrayFilter((h, before) -> h = before, hs, arrayPushFront(arrayPopBack(hs), 0))) AS h
+                FROM (SELECT arraySort(groupArray(xxh3(reporting_unit, session_id, id_number_token))) AS hs FROM attendance GROUP BY xxh3(reporting_unit, session_id, id_number_token) % 16)
+              ))
               GROUP BY reporting_unit, session_id, id_number_token
             )
             GROUP BY person
@@ -67,9 +67,11 @@ FROM (
 )
 WHERE unit IN {units:Array(String)}
 ORDER BY d, unit, cat
-SETTINGS join_use_nulls = 1
+SETTINGS join_use_nulls = 1, optimize_and_compare_chain = 0
 -- categories = ['01','02','03']
 -- codes = ['']
 -- dates = ['2016-10-31','2016-11-11']
--- days_back = [-17116,-17105]
+-- days_at = [3,2,1]
+-- days_back = [-1000000,-17116,-17105]
+-- days_back_2 = [-1000000,-16385,-16374]
 -- units = ['310000']

@@ -2,13 +2,13 @@ SELECT d, unit, cat, n, m, source
 FROM (
   SELECT d, unit, cat, toNullable(n) AS n, toNullable(m) AS m, source
   FROM (
-    SELECT g.d AS d, g.unit AS unit, g.cat AS cat, toFloat64(ifNull(c.n, 0)) AS n, toFloat64(ifNull(c.m, 0)) AS m, toUInt64(ifNull(c.heads, 0)) AS source
+    SELECT g.d AS d, g.unit AS unit, g.cat AS cat, toFloat64(ifNull(c.n, 0)) AS n, toFloat64(ifNull(c.m, 0)) AS m, toUInt64(ifNull(c.source, 0)) AS source
     FROM (
       SELECT unit, arrayJoin({dates:Array(Date32)}) AS d, arrayJoin({codes:Array(String)}) AS cat
       FROM (SELECT DISTINCT unit FROM (SELECT DISTINCT toString(reporting_unit) AS unit FROM employment))
     ) AS g
     LEFT JOIN (
-      SELECT d, unit, code AS cat, ns_of AS n, ms_of AS m, heads_of AS heads FROM (
+      SELECT d, unit, code AS cat, ns_of AS n, ms_of AS m, heads_of AS source FROM (
         SELECT d, unit, cat AS code, sum(n) AS ns_of, sum(m) AS ms_of, sum(heads) AS heads_of
         FROM (
           SELECT p.unit AS unit, arrayResize(f2.v1, length({dates:Array(Date32)}), {none:String}) AS cats, arrayMap((h, xf1v1) -> if(h > 0 AND xf1v1 > 0, toFloat64(1), 0), p.here, arrayResize(f1.v1, length({dates:Array(Date32)}))) AS ns, p.here AS ms, p.here AS hs
@@ -28,30 +28,30 @@ FROM (
             ARRAY JOIN units AS s, categories AS c, areas AS a, arrayEnumerate(units) AS i
           ) AS p
           LEFT JOIN (
-            WITH groupArray(issued_on) AS x1
-            SELECT reinterpretAsUInt128(substring(id_number_token, 17)) AS person, arrayMap(d -> toFloat64(arrayExists(x -> x <= d AND x >= toDate32('1900-01-01'), x1)), {dates:Array(Date32)}) AS v1
+            SELECT reinterpretAsUInt128(substring(id_number_token, 17)) AS person, arrayMap(x -> toFloat64(x), arrayCumSum(sumResample(1, 3, 1)(toInt64(1), transform(roundDown(-toInt32(issued_on), {days_back:Array(Int32)}), {days_back:Array(Int32)}, {days_at:Array(UInt32)}, toUInt32(0))))) AS v1
             FROM qualification FINAL
             WHERE issued_on <= arrayMax({dates:Array(Date32)}) AND issued_on >= toDate32('1900-01-01') AND ifNull(toString(cert_level), '') >= {with_min:String} AND ifNull(toString(cert_status), '') != {with_unless:String} AND xxh3(reporting_unit, record_id) NOT IN (
               SELECT arrayJoin(arrayPopFront(arrayMap(x -> x.2, arrayReverseSort(groupArray((toUInt256(_version), xxh3(reporting_unit, record_id))))))) AS h
               FROM qualification FINAL
-              WHERE (reporting_unit, record_id) IN (SELECT reporting_unit, record_id FROM qualification WHERE xxh3(id_number_token, cert_level) IN (SELECT xxh3(id_number_token, cert_level) AS h FROM qualification GROUP BY h HAVING count() > 1))
+              WHERE (reporting_unit, record_id) IN (SELECT reporting_unit, record_id FROM qualification WHERE xxh3(id_number_token, cert_level) IN (
+                SELECT arrayJoin(arrayFilter((h, before) -> h = before, hs, arrayPushFront(arrayPopBack(hs), 0))) AS h
+                FROM (SELECT arraySort(groupArray(xxh3(id_number_token, cert_level))) AS hs FROM qualification GROUP BY xxh3(id_number_token, cert_level) % 16)
+              ))
               GROUP BY id_number_token, cert_level
             )
             GROUP BY person
           ) AS f1 ON p.person = f1.person
           LEFT JOIN (
             SELECT person,
-              arrayMap((d, x) -> if(isNull(x), {none:String}, arrayElement({bands:Array(String)}, greatest(1, arrayLastIndex(f -> f <= (toYear(d) - assumeNotNull(x)), {band_from:Array(Float64)})))), {dates:Array(Date32)}, x1) AS v1
+              arrayMap((x, d) -> if(bitAnd(toUInt64(bitShiftRight(x, 0)), 4294967295) = 0, {none:String}, arrayElement({bands:Array(String)}, greatest(1, arrayLastIndex(f -> f <= (toYear(d) - (toInt32(bitAnd(toUInt64(bitShiftRight(x, 0)), 4294967295)) - 100000)), {band_from:Array(Float64)})))), xs, {dates:Array(Date32)}) AS v1
             FROM (
-              WITH bitOr(bitShiftLeft(toUInt128(toInt32(effective_from) + 40000), 107), _version) AS _order,
-                toUInt32(3 - indexOf({days_back:Array(Int32)}, roundDown(-toInt32(effective_from), {days_back:Array(Int32)}))) AS _bucket
               SELECT reinterpretAsUInt128(substring(id_number_token, 17)) AS person,
-                arrayMap((known, x) -> if(known = 1, x, NULL), arrayFill((x, o) -> o != 0, argMaxResample(1, 3, 1)(isNotNull(birth_year), _order, _bucket), maxResample(1, 3, 1)(_order, _bucket)), arrayFill((x, o) -> o != 0, argMaxResample(1, 3, 1)(assumeNotNull(birth_year), _order, _bucket), maxResample(1, 3, 1)(_order, _bucket))) AS x1
+                arrayFill(x -> x != 0, maxResample(1, 3, 1)(bitShiftLeft(toUInt256(bitOr(bitShiftLeft(toUInt128(toInt32(effective_from) + 40000), 107), _version)), 32) + bitShiftLeft(toUInt256(ifNull(toInt32(birth_year) + 100000, 0)), 0), transform(roundDown(-toInt32(effective_from), {days_back:Array(Int32)}), {days_back:Array(Int32)}, {days_at:Array(UInt32)}, toUInt32(0)))) AS xs
               FROM (
               SELECT _version, birth_year, effective_from, id_number_token, reporting_unit FROM worker FINAL WHERE effective_from <= arrayMax({dates:Array(Date32)}) AND effective_from > addMonths(arrayMin({dates:Array(Date32)}), -3)
               UNION ALL
               SELECT _version, birth_year, effective_from, id_number_token, reporting_unit FROM worker FINAL WHERE effective_from <= addMonths(arrayMin({dates:Array(Date32)}), -3) AND xxh3(id_number_token) IN (
-              SELECT DISTINCT xxh3(id_number_token) AS h FROM worker WHERE effective_from <= addMonths(arrayMin({dates:Array(Date32)}), -3) AND xxh3(id_number_token) IN (SELECT xxh3(id_number_token) FROM employment FINAL WHERE worker_category IN {categories:Array(String)} AND start_on <= arrayMax({dates:Array(Date32)}) AND ifNull(end_on > arrayMin({dates:Array(Date32)}), true)) AND xxh3(id_number_token) NOT IN (SELECT xxh3(id_number_token) FROM worker FINAL WHERE effective_from > addMonths(arrayMin({dates:Array(Date32)}), -3) AND effective_from <= arrayMin({dates:Array(Date32)}))
+              SELECT DISTINCT xxh3(id_number_token) AS h FROM worker WHERE effective_from <= addMonths(arrayMin({dates:Array(Date32)}), -3) AND xxh3(id_number_token) IN (SELECT h FROM (SELECT xxh3(id_number_token) AS h FROM employment FINAL WHERE worker_category IN {categories:Array(String)} AND start_on <= arrayMax({dates:Array(Date32)}) AND ifNull(end_on > arrayMin({dates:Array(Date32)}), true)) WHERE h NOT IN (SELECT xxh3(id_number_token) FROM worker FINAL WHERE effective_from > addMonths(arrayMin({dates:Array(Date32)}), -3) AND effective_from <= arrayMin({dates:Array(Date32)})))
             )
             )
               GROUP BY person
@@ -67,13 +67,14 @@ FROM (
 )
 WHERE unit IN {units:Array(String)}
 ORDER BY d, unit, cat
-SETTINGS join_use_nulls = 1
+SETTINGS join_use_nulls = 1, optimize_and_compare_chain = 0
 -- band_from = [0,30,40,50,200]
 -- bands = ['under30','30','40','50','unknown']
 -- categories = ['01','02','03']
 -- codes = ['under30','30','40','50','unknown']
 -- dates = ['2016-10-31','2016-11-11']
--- days_back = [-17116,-17105]
+-- days_at = [3,2,1]
+-- days_back = [-1000000,-17116,-17105]
 -- none = unknown
 -- units = ['310000']
 -- with_min = 1

@@ -2,13 +2,13 @@ SELECT d, unit, cat, n, m, source
 FROM (
   SELECT d, unit, cat, toNullable(n) AS n, toNullable(m) AS m, source
   FROM (
-    SELECT g.d AS d, g.unit AS unit, g.cat AS cat, toFloat64(ifNull(c.n, 0)) AS n, toFloat64(ifNull(c.m, 0)) AS m, toUInt64(ifNull(c.heads, 0)) AS source
+    SELECT g.d AS d, g.unit AS unit, g.cat AS cat, toFloat64(ifNull(c.n, 0)) AS n, toFloat64(ifNull(c.m, 0)) AS m, toUInt64(ifNull(c.source, 0)) AS source
     FROM (
       SELECT unit, arrayJoin({dates:Array(Date32)}) AS d, arrayJoin({codes:Array(String)}) AS cat
       FROM (SELECT DISTINCT unit FROM (SELECT DISTINCT toString(reporting_unit) AS unit FROM employment))
     ) AS g
     LEFT JOIN (
-      SELECT d, unit, cat, n, m, heads
+      SELECT d, unit, cat, n, m, heads AS source
       FROM (
         SELECT p.unit AS unit, p.category AS cat, sumForEach(arrayMap((h, xf1v1) -> if(h > 0 AND xf1v1 > 0, toFloat64(1), 0), p.here, arrayResize(f1.v1, length({dates:Array(Date32)})))) AS ns, sumForEach(p.here) AS ms, sumForEach(p.here) AS hs
         FROM (
@@ -27,13 +27,15 @@ FROM (
           ARRAY JOIN units AS s, categories AS c, areas AS a, arrayEnumerate(units) AS i
         ) AS p
         LEFT JOIN (
-          WITH groupArray(issued_on) AS x1
-          SELECT reinterpretAsUInt128(substring(id_number_token, 17)) AS person, arrayMap(d -> toFloat64(arrayExists(x -> x <= d AND x >= toDate32('1900-01-01'), x1)), {dates:Array(Date32)}) AS v1
+          SELECT reinterpretAsUInt128(substring(id_number_token, 17)) AS person, arrayMap(x -> toFloat64(x), arrayCumSum(sumResample(1, 3, 1)(toInt64(1), transform(roundDown(-toInt32(issued_on), {days_back:Array(Int32)}), {days_back:Array(Int32)}, {days_at:Array(UInt32)}, toUInt32(0))))) AS v1
           FROM qualification FINAL
           WHERE issued_on <= arrayMax({dates:Array(Date32)}) AND issued_on >= toDate32('1900-01-01') AND ifNull(toString(cert_level), '') >= {with_min:String} AND ifNull(toString(cert_status), '') != {with_unless:String} AND xxh3(reporting_unit, record_id) NOT IN (
             SELECT arrayJoin(arrayPopFront(arrayMap(x -> x.2, arrayReverseSort(groupArray((toUInt256(_version), xxh3(reporting_unit, record_id))))))) AS h
             FROM qualification FINAL
-            WHERE (reporting_unit, record_id) IN (SELECT reporting_unit, record_id FROM qualification WHERE xxh3(id_number_token, cert_level) IN (SELECT xxh3(id_number_token, cert_level) AS h FROM qualification GROUP BY h HAVING count() > 1))
+            WHERE (reporting_unit, record_id) IN (SELECT reporting_unit, record_id FROM qualification WHERE xxh3(id_number_token, cert_level) IN (
+              SELECT arrayJoin(arrayFilter((h, before) -> h = before, hs, arrayPushFront(arrayPopBack(hs), 0))) AS h
+              FROM (SELECT arraySort(groupArray(xxh3(id_number_token, cert_level))) AS hs FROM qualification GROUP BY xxh3(id_number_token, cert_level) % 16)
+            ))
             GROUP BY id_number_token, cert_level
           )
           GROUP BY person
@@ -46,10 +48,12 @@ FROM (
 )
 WHERE unit IN {units:Array(String)}
 ORDER BY d, unit, cat
-SETTINGS join_use_nulls = 1
+SETTINGS join_use_nulls = 1, optimize_and_compare_chain = 0
 -- categories = ['01','02','03']
 -- codes = ['01','02','03']
 -- dates = ['2016-10-31','2016-11-11']
+-- days_at = [3,2,1]
+-- days_back = [-1000000,-17116,-17105]
 -- units = ['310000']
 -- with_min = 1
 -- with_unless = 4

@@ -18,7 +18,10 @@ FROM (
             FROM (SELECT * FROM evaluation FINAL WHERE xxh3(reporting_unit, record_id) NOT IN (
               SELECT arrayJoin(arrayPopFront(arrayMap(x -> x.2, arrayReverseSort(groupArray((bitOr(bitShiftLeft(toUInt256(999999 - toUInt32(toString(reporting_unit))), 107), toUInt256(_version)), xxh3(reporting_unit, record_id))))))) AS h
               FROM evaluation FINAL
-              WHERE (reporting_unit, record_id) IN (SELECT reporting_unit, record_id FROM evaluation WHERE xxh3(reporting_unit, evaluation_id, year) IN (SELECT xxh3(reporting_unit, evaluation_id, year) AS h FROM evaluation GROUP BY h HAVING count() > 1))
+              WHERE (reporting_unit, record_id) IN (SELECT reporting_unit, record_id FROM evaluation WHERE xxh3(reporting_unit, evaluation_id, year) IN (
+                SELECT arrayJoin(arrayFilter((h, before) -> h = before, hs, arrayPushFront(arrayPopBack(hs), 0))) AS h
+                FROM (SELECT arraySort(groupArray(xxh3(reporting_unit, evaluation_id, year))) AS hs FROM evaluation GROUP BY xxh3(reporting_unit, evaluation_id, year) % 16)
+              ))
               GROUP BY reporting_unit, evaluation_id, year
             ))
             ARRAY JOIN {dates:Array(Date32)} AS d
@@ -46,7 +49,10 @@ FROM (
             FROM (SELECT * FROM evaluation FINAL WHERE xxh3(reporting_unit, record_id) NOT IN (
               SELECT arrayJoin(arrayPopFront(arrayMap(x -> x.2, arrayReverseSort(groupArray((bitOr(bitShiftLeft(toUInt256(999999 - toUInt32(toString(reporting_unit))), 107), toUInt256(_version)), xxh3(reporting_unit, record_id))))))) AS h
               FROM evaluation FINAL
-              WHERE (reporting_unit, record_id) IN (SELECT reporting_unit, record_id FROM evaluation WHERE xxh3(reporting_unit, evaluation_id, year) IN (SELECT xxh3(reporting_unit, evaluation_id, year) AS h FROM evaluation GROUP BY h HAVING count() > 1))
+              WHERE (reporting_unit, record_id) IN (SELECT reporting_unit, record_id FROM evaluation WHERE xxh3(reporting_unit, evaluation_id, year) IN (
+                SELECT arrayJoin(arrayFilter((h, before) -> h = before, hs, arrayPushFront(arrayPopBack(hs), 0))) AS h
+                FROM (SELECT arraySort(groupArray(xxh3(reporting_unit, evaluation_id, year))) AS hs FROM evaluation GROUP BY xxh3(reporting_unit, evaluation_id, year) % 16)
+              ))
               GROUP BY reporting_unit, evaluation_id, year
             ))
             ARRAY JOIN {dates:Array(Date32)} AS d
@@ -60,7 +66,7 @@ FROM (
 )
 WHERE unit IN {units:Array(String)}
 ORDER BY d, unit, cat
-SETTINGS join_use_nulls = 1
+SETTINGS join_use_nulls = 1, optimize_and_compare_chain = 0
 -- band_from = [0,60,70,80,90,1000]
 -- bands = ['under60','60','70','80','90','unknown']
 -- codes = ['under60','60','70','80','90','unknown']

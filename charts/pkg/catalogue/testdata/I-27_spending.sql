@@ -20,7 +20,10 @@ FROM (
               FROM (SELECT * FROM project FINAL WHERE xxh3(reporting_unit, record_id) NOT IN (
                 SELECT arrayJoin(arrayPopFront(arrayMap(x -> x.2, arrayReverseSort(groupArray((bitOr(bitShiftLeft(toUInt256(substring(purchaser_uscc, 3, 2) = substring(toString(reporting_unit), 1, 2)), 145), bitOr(bitShiftLeft(toUInt256(999999 - toUInt32(toString(reporting_unit))), 107), toUInt256(_version))), xxh3(reporting_unit, record_id))))))) AS h
                 FROM project FINAL
-                WHERE (reporting_unit, record_id) IN (SELECT reporting_unit, record_id FROM project WHERE xxh3(purchaser_uscc, project_id) IN (SELECT xxh3(purchaser_uscc, project_id) AS h FROM project GROUP BY h HAVING count() > 1))
+                WHERE (reporting_unit, record_id) IN (SELECT reporting_unit, record_id FROM project WHERE xxh3(purchaser_uscc, project_id) IN (
+                  SELECT arrayJoin(arrayFilter((h, before) -> h = before, hs, arrayPushFront(arrayPopBack(hs), 0))) AS h
+                  FROM (SELECT arraySort(groupArray(xxh3(purchaser_uscc, project_id))) AS hs FROM project GROUP BY xxh3(purchaser_uscc, project_id) % 16)
+                ))
                 GROUP BY purchaser_uscc, project_id
               ))
               ARRAY JOIN {dates:Array(Date32)} AS d
@@ -33,17 +36,18 @@ FROM (
           FROM (
             SELECT *
             FROM (
-              SELECT d, tupleElement(t, 1) AS unit, tupleElement(t, 2) AS budget_year, tupleElement(t, 3) AS start_on, tupleElement(t, 4) AS unit_price_fen
-              FROM (SELECT d, tupleElement(arrayFirst(x -> tupleElement(x, 1) <= d, xs), 3) AS t
-              FROM (WITH bitOr(bitShiftLeft(toUInt256(substring(purchaser_uscc, 3, 2) = substring(toString(reporting_unit), 1, 2)), 145), bitOr(bitShiftLeft(toUInt256(toInt32(effective_from) + 40000), 127), bitOr(bitShiftLeft(toUInt256(999999 - toUInt32(toString(reporting_unit))), 107), toUInt256(_version)))) AS _order SELECT arrayReverseSort(x -> tupleElement(x, 2), groupArray((effective_from, _order, (toString(reporting_unit), budget_year, start_on, unit_price_fen)))) AS xs FROM (
+              SELECT arrayJoin(arrayFilter((day, first) -> first = i, {dates:Array(Date32)}, firsts)) AS d, tupleElement(t, 1) AS unit, tupleElement(t, 2) AS budget_year, tupleElement(t, 3) AS start_on, tupleElement(t, 4) AS unit_price_fen
+              FROM (
+                SELECT xs.2 AS begins, xs.3 AS ts, arrayMap(d -> arrayFirstIndex(b -> b <= d, begins), {dates:Array(Date32)}) AS firsts
+                FROM (WITH bitOr(bitShiftLeft(toUInt256(substring(purchaser_uscc, 3, 2) = substring(toString(reporting_unit), 1, 2)), 145), bitOr(bitShiftLeft(toUInt256(toInt32(effective_from) + 40000), 127), bitOr(bitShiftLeft(toUInt256(999999 - toUInt32(toString(reporting_unit))), 107), toUInt256(_version)))) AS _order SELECT arrayReverseSort(x -> x.1, groupArray((_order, effective_from, (toString(reporting_unit), budget_year, start_on, unit_price_fen)))) AS xs FROM (
                 SELECT _version, budget_year, effective_from, post_id, purchaser_uscc, reporting_unit, start_on, unit_price_fen FROM post FINAL WHERE effective_from <= arrayMax({dates:Array(Date32)}) AND effective_from > addMonths(arrayMin({dates:Array(Date32)}), -3)
                 UNION ALL
                 SELECT _version, budget_year, effective_from, post_id, purchaser_uscc, reporting_unit, start_on, unit_price_fen FROM post FINAL WHERE effective_from <= addMonths(arrayMin({dates:Array(Date32)}), -3) AND xxh3(purchaser_uscc, post_id, budget_year) IN (
                 SELECT DISTINCT xxh3(purchaser_uscc, post_id, budget_year) AS h FROM post WHERE effective_from <= addMonths(arrayMin({dates:Array(Date32)}), -3) AND (ifNull(start_on <= arrayMax({dates:Array(Date32)}), true) AND budget_year BETWEEN toYear(arrayMin({dates:Array(Date32)})) AND toYear(arrayMax({dates:Array(Date32)})) OR xxh3(purchaser_uscc, post_id, budget_year) IN (SELECT xxh3(purchaser_uscc, post_id, budget_year) FROM post FINAL WHERE effective_from > addMonths(arrayMin({dates:Array(Date32)}), -3) AND effective_from <= arrayMax({dates:Array(Date32)}))) AND xxh3(purchaser_uscc, post_id, budget_year) NOT IN (SELECT xxh3(purchaser_uscc, post_id, budget_year) FROM post FINAL WHERE effective_from > addMonths(arrayMin({dates:Array(Date32)}), -3) AND effective_from <= arrayMin({dates:Array(Date32)}) AND substring(purchaser_uscc, 3, 2) = substring(toString(reporting_unit), 1, 2))
               )
               ) GROUP BY xxh3(purchaser_uscc, post_id, budget_year), cityHash64(purchaser_uscc, post_id, budget_year))
-              ARRAY JOIN {dates:Array(Date32)} AS d
-              WHERE arrayExists(x -> tupleElement(x, 1) <= d, xs))
+              )
+              ARRAY JOIN ts AS t, arrayEnumerate(ts) AS i
             )
             WHERE ifNull(start_on <= d, true) AND budget_year = toYear(d)
           )
@@ -74,7 +78,10 @@ FROM (
               FROM (SELECT * FROM project FINAL WHERE xxh3(reporting_unit, record_id) NOT IN (
                 SELECT arrayJoin(arrayPopFront(arrayMap(x -> x.2, arrayReverseSort(groupArray((bitOr(bitShiftLeft(toUInt256(substring(purchaser_uscc, 3, 2) = substring(toString(reporting_unit), 1, 2)), 145), bitOr(bitShiftLeft(toUInt256(999999 - toUInt32(toString(reporting_unit))), 107), toUInt256(_version))), xxh3(reporting_unit, record_id))))))) AS h
                 FROM project FINAL
-                WHERE (reporting_unit, record_id) IN (SELECT reporting_unit, record_id FROM project WHERE xxh3(purchaser_uscc, project_id) IN (SELECT xxh3(purchaser_uscc, project_id) AS h FROM project GROUP BY h HAVING count() > 1))
+                WHERE (reporting_unit, record_id) IN (SELECT reporting_unit, record_id FROM project WHERE xxh3(purchaser_uscc, project_id) IN (
+                  SELECT arrayJoin(arrayFilter((h, before) -> h = before, hs, arrayPushFront(arrayPopBack(hs), 0))) AS h
+                  FROM (SELECT arraySort(groupArray(xxh3(purchaser_uscc, project_id))) AS hs FROM project GROUP BY xxh3(purchaser_uscc, project_id) % 16)
+                ))
                 GROUP BY purchaser_uscc, project_id
               ))
               ARRAY JOIN {dates:Array(Date32)} AS d
@@ -87,17 +94,18 @@ FROM (
           FROM (
             SELECT *
             FROM (
-              SELECT d, tupleElement(t, 1) AS unit, tupleElement(t, 2) AS budget_year, tupleElement(t, 3) AS start_on, tupleElement(t, 4) AS unit_price_fen
-              FROM (SELECT d, tupleElement(arrayFirst(x -> tupleElement(x, 1) <= d, xs), 3) AS t
-              FROM (WITH bitOr(bitShiftLeft(toUInt256(substring(purchaser_uscc, 3, 2) = substring(toString(reporting_unit), 1, 2)), 145), bitOr(bitShiftLeft(toUInt256(toInt32(effective_from) + 40000), 127), bitOr(bitShiftLeft(toUInt256(999999 - toUInt32(toString(reporting_unit))), 107), toUInt256(_version)))) AS _order SELECT arrayReverseSort(x -> tupleElement(x, 2), groupArray((effective_from, _order, (toString(reporting_unit), budget_year, start_on, unit_price_fen)))) AS xs FROM (
+              SELECT arrayJoin(arrayFilter((day, first) -> first = i, {dates:Array(Date32)}, firsts)) AS d, tupleElement(t, 1) AS unit, tupleElement(t, 2) AS budget_year, tupleElement(t, 3) AS start_on, tupleElement(t, 4) AS unit_price_fen
+              FROM (
+                SELECT xs.2 AS begins, xs.3 AS ts, arrayMap(d -> arrayFirstIndex(b -> b <= d, begins), {dates:Array(Date32)}) AS firsts
+                FROM (WITH bitOr(bitShiftLeft(toUInt256(substring(purchaser_uscc, 3, 2) = substring(toString(reporting_unit), 1, 2)), 145), bitOr(bitShiftLeft(toUInt256(toInt32(effective_from) + 40000), 127), bitOr(bitShiftLeft(toUInt256(999999 - toUInt32(toString(reporting_unit))), 107), toUInt256(_version)))) AS _order SELECT arrayReverseSort(x -> x.1, groupArray((_order, effective_from, (toString(reporting_unit), budget_year, start_on, unit_price_fen)))) AS xs FROM (
                 SELECT _version, budget_year, effective_from, post_id, purchaser_uscc, reporting_unit, start_on, unit_price_fen FROM post FINAL WHERE effective_from <= arrayMax({dates:Array(Date32)}) AND effective_from > addMonths(arrayMin({dates:Array(Date32)}), -3)
                 UNION ALL
                 SELECT _version, budget_year, effective_from, post_id, purchaser_uscc, reporting_unit, start_on, unit_price_fen FROM post FINAL WHERE effective_from <= addMonths(arrayMin({dates:Array(Date32)}), -3) AND xxh3(purchaser_uscc, post_id, budget_year) IN (
                 SELECT DISTINCT xxh3(purchaser_uscc, post_id, budget_year) AS h FROM post WHERE effective_from <= addMonths(arrayMin({dates:Array(Date32)}), -3) AND (ifNull(start_on <= arrayMax({dates:Array(Date32)}), true) AND budget_year BETWEEN toYear(arrayMin({dates:Array(Date32)})) AND toYear(arrayMax({dates:Array(Date32)})) OR xxh3(purchaser_uscc, post_id, budget_year) IN (SELECT xxh3(purchaser_uscc, post_id, budget_year) FROM post FINAL WHERE effective_from > addMonths(arrayMin({dates:Array(Date32)}), -3) AND effective_from <= arrayMax({dates:Array(Date32)}))) AND xxh3(purchaser_uscc, post_id, budget_year) NOT IN (SELECT xxh3(purchaser_uscc, post_id, budget_year) FROM post FINAL WHERE effective_from > addMonths(arrayMin({dates:Array(Date32)}), -3) AND effective_from <= arrayMin({dates:Array(Date32)}) AND substring(purchaser_uscc, 3, 2) = substring(toString(reporting_unit), 1, 2))
               )
               ) GROUP BY xxh3(purchaser_uscc, post_id, budget_year), cityHash64(purchaser_uscc, post_id, budget_year))
-              ARRAY JOIN {dates:Array(Date32)} AS d
-              WHERE arrayExists(x -> tupleElement(x, 1) <= d, xs))
+              )
+              ARRAY JOIN ts AS t, arrayEnumerate(ts) AS i
             )
             WHERE ifNull(start_on <= d, true) AND budget_year = toYear(d)
           )
@@ -109,13 +117,13 @@ FROM (
     INNER JOIN (
       SELECT d, unit, cat, n AS v, source
       FROM (
-        SELECT g.d AS d, g.unit AS unit, g.cat AS cat, toFloat64(ifNull(c.n, 0)) AS n, toFloat64(ifNull(c.m, 0)) AS m, toUInt64(ifNull(c.heads, 0)) AS source
+        SELECT g.d AS d, g.unit AS unit, g.cat AS cat, toFloat64(ifNull(c.n, 0)) AS n, toFloat64(ifNull(c.m, 0)) AS m, toUInt64(ifNull(c.source, 0)) AS source
         FROM (
           SELECT unit, arrayJoin({dates:Array(Date32)}) AS d, arrayJoin(['']) AS cat
           FROM (SELECT DISTINCT unit FROM (SELECT DISTINCT toString(reporting_unit) AS unit FROM employment))
         ) AS g
         LEFT JOIN (
-          SELECT d, unit, cat, n, m, heads
+          SELECT d, unit, cat, n, m, heads AS source
           FROM (
             SELECT p.unit AS unit, '' AS cat, sumForEach(p.here) AS ns, sumForEach(p.here) AS ms, sumForEach(p.here) AS hs
             FROM (
@@ -161,7 +169,10 @@ FROM (
               FROM (SELECT * FROM project FINAL WHERE xxh3(reporting_unit, record_id) NOT IN (
                 SELECT arrayJoin(arrayPopFront(arrayMap(x -> x.2, arrayReverseSort(groupArray((bitOr(bitShiftLeft(toUInt256(substring(purchaser_uscc, 3, 2) = substring(toString(reporting_unit), 1, 2)), 145), bitOr(bitShiftLeft(toUInt256(999999 - toUInt32(toString(reporting_unit))), 107), toUInt256(_version))), xxh3(reporting_unit, record_id))))))) AS h
                 FROM project FINAL
-                WHERE (reporting_unit, record_id) IN (SELECT reporting_unit, record_id FROM project WHERE xxh3(purchaser_uscc, project_id) IN (SELECT xxh3(purchaser_uscc, project_id) AS h FROM project GROUP BY h HAVING count() > 1))
+                WHERE (reporting_unit, record_id) IN (SELECT reporting_unit, record_id FROM project WHERE xxh3(purchaser_uscc, project_id) IN (
+                  SELECT arrayJoin(arrayFilter((h, before) -> h = before, hs, arrayPushFront(arrayPopBack(hs), 0))) AS h
+                  FROM (SELECT arraySort(groupArray(xxh3(purchaser_uscc, project_id))) AS hs FROM project GROUP BY xxh3(purchaser_uscc, project_id) % 16)
+                ))
                 GROUP BY purchaser_uscc, project_id
               ))
               ARRAY JOIN {dates:Array(Date32)} AS d
@@ -174,17 +185,18 @@ FROM (
           FROM (
             SELECT *
             FROM (
-              SELECT d, tupleElement(t, 1) AS unit, tupleElement(t, 2) AS budget_year, tupleElement(t, 3) AS start_on, tupleElement(t, 4) AS unit_price_fen
-              FROM (SELECT d, tupleElement(arrayFirst(x -> tupleElement(x, 1) <= d, xs), 3) AS t
-              FROM (WITH bitOr(bitShiftLeft(toUInt256(substring(purchaser_uscc, 3, 2) = substring(toString(reporting_unit), 1, 2)), 145), bitOr(bitShiftLeft(toUInt256(toInt32(effective_from) + 40000), 127), bitOr(bitShiftLeft(toUInt256(999999 - toUInt32(toString(reporting_unit))), 107), toUInt256(_version)))) AS _order SELECT arrayReverseSort(x -> tupleElement(x, 2), groupArray((effective_from, _order, (toString(reporting_unit), budget_year, start_on, unit_price_fen)))) AS xs FROM (
+              SELECT arrayJoin(arrayFilter((day, first) -> first = i, {dates:Array(Date32)}, firsts)) AS d, tupleElement(t, 1) AS unit, tupleElement(t, 2) AS budget_year, tupleElement(t, 3) AS start_on, tupleElement(t, 4) AS unit_price_fen
+              FROM (
+                SELECT xs.2 AS begins, xs.3 AS ts, arrayMap(d -> arrayFirstIndex(b -> b <= d, begins), {dates:Array(Date32)}) AS firsts
+                FROM (WITH bitOr(bitShiftLeft(toUInt256(substring(purchaser_uscc, 3, 2) = substring(toString(reporting_unit), 1, 2)), 145), bitOr(bitShiftLeft(toUInt256(toInt32(effective_from) + 40000), 127), bitOr(bitShiftLeft(toUInt256(999999 - toUInt32(toString(reporting_unit))), 107), toUInt256(_version)))) AS _order SELECT arrayReverseSort(x -> x.1, groupArray((_order, effective_from, (toString(reporting_unit), budget_year, start_on, unit_price_fen)))) AS xs FROM (
                 SELECT _version, budget_year, effective_from, post_id, purchaser_uscc, reporting_unit, start_on, unit_price_fen FROM post FINAL WHERE effective_from <= arrayMax({dates:Array(Date32)}) AND effective_from > addMonths(arrayMin({dates:Array(Date32)}), -3)
                 UNION ALL
                 SELECT _version, budget_year, effective_from, post_id, purchaser_uscc, reporting_unit, start_on, unit_price_fen FROM post FINAL WHERE effective_from <= addMonths(arrayMin({dates:Array(Date32)}), -3) AND xxh3(purchaser_uscc, post_id, budget_year) IN (
                 SELECT DISTINCT xxh3(purchaser_uscc, post_id, budget_year) AS h FROM post WHERE effective_from <= addMonths(arrayMin({dates:Array(Date32)}), -3) AND (ifNull(start_on <= arrayMax({dates:Array(Date32)}), true) AND budget_year BETWEEN toYear(arrayMin({dates:Array(Date32)})) AND toYear(arrayMax({dates:Array(Date32)})) OR xxh3(purchaser_uscc, post_id, budget_year) IN (SELECT xxh3(purchaser_uscc, post_id, budget_year) FROM post FINAL WHERE effective_from > addMonths(arrayMin({dates:Array(Date32)}), -3) AND effective_from <= arrayMax({dates:Array(Date32)}))) AND xxh3(purchaser_uscc, post_id, budget_year) NOT IN (SELECT xxh3(purchaser_uscc, post_id, budget_year) FROM post FINAL WHERE effective_from > addMonths(arrayMin({dates:Array(Date32)}), -3) AND effective_from <= arrayMin({dates:Array(Date32)}) AND substring(purchaser_uscc, 3, 2) = substring(toString(reporting_unit), 1, 2))
               )
               ) GROUP BY xxh3(purchaser_uscc, post_id, budget_year), cityHash64(purchaser_uscc, post_id, budget_year))
-              ARRAY JOIN {dates:Array(Date32)} AS d
-              WHERE arrayExists(x -> tupleElement(x, 1) <= d, xs))
+              )
+              ARRAY JOIN ts AS t, arrayEnumerate(ts) AS i
             )
             WHERE ifNull(start_on <= d, true) AND budget_year = toYear(d)
           )
@@ -198,18 +210,18 @@ FROM (
       FROM (
         SELECT d, unit, month, multiIf(endsWith(area, '0000'), 3, endsWith(area, '00'), 2, 1) AS level, sum(x) AS total, count() AS areas
         FROM (
-          SELECT if(reporting_unit = '000000', concat(substring(division_code, 1, 2), '0000'), toString(reporting_unit)) AS unit,
+          SELECT leftPad(toString(place), 6, '0') AS unit, if(reporting_unit = '000000', 10000 * toUInt32OrZero(substring(division_code, 1, 2)), toUInt32OrZero(toString(reporting_unit))) AS place,
             toString(division_code) AS area, period AS month,
             argMax(population, bitOr(bitShiftLeft(toUInt128(reporting_unit != '000000'), 120), _version)) AS x
           FROM context FINAL
-          WHERE population IS NOT NULL AND period <= arrayMax({dates:Array(Date32)}) AND (unit, month) IN (
-            SELECT unit, max(month)
-            FROM (SELECT DISTINCT if(reporting_unit = '000000', concat(substring(division_code, 1, 2), '0000'), toString(reporting_unit)) AS unit, period AS month FROM context FINAL WHERE population IS NOT NULL AND period <= arrayMax({dates:Array(Date32)}))
+          WHERE population IS NOT NULL AND period <= arrayMax({dates:Array(Date32)}) AND (place, month) IN (
+            SELECT place, max(month)
+            FROM (SELECT DISTINCT if(reporting_unit = '000000', 10000 * toUInt32OrZero(substring(division_code, 1, 2)), toUInt32OrZero(toString(reporting_unit))) AS place, period AS month FROM context FINAL WHERE population IS NOT NULL AND period <= arrayMax({dates:Array(Date32)}))
             ARRAY JOIN {dates:Array(Date32)} AS d
             WHERE month <= d
-            GROUP BY unit, d
+            GROUP BY place, d
           )
-          GROUP BY unit, area, month
+          GROUP BY place, area, month
         )
         ARRAY JOIN {dates:Array(Date32)} AS d
         WHERE month <= d
@@ -221,7 +233,7 @@ FROM (
 )
 WHERE unit IN {units:Array(String)}
 ORDER BY d, unit, cat
-SETTINGS join_use_nulls = 1
+SETTINGS join_use_nulls = 1, optimize_and_compare_chain = 0
 -- categories = ['01','02','03']
 -- codes = ['total','per_worker','per_10k']
 -- codes_of = ['total']

@@ -18,7 +18,7 @@ FROM (
           GROUP BY person
         )
         ARRAY JOIN spells AS s
-        WHERE tupleElement(s, 3) < toDate32('2299-12-31') AND NOT has({reasons:Array(String)}, tupleElement(s, 4))
+        WHERE tupleElement(s, 3) < toDate32('2299-12-31') AND tupleElement(s, 4) NOT IN {reasons:Array(String)}
           AND NOT arrayExists(o -> tupleElement(o, 1) = tupleElement(s, 1) AND tupleElement(o, 2) <= tupleElement(s, 3) AND tupleElement(o, 3) > tupleElement(s, 3), spells)
       )
       ARRAY JOIN {dates:Array(Date32)} AS d
@@ -57,7 +57,7 @@ FROM (
 )
 WHERE unit IN {units:Array(String)}
 ORDER BY d, unit, cat
-SETTINGS join_use_nulls = 1
+SETTINGS join_use_nulls = 1, optimize_and_compare_chain = 0
 -- categories = ['01','02','03']
 -- codes = ['']
 -- dates = ['2016-10-31','2016-11-11']

@@ -22,17 +22,15 @@ FROM (
       ) AS p
       INNER JOIN (
         SELECT person,
-          arrayMap((d, x) -> if(isNull(x), -1, dateDiff('day', assumeNotNull(x), d) / 365.25), {dates:Array(Date32)}, x1) AS v1
+          arrayMap((x, d) -> if(bitAnd(toUInt64(bitShiftRight(x, 0)), 4294967295) = 0, -1, dateDiff('day', addDays(toDate32(0), (toInt32(bitAnd(toUInt64(bitShiftRight(x, 0)), 4294967295)) - 100000)), d) / 365.25), xs, {dates:Array(Date32)}) AS v1
         FROM (
-          WITH bitOr(bitShiftLeft(toUInt128(toInt32(effective_from) + 40000), 107), _version) AS _order,
-            toUInt32(3 - indexOf({days_back:Array(Int32)}, roundDown(-toInt32(effective_from), {days_back:Array(Int32)}))) AS _bucket
           SELECT reinterpretAsUInt128(substring(id_number_token, 17)) AS person,
-            arrayMap((known, x) -> if(known = 1, x, NULL), arrayFill((x, o) -> o != 0, argMaxResample(1, 3, 1)(isNotNull(entry_on), _order, _bucket), maxResample(1, 3, 1)(_order, _bucket)), arrayFill((x, o) -> o != 0, argMaxResample(1, 3, 1)(assumeNotNull(entry_on), _order, _bucket), maxResample(1, 3, 1)(_order, _bucket))) AS x1
+            arrayFill(x -> x != 0, maxResample(1, 3, 1)(bitShiftLeft(toUInt256(bitOr(bitShiftLeft(toUInt128(toInt32(effective_from) + 40000), 107), _version)), 32) + bitShiftLeft(toUInt256(ifNull(toInt32(entry_on) + 100000, 0)), 0), transform(roundDown(-toInt32(effective_from), {days_back:Array(Int32)}), {days_back:Array(Int32)}, {days_at:Array(UInt32)}, toUInt32(0)))) AS xs
           FROM (
           SELECT _version, effective_from, entry_on, id_number_token, reporting_unit FROM worker FINAL WHERE effective_from <= arrayMax({dates:Array(Date32)}) AND effective_from > addMonths(arrayMin({dates:Array(Date32)}), -3)
           UNION ALL
           SELECT _version, effective_from, entry_on, id_number_token, reporting_unit FROM worker FINAL WHERE effective_from <= addMonths(arrayMin({dates:Array(Date32)}), -3) AND xxh3(id_number_token) IN (
-          SELECT DISTINCT xxh3(id_number_token) AS h FROM worker WHERE effective_from <= addMonths(arrayMin({dates:Array(Date32)}), -3) AND xxh3(id_number_token) IN (SELECT xxh3(id_number_token) FROM employment FINAL WHERE worker_category IN {categories:Array(String)} AND start_on <= arrayMax({dates:Array(Date32)}) AND ifNull(end_on > arrayMin({dates:Array(Date32)}), true)) AND xxh3(id_number_token) NOT IN (SELECT xxh3(id_number_token) FROM worker FINAL WHERE effective_from > addMonths(arrayMin({dates:Array(Date32)}), -3) AND effective_from <= arrayMin({dates:Array(Date32)}))
+          SELECT DISTINCT xxh3(id_number_token) AS h FROM worker WHERE effective_from <= addMonths(arrayMin({dates:Array(Date32)}), -3) AND xxh3(id_number_token) IN (SELECT h FROM (SELECT xxh3(id_number_token) AS h FROM employment FINAL WHERE worker_category IN {categories:Array(String)} AND start_on <= arrayMax({dates:Array(Date32)}) AND ifNull(end_on > arrayMin({dates:Array(Date32)}), true)) WHERE h NOT IN (SELECT xxh3(id_number_token) FROM worker FINAL WHERE effective_from > addMonths(arrayMin({dates:Array(Date32)}), -3) AND effective_from <= arrayMin({dates:Array(Date32)})))
         )
         )
           GROUP BY person
@@ -47,9 +45,10 @@ FROM (
 )
 WHERE unit IN {units:Array(String)} OR unit = ''
 ORDER BY d, unit, cat
-SETTINGS join_use_nulls = 1
+SETTINGS join_use_nulls = 1, optimize_and_compare_chain = 0
 -- categories = ['01','02','03']
 -- codes = ['']
 -- dates = ['2016-10-31','2016-11-11']
--- days_back = [-17116,-17105]
+-- days_at = [3,2,1]
+-- days_back = [-1000000,-17116,-17105]
 -- units = ['310000']

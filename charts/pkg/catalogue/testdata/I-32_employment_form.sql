@@ -18,12 +18,15 @@ FROM (
             FROM (SELECT * FROM employment FINAL WHERE xxh3(reporting_unit, record_id) NOT IN (
               SELECT arrayJoin(arrayPopFront(arrayMap(x -> x.2, arrayReverseSort(groupArray((bitOr(bitShiftLeft(toUInt256(999999 - toUInt32(toString(reporting_unit))), 107), toUInt256(_version)), xxh3(reporting_unit, record_id))))))) AS h
               FROM employment FINAL
-              WHERE (reporting_unit, record_id) IN (SELECT reporting_unit, record_id FROM employment WHERE xxh3(id_number_token, employer_uscc, start_on) IN (SELECT xxh3(id_number_token, employer_uscc, start_on) AS h FROM employment GROUP BY h HAVING count() > 1))
+              WHERE (reporting_unit, record_id) IN (SELECT reporting_unit, record_id FROM employment WHERE xxh3(id_number_token, employer_uscc, start_on) IN (
+                SELECT arrayJoin(arrayFilter((h, before) -> h = before, hs, arrayPushFront(arrayPopBack(hs), 0))) AS h
+                FROM (SELECT arraySort(groupArray(xxh3(id_number_token, employer_uscc, start_on))) AS hs FROM employment GROUP BY xxh3(id_number_token, employer_uscc, start_on) % 16)
+              ))
               GROUP BY id_number_token, employer_uscc, start_on
             ))
             ARRAY JOIN {dates:Array(Date32)} AS d
           )
-          WHERE has({where_worker_category:Array(String)}, ifNull(toString(worker_category), '')) AND ifNull(social_insurance, false) AND ifNull(start_on <= d, true) AND ifNull(end_on > d, true)
+          WHERE ifNull(toString(worker_category), '') IN {where_worker_category:Array(String)} AND ifNull(social_insurance, false) AND ifNull(start_on <= d, true) AND ifNull(end_on > d, true)
         )
       )
       GROUP BY d, unit, cat
@@ -46,12 +49,15 @@ FROM (
             FROM (SELECT * FROM employment FINAL WHERE xxh3(reporting_unit, record_id) NOT IN (
               SELECT arrayJoin(arrayPopFront(arrayMap(x -> x.2, arrayReverseSort(groupArray((bitOr(bitShiftLeft(toUInt256(999999 - toUInt32(toString(reporting_unit))), 107), toUInt256(_version)), xxh3(reporting_unit, record_id))))))) AS h
               FROM employment FINAL
-              WHERE (reporting_unit, record_id) IN (SELECT reporting_unit, record_id FROM employment WHERE xxh3(id_number_token, employer_uscc, start_on) IN (SELECT xxh3(id_number_token, employer_uscc, start_on) AS h FROM employment GROUP BY h HAVING count() > 1))
+              WHERE (reporting_unit, record_id) IN (SELECT reporting_unit, record_id FROM employment WHERE xxh3(id_number_token, employer_uscc, start_on) IN (
+                SELECT arrayJoin(arrayFilter((h, before) -> h = before, hs, arrayPushFront(arrayPopBack(hs), 0))) AS h
+                FROM (SELECT arraySort(groupArray(xxh3(id_number_token, employer_uscc, start_on))) AS hs FROM employment GROUP BY xxh3(id_number_token, employer_uscc, start_on) % 16)
+              ))
               GROUP BY id_number_token, employer_uscc, start_on
             ))
             ARRAY JOIN {dates:Array(Date32)} AS d
           )
-          WHERE has({where_worker_category:Array(String)}, ifNull(toString(worker_category), '')) AND ifNull(toString(social_insurance), '') != '' AND ifNull(start_on <= d, true) AND ifNull(end_on > d, true)
+          WHERE ifNull(toString(worker_category), '') IN {where_worker_category:Array(String)} AND ifNull(toString(social_insurance), '') != '' AND ifNull(start_on <= d, true) AND ifNull(end_on > d, true)
         )
       )
       GROUP BY d, unit, cat
@@ -60,7 +66,7 @@ FROM (
 )
 WHERE unit IN {units:Array(String)}
 ORDER BY d, unit, cat
-SETTINGS join_use_nulls = 1
+SETTINGS join_use_nulls = 1, optimize_and_compare_chain = 0
 -- categories = ['01','02','03']
 -- codes = ['01','02','03','04','05','09']
 -- dates = ['2016-10-31','2016-11-11']

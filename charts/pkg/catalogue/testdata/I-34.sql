@@ -14,7 +14,7 @@ FROM (
 )
 WHERE unit IN {units:Array(String)}
 ORDER BY d, unit, cat
-SETTINGS join_use_nulls = 1
+SETTINGS join_use_nulls = 1, optimize_and_compare_chain = 0
 -- codes = ['']
 -- dates = ['2016-10-31','2016-11-11']
 -- units = ['310000']

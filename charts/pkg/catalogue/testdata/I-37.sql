@@ -2,13 +2,13 @@ SELECT d, unit, cat, n, m, source
 FROM (
   SELECT d, unit, cat, toNullable(n) AS n, toNullable(m) AS m, source
   FROM (
-    SELECT g.d AS d, g.unit AS unit, g.cat AS cat, toFloat64(ifNull(c.n, 0)) AS n, toFloat64(ifNull(c.m, 0)) AS m, toUInt64(ifNull(c.heads, 0)) AS source
+    SELECT g.d AS d, g.unit AS unit, g.cat AS cat, toFloat64(ifNull(c.n, 0)) AS n, toFloat64(ifNull(c.m, 0)) AS m, toUInt64(ifNull(c.source, 0)) AS source
     FROM (
       SELECT unit, arrayJoin({dates:Array(Date32)}) AS d, arrayJoin(['']) AS cat
       FROM (SELECT DISTINCT unit FROM (SELECT DISTINCT toString(reporting_unit) AS unit FROM employment))
     ) AS g
     LEFT JOIN (
-      SELECT d, unit, cat, n, m, heads
+      SELECT d, unit, cat, n, m, heads AS source
       FROM (
         SELECT p.unit AS unit, '' AS cat, sumForEach(arrayMap((h, o) -> if(h > 0 AND notEmpty(o), toFloat64(1), 0), p.here, p.others)) AS ns, sumForEach(p.here) AS ms, sumForEach(p.here) AS hs
         FROM (
@@ -35,7 +35,7 @@ FROM (
 )
 WHERE unit IN {units:Array(String)}
 ORDER BY d, unit, cat
-SETTINGS join_use_nulls = 1
+SETTINGS join_use_nulls = 1, optimize_and_compare_chain = 0
 -- categories = ['01','02','03']
 -- codes = ['']
 -- dates = ['2016-10-31','2016-11-11']

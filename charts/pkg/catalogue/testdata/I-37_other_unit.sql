@@ -4,13 +4,13 @@ FROM (
   FROM (
     SELECT d, unit, cat, n AS v, source
     FROM (
-      SELECT g.d AS d, g.unit AS unit, g.cat AS cat, toFloat64(ifNull(c.n, 0)) AS n, toFloat64(ifNull(c.m, 0)) AS m, toUInt64(ifNull(c.heads, 0)) AS source
+      SELECT g.d AS d, g.unit AS unit, g.cat AS cat, toFloat64(ifNull(c.n, 0)) AS n, toFloat64(ifNull(c.m, 0)) AS m, toUInt64(ifNull(c.source, 0)) AS source
       FROM (
         SELECT unit, arrayJoin({dates:Array(Date32)}) AS d, arrayJoin({codes:Array(String)}) AS cat
         FROM (SELECT DISTINCT unit FROM (SELECT DISTINCT toString(reporting_unit) AS unit FROM employment))
       ) AS g
       LEFT JOIN (
-        SELECT d, unit, code AS cat, ns_of AS n, ms_of AS m, heads_of AS heads FROM (
+        SELECT d, unit, code AS cat, ns_of AS n, ms_of AS m, heads_of AS source FROM (
           SELECT d, unit, arrayJoin(cat) AS code, sum(n) AS ns_of, sum(m) AS ms_of, sum(heads) AS heads_of
           FROM (
             SELECT p.unit AS unit, p.others AS cats, arrayMap((h, o) -> if(h > 0 AND notEmpty(o), toFloat64(1), 0), p.here, p.others) AS ns, p.here AS ms, p.here AS hs
@@ -41,13 +41,13 @@ FROM (
   INNER JOIN (
     SELECT d, unit, cat, n AS v, source
     FROM (
-      SELECT g.d AS d, g.unit AS unit, g.cat AS cat, toFloat64(ifNull(c.n, 0)) AS n, toFloat64(ifNull(c.m, 0)) AS m, toUInt64(ifNull(c.heads, 0)) AS source
+      SELECT g.d AS d, g.unit AS unit, g.cat AS cat, toFloat64(ifNull(c.n, 0)) AS n, toFloat64(ifNull(c.m, 0)) AS m, toUInt64(ifNull(c.source, 0)) AS source
       FROM (
         SELECT unit, arrayJoin({dates:Array(Date32)}) AS d, arrayJoin(['']) AS cat
         FROM (SELECT DISTINCT unit FROM (SELECT DISTINCT toString(reporting_unit) AS unit FROM employment))
       ) AS g
       LEFT JOIN (
-        SELECT d, unit, cat, n, m, heads
+        SELECT d, unit, cat, n, m, heads AS source
         FROM (
           SELECT p.unit AS unit, '' AS cat, sumForEach(p.here) AS ns, sumForEach(p.here) AS ms, sumForEach(p.here) AS hs
           FROM (
@@ -74,7 +74,7 @@ FROM (
 )
 WHERE unit IN {units:Array(String)}
 ORDER BY d, unit, cat
-SETTINGS join_use_nulls = 1
+SETTINGS join_use_nulls = 1, optimize_and_compare_chain = 0
 -- categories = ['01','02','03']
 -- codes = ['110000','120000','130000','140000','150000','210000','220000','230000','310000','320000','330000','340000','350000','360000','370000','410000','420000','430000','440000','450000','460000','500000','510000','520000','530000','540000','610000','620000','630000','640000','650000','660000']
 -- dates = ['2016-10-31','2016-11-11']

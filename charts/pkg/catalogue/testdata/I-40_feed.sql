@@ -23,7 +23,7 @@ FROM (
 )
 WHERE unit IN {units:Array(String)}
 ORDER BY d, unit, cat
-SETTINGS join_use_nulls = 1
+SETTINGS join_use_nulls = 1, optimize_and_compare_chain = 0
 -- codes = ['attendance','context','employment','org','post','project','qualification','training']
 -- dates = ['2016-10-31','2016-11-11']
 -- now = 2016-11-11 00:00:00

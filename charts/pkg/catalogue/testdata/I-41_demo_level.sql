@@ -14,19 +14,20 @@ FROM (
         FROM (
           SELECT *
           FROM (
-            SELECT d, tupleElement(t, 1) AS unit, tupleElement(t, 2) AS level, tupleElement(t, 3) AS reviewed_on, tupleElement(t, 4) AS status
-            FROM (SELECT d, tupleElement(arrayFirst(x -> tupleElement(x, 1) <= d, xs), 3) AS t
-            FROM (WITH bitOr(bitShiftLeft(toUInt256(toInt32(effective_from) + 40000), 127), bitOr(bitShiftLeft(toUInt256(999999 - toUInt32(toString(reporting_unit))), 107), toUInt256(_version))) AS _order SELECT arrayReverseSort(x -> tupleElement(x, 2), groupArray((effective_from, _order, (toString(reporting_unit), level, reviewed_on, status)))) AS xs FROM (
+            SELECT arrayJoin(arrayFilter((day, first) -> first = i, {dates:Array(Date32)}, firsts)) AS d, tupleElement(t, 1) AS unit, tupleElement(t, 2) AS level, tupleElement(t, 3) AS reviewed_on, tupleElement(t, 4) AS status
+            FROM (
+              SELECT xs.2 AS begins, xs.3 AS ts, arrayMap(d -> arrayFirstIndex(b -> b <= d, begins), {dates:Array(Date32)}) AS firsts
+              FROM (WITH bitOr(bitShiftLeft(toUInt256(toInt32(effective_from) + 40000), 127), bitOr(bitShiftLeft(toUInt256(999999 - toUInt32(toString(reporting_unit))), 107), toUInt256(_version))) AS _order SELECT arrayReverseSort(x -> x.1, groupArray((_order, effective_from, (toString(reporting_unit), level, reviewed_on, status)))) AS xs FROM (
               SELECT _version, effective_from, level, reporting_unit, reviewed_on, site_id, status FROM demo_site FINAL WHERE effective_from <= arrayMax({dates:Array(Date32)}) AND effective_from > addMonths(arrayMin({dates:Array(Date32)}), -3)
               UNION ALL
               SELECT _version, effective_from, level, reporting_unit, reviewed_on, site_id, status FROM demo_site FINAL WHERE effective_from <= addMonths(arrayMin({dates:Array(Date32)}), -3) AND xxh3(reporting_unit, site_id) IN (
               SELECT DISTINCT xxh3(reporting_unit, site_id) AS h FROM demo_site WHERE effective_from <= addMonths(arrayMin({dates:Array(Date32)}), -3) AND ifNull(reviewed_on <= arrayMax({dates:Array(Date32)}) AND reviewed_on >= addDays(addMonths(arrayMin({dates:Array(Date32)}), -36), 1), false) AND xxh3(reporting_unit, site_id) NOT IN (SELECT xxh3(reporting_unit, site_id) FROM demo_site FINAL WHERE effective_from > addMonths(arrayMin({dates:Array(Date32)}), -3) AND effective_from <= arrayMin({dates:Array(Date32)}))
             )
             ) GROUP BY xxh3(reporting_unit, site_id), cityHash64(reporting_unit, site_id))
-            ARRAY JOIN {dates:Array(Date32)} AS d
-            WHERE arrayExists(x -> tupleElement(x, 1) <= d, xs))
+            )
+            ARRAY JOIN ts AS t, arrayEnumerate(ts) AS i
           )
-          WHERE has({where_status:Array(String)}, ifNull(toString(status), '')) AND ifNull(reviewed_on <= d AND reviewed_on >= addDays(addMonths(d, -36), 1), false)
+          WHERE ifNull(toString(status), '') IN {where_status:Array(String)} AND ifNull(reviewed_on <= d AND reviewed_on >= addDays(addMonths(d, -36), 1), false)
         )
       )
       GROUP BY d, unit, cat
@@ -45,19 +46,20 @@ FROM (
         FROM (
           SELECT *
           FROM (
-            SELECT d, tupleElement(t, 1) AS unit, tupleElement(t, 2) AS level, tupleElement(t, 3) AS status
-            FROM (SELECT d, tupleElement(arrayFirst(x -> tupleElement(x, 1) <= d, xs), 3) AS t
-            FROM (WITH bitOr(bitShiftLeft(toUInt256(toInt32(effective_from) + 40000), 127), bitOr(bitShiftLeft(toUInt256(999999 - toUInt32(toString(reporting_unit))), 107), toUInt256(_version))) AS _order SELECT arrayReverseSort(x -> tupleElement(x, 2), groupArray((effective_from, _order, (toString(reporting_unit), level, status)))) AS xs FROM (
+            SELECT arrayJoin(arrayFilter((day, first) -> first = i, {dates:Array(Date32)}, firsts)) AS d, tupleElement(t, 1) AS unit, tupleElement(t, 2) AS level, tupleElement(t, 3) AS status
+            FROM (
+              SELECT xs.2 AS begins, xs.3 AS ts, arrayMap(d -> arrayFirstIndex(b -> b <= d, begins), {dates:Array(Date32)}) AS firsts
+              FROM (WITH bitOr(bitShiftLeft(toUInt256(toInt32(effective_from) + 40000), 127), bitOr(bitShiftLeft(toUInt256(999999 - toUInt32(toString(reporting_unit))), 107), toUInt256(_version))) AS _order SELECT arrayReverseSort(x -> x.1, groupArray((_order, effective_from, (toString(reporting_unit), level, status)))) AS xs FROM (
               SELECT _version, effective_from, level, reporting_unit, site_id, status FROM demo_site FINAL WHERE effective_from <= arrayMax({dates:Array(Date32)}) AND effective_from > addMonths(arrayMin({dates:Array(Date32)}), -3)
               UNION ALL
               SELECT _version, effective_from, level, reporting_unit, site_id, status FROM demo_site FINAL WHERE effective_from <= addMonths(arrayMin({dates:Array(Date32)}), -3) AND xxh3(reporting_unit, site_id) IN (
               SELECT DISTINCT xxh3(reporting_unit, site_id) AS h FROM demo_site WHERE effective_from <= addMonths(arrayMin({dates:Array(Date32)}), -3) AND true AND xxh3(reporting_unit, site_id) NOT IN (SELECT xxh3(reporting_unit, site_id) FROM demo_site FINAL WHERE effective_from > addMonths(arrayMin({dates:Array(Date32)}), -3) AND effective_from <= arrayMin({dates:Array(Date32)}))
             )
             ) GROUP BY xxh3(reporting_unit, site_id), cityHash64(reporting_unit, site_id))
-            ARRAY JOIN {dates:Array(Date32)} AS d
-            WHERE arrayExists(x -> tupleElement(x, 1) <= d, xs))
+            )
+            ARRAY JOIN ts AS t, arrayEnumerate(ts) AS i
           )
-          WHERE has({where_status:Array(String)}, ifNull(toString(status), ''))
+          WHERE ifNull(toString(status), '') IN {where_status:Array(String)}
         )
       )
       GROUP BY d, unit, cat
@@ -66,7 +68,7 @@ FROM (
 )
 WHERE unit IN {units:Array(String)}
 ORDER BY d, unit, cat
-SETTINGS join_use_nulls = 1
+SETTINGS join_use_nulls = 1, optimize_and_compare_chain = 0
 -- codes = ['1','2','3','4']
 -- dates = ['2016-10-31','2016-11-11']
 -- units = ['310000']

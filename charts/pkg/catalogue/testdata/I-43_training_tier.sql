@@ -18,7 +18,10 @@ FROM (
             FROM (SELECT * FROM training FINAL WHERE xxh3(reporting_unit, record_id) NOT IN (
               SELECT arrayJoin(arrayPopFront(arrayMap(x -> x.2, arrayReverseSort(groupArray((bitOr(bitShiftLeft(toUInt256(999999 - toUInt32(toString(reporting_unit))), 107), toUInt256(_version)), xxh3(reporting_unit, record_id))))))) AS h
               FROM training FINAL
-              WHERE (reporting_unit, record_id) IN (SELECT reporting_unit, record_id FROM training WHERE xxh3(reporting_unit, session_id) IN (SELECT xxh3(reporting_unit, session_id) AS h FROM training GROUP BY h HAVING count() > 1))
+              WHERE (reporting_unit, record_id) IN (SELECT reporting_unit, record_id FROM training WHERE xxh3(reporting_unit, session_id) IN (
+                SELECT arrayJoin(arrayFilter((h, before) -> h = before, hs, arrayPushFront(arrayPopBack(hs), 0))) AS h
+                FROM (SELECT arraySort(groupArray(xxh3(reporting_unit, session_id))) AS hs FROM training GROUP BY xxh3(reporting_unit, session_id) % 16)
+              ))
               GROUP BY reporting_unit, session_id
             ))
             ARRAY JOIN {dates:Array(Date32)} AS d
@@ -32,7 +35,7 @@ FROM (
 )
 WHERE unit IN {units:Array(String)}
 ORDER BY d, unit, cat
-SETTINGS join_use_nulls = 1
+SETTINGS join_use_nulls = 1, optimize_and_compare_chain = 0
 -- codes = ['1','2','3','4']
 -- dates = ['2016-10-31','2016-11-11']
 -- units = ['310000']
