@@ -10,6 +10,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"net/url"
 	"os"
 	"strings"
 	"syscall"
@@ -240,6 +241,28 @@ func TestAClientThatBreaksOffLeavesTheServerUp(t *testing.T) {
 		}
 	}
 	require.Equal(t, "0", must(t, e.DSN(), "SELECT count() FROM duiwu.broken"))
+	// In the middle of an answer, of which something was read.
+	u, err := url.Parse(e.DSN())
+	require.NoError(t, err)
+	u.Path, u.RawQuery = "/", url.Values{"query": {"SELECT number, repeat('x', 100) FROM numbers(100000000)"}}.Encode()
+	for range 5 {
+		ctx, cancel := context.WithCancel(t.Context())
+		req, err := http.NewRequestWithContext(ctx, http.MethodGet, u.String(), nil)
+		require.NoError(t, err)
+		res, err := http.DefaultClient.Do(req)
+		require.NoError(t, err)
+		require.Equal(t, http.StatusOK, res.StatusCode)
+		_, err = io.CopyN(io.Discard, res.Body, 1<<20)
+		require.NoError(t, err)
+		time.Sleep(100 * time.Millisecond)
+		cancel()
+		_ = res.Body.Close()
+		for range 10 {
+			time.Sleep(20 * time.Millisecond)
+			require.Equal(t, "1", must(t, e.DSN(), "SELECT 1"))
+		}
+		require.Equal(t, pid, e.PID())
+	}
 }
 
 func TestLastWords(t *testing.T) {
