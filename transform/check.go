@@ -290,7 +290,7 @@ func (c *Check) fingerprint(s *sheet, from, to int) {
 			for r, end := range ends[1:] {
 				v := f.data[begin:end]
 				begin = end
-				if len(v) == 0 || v[0]-'!' >= 0xC2-'!' && inked(v) == nil {
+				if blank(v) {
 					continue
 				}
 				at := used[r]

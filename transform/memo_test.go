@@ -26,7 +26,7 @@ func TestAMemoThatKnowsNothingIsSeldomAsked(t *testing.T) {
 				if known {
 					require.Equal(t, string(text), string(slot.form.text))
 				} else {
-					m.put(slot, form{text: text})
+					m.put(slot, text, form{text: text})
 				}
 			}
 		}
@@ -36,4 +36,22 @@ func TestAMemoThatKnowsNothingIsSeldomAsked(t *testing.T) {
 	require.Equal(t, 2, f(1<<40, 17))
 	require.Equal(t, 0, f(3, 15))
 	require.Equal(t, 64, f(3, 64))
+}
+
+// Codes that fall on one place, as 01 and 13 do, do not drive each other out.
+func TestTwoCodesOfOnePlaceAreBothRemembered(t *testing.T) {
+	m := new(memo)
+	m.gen++
+	codes := []string{"01", "03", "13"}
+	require.Same(t, m.pair(short([]byte("01"))), m.pair(short([]byte("13"))))
+	for _, c := range codes {
+		slot, known := m.find([]byte(c), 0)
+		require.False(t, known)
+		m.put(slot, []byte(c), form{text: []byte(c)})
+	}
+	for _, c := range codes {
+		slot, known := m.find([]byte(c), 0)
+		require.True(t, known)
+		require.Equal(t, c, string(slot.form.text))
+	}
 }

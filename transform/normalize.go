@@ -246,9 +246,19 @@ func (s *sheet) normalize(from, to int) {
 		if m != nil && !again && !m.worth(to-from) {
 			m = nil
 		}
+		passes := m != nil && !again && p.field.Kind.Kind != feed.Division
+		out := &s.texts[p.out]
 		for row := from; row < to; row++ {
-			v := w.text(row)
-			if len(v) == 0 {
+			// A shared column needs nothing for rows that are as they should be.
+			if passes && out.follows() {
+				n := m.asSent(w, row, to)
+				out.n += n
+				if row += n; row == to {
+					break
+				}
+			}
+			v := w.at(row)
+			if blank(v) {
 				if required && (i < feed.EnvelopeLen || !s.void[row]) {
 					s.find(row, i, feed.Required)
 				}
@@ -282,19 +292,16 @@ func (s *sheet) normalize(from, to int) {
 // until the next value.
 func (s *sheet) remember(p *fieldPlan, m *memo, field, row int, v []byte) (*form, feed.Rule) {
 	if m == nil || len(v) > memoLen {
-		var rule feed.Rule
-		s.form, rule = s.read(p, field, row, v)
-		return &s.form, rule
+		return &s.form, s.read(&s.form, p, field, row, v)
 	}
 	slot, known := m.find(v, s.dayFor(p, row))
 	if known {
 		return &slot.form, feed.NoRule
 	}
-	f, rule := s.read(p, field, row, v)
+	rule := s.read(&s.form, p, field, row, v)
 	if rule == feed.NoRule {
-		m.put(slot, f)
+		m.put(slot, v, s.form)
 	}
-	s.form = f
 	return &s.form, rule
 }
 
@@ -364,8 +371,9 @@ func (s *sheet) absent(p *fieldPlan) {
 	}
 }
 
-// read reads one value, or names the rule that it breaks.
-func (s *sheet) read(p *fieldPlan, field, row int, v []byte) (f form, rule feed.Rule) {
+// read reads one value into f, or names the rule that it breaks.
+func (s *sheet) read(f *form, p *fieldPlan, field, row int, v []byte) (rule feed.Rule) {
+	*f = form{}
 	switch p.field.Kind.Kind {
 	case feed.Text:
 		f.text, _, rule = value.Text(s.scratch[:0], v)
@@ -374,9 +382,10 @@ func (s *sheet) read(p *fieldPlan, field, row int, v []byte) (f form, rule feed.
 		if field == feed.FieldBatchID {
 			// The tally and the receipt know the batch by what was sent.
 			if value.Damaged(v) {
-				return f, feed.DamagedText
+				return feed.DamagedText
 			}
-			return form{text: v}, open(v, feed.NoRule)
+			f.text = v
+			return open(v, feed.NoRule)
 		}
 		f.text, _, rule = value.Code(s.scratch[:0], v)
 		if field == feed.FieldCorrects && rule == feed.NoRule {
@@ -388,24 +397,25 @@ func (s *sheet) read(p *fieldPlan, field, row int, v []byte) (f form, rule feed.
 		if rule == feed.NoRule && p.list.EducationHeader(string(f.text)) {
 			f.warn = feed.EducationHeader
 		}
-		return f, rule
+		return rule
 	case feed.Codes:
 		f.text, rule = s.codes(p.list, v)
 	case feed.Unit:
 		f.text, _, rule = value.Code(s.scratch[:0], v)
 		if rule != feed.NoRule {
-			return f, rule
+			return rule
 		}
 		s.scratch = f.text
 		code, ok := s.opt.Catalogue.LookupUnit(f.text)
 		if !ok {
-			return f, feed.CodeList
+			return feed.CodeList
 		}
-		return form{text: bytesOf(code)}, feed.NoRule
+		f.text = bytesOf(code)
+		return feed.NoRule
 	case feed.Division:
-		f, rule = s.division(row, v)
+		*f, rule = s.division(row, v)
 	case feed.ResidentID:
-		f, rule = s.residentID(row, v)
+		f.text, rule = s.residentID(row, v)
 	case feed.CreditCode:
 		var notes value.Notes
 		f.text, notes, rule = value.CreditCode(s.scratch[:0], v)
@@ -413,42 +423,47 @@ func (s *sheet) read(p *fieldPlan, field, row int, v []byte) (f form, rule feed.
 	case feed.PersonName:
 		out, _, rule := value.Name(s.scratch[:0], v)
 		if rule != feed.NoRule {
-			return f, rule
+			return rule
 		}
 		s.scratch = out
 		s.extra = value.NameKey(s.extra[:0], out)
-		return form{text: s.extra}, feed.NoRule
+		f.text = s.extra
+		return feed.NoRule
 	case feed.Mobile:
 		f.text, _, rule = value.Mobile(s.scratch[:0], v)
 	case feed.Secret:
 		f.text, _, rule = value.Code(s.scratch[:0], v)
 	case feed.Subject:
-		f, rule = s.subject(row, v)
+		*f, rule = s.subject(row, v)
 	case feed.Birth:
 		day, precision, rule := value.Date(v)
 		switch {
 		case rule != feed.NoRule:
-			return f, rule
+			return rule
 		case precision != value.Day:
-			return f, feed.DatePartial
+			return feed.DatePartial
 		case day > s.today:
-			return f, feed.OutOfRange
+			return feed.OutOfRange
 		}
-		return form{n: int64(day)}, feed.NoRule
+		f.n = int64(day)
+		return feed.NoRule
 	case feed.Date:
 		day, precision, rule := value.Date(v)
 		if rule == feed.NoRule && precision != value.Day && !p.field.Partial {
 			rule = feed.DatePartial
 		}
-		return form{n: int64(day), precision: precision}, rule
+		f.n, f.precision = int64(day), precision
+		return rule
 	case feed.Period:
 		day, precision, rule := value.YearMonth(v)
 		if rule == feed.NoRule && precision == value.Year {
 			rule = feed.DatePartial
 		}
-		return form{n: int64(day)}, rule
+		f.n = int64(day)
+		return rule
 	case feed.Time:
-		return s.time(field, v)
+		f.n, f.warn, rule = s.time(field, v)
+		return rule
 	case feed.Money, feed.Pay, feed.Integer, feed.Tenths:
 		switch p.field.Kind.Kind {
 		case feed.Integer:
@@ -461,20 +476,20 @@ func (s *sheet) read(p *fieldPlan, field, row int, v []byte) (f form, rule feed.
 		if rule == feed.NoRule {
 			rule = within(p.field, f.n)
 		}
-		return f, rule
+		return rule
 	case feed.Bool:
 		t, rule := value.Bool(v)
 		if t {
 			f.n = 1
 		}
-		return f, rule
+		return rule
 	default:
 		panic("BUG: no normalizer for kind " + p.field.Kind.String())
 	}
 	if rule == feed.NoRule {
 		s.scratch = f.text // keep what it has grown to
 	}
-	return f, rule
+	return rule
 }
 
 // within holds a number against the field's bounds.
@@ -596,18 +611,17 @@ func (s *sheet) division(row int, v []byte) (f form, rule feed.Rule) {
 	return f, feed.NoRule
 }
 
-func (s *sheet) residentID(row int, v []byte) (f form, rule feed.Rule) {
-	var notes value.Notes
-	f.text, notes, rule = value.ResidentID(s.scratch[:0], v, value.ResidentIDOptions{Today: s.today, AllowTestAreas: s.opt.AllowTestAreas})
+func (s *sheet) residentID(row int, v []byte) ([]byte, feed.Rule) {
+	id, notes, rule := value.ResidentID(s.scratch[:0], v, value.ResidentIDOptions{Today: s.today, AllowTestAreas: s.opt.AllowTestAreas})
 	if rule != feed.NoRule {
-		return f, rule
+		return id, rule
 	}
 	s.warned(row, notes.Warning())
-	area := value.Area(f.text)
+	area := value.Area(id)
 	if string(area[2:4]) != "99" && s.opt.Catalogue.Divisions.Lookup(area, s.today) == feed.Unknown {
 		s.warned(row, feed.RICAreaUnknown)
 	}
-	return f, feed.NoRule
+	return id, feed.NoRule
 }
 
 // personMark stands before a subject that is a person, until Pseudonymize.
@@ -626,27 +640,22 @@ func (s *sheet) subject(row int, v []byte) (f form, rule feed.Rule) {
 	return f, open(f.text, rule)
 }
 
-func (s *sheet) time(field int, v []byte) (f form, rule feed.Rule) {
+// time reads a moment in milliseconds.
+func (s *sheet) time(field int, v []byte) (ms int64, warn, rule feed.Rule) {
 	ms, exact, rule := value.DateTime(v)
-	switch {
+	switch now := s.now.UnixMilli(); {
 	case rule != feed.NoRule:
-		return f, rule
 	case !exact:
-		return f, feed.ReportedAtPrecision
+		rule = feed.ReportedAtPrecision
+	case field != feed.FieldReportedAt:
+	case ms > now+clockSlack.Milliseconds():
+		rule = feed.ReportedAtFuture
+	case ms < firstReport:
+		rule = feed.ReportedAtEarly
+	case ms < now-oldReport.Milliseconds():
+		warn = feed.ReportedAtOld
 	}
-	if field == feed.FieldReportedAt {
-		now := s.now.UnixMilli()
-		switch {
-		case ms > now+clockSlack.Milliseconds():
-			return f, feed.ReportedAtFuture
-		case ms < firstReport:
-			return f, feed.ReportedAtEarly
-		case ms < now-oldReport.Milliseconds():
-			f.warn = feed.ReportedAtOld
-		}
-	}
-	f.n = ms
-	return f, feed.NoRule
+	return ms, warn, rule
 }
 
 // record closes the builders, checks the fields against each other, and adds

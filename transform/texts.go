@@ -35,6 +35,9 @@ func (t *texts) follow(mem memory.Allocator, v view) {
 	t.mem, t.used, t.n, t.like = mem, 0, 0, v
 }
 
+// follows says that this column's rows so far are those of another one.
+func (t *texts) follows() bool { return t.like.col != nil }
+
 // part ends the likeness: the rows so far are copied.
 func (t *texts) part() {
 	v, rows, n := t.like, t.like.col.Len(), t.n
@@ -56,7 +59,7 @@ func (t *texts) reserve(mem memory.Allocator, n, size int) {
 }
 
 func (t *texts) append(v []byte) {
-	if t.like.col != nil {
+	if t.follows() {
 		if string(v) == string(t.like.at(t.n)) {
 			t.n++
 			return
@@ -75,7 +78,7 @@ func (t *texts) append(v []byte) {
 // this row, it has to say v in all of these rows.
 func (t *texts) repeat(v []byte, times int) {
 	t.append(v)
-	if t.like.col != nil {
+	if t.follows() {
 		t.n += times - 1
 		return
 	}
@@ -165,18 +168,20 @@ func (v *view) constant(from, to int) bool {
 // text returns the text of a row, empty when it is white space.
 func (v *view) text(row int) []byte {
 	t := v.at(row)
-	if len(t) > 0 && t[0]-'!' >= 0xC2-'!' {
-		t = inked(t)
+	if blank(t) {
+		return nil
 	}
 	return t
 }
 
-// inked returns nil for white space.
-func inked(t []byte) []byte {
-	if (t[0] <= ' ' || t[0] == 0xC2 || t[0] == 0xE3) && len(bytes.TrimSpace(t)) == 0 {
-		return nil
-	}
-	return t
+// blank says that a text is empty or white space. Its first byte tells of most that
+// they are not.
+func blank(t []byte) bool {
+	return len(t) == 0 || t[0]-'!' >= 0xC2-'!' && white(t)
+}
+
+func white(t []byte) bool {
+	return (t[0] <= ' ' || t[0] == 0xC2 || t[0] == 0xE3) && len(bytes.TrimSpace(t)) == 0
 }
 
 // scratch lends n values without pointers until free is called. They hold rubbish.
