@@ -478,6 +478,10 @@ func (c *Catalogue) hasField(name, field string) bool {
 	return i >= 0 && s.All()[i].Current
 }
 
+// together are the kinds of which one pass counts the top of a ratio and its bottom,
+// with what either counts.
+var together = map[string][2]string{"versions": {"mended", "all"}, "control_total": {"gap", "total"}}
+
 var formats = []string{"integer", "decimal", "percent", "money", "hours"}
 
 func (c *Catalogue) checkMeasure(m *Measure, in *Indicator, f *file) {
@@ -495,8 +499,13 @@ func (c *Catalogue) checkMeasure(m *Measure, in *Indicator, f *file) {
 		need(m.Kind != "median" || m.Top == nil || m.Top.Years != nil, "measure.top.years", "say what each person is measured by")
 	case "ratio", "balance":
 		need(m.Top != nil && m.Bottom != nil, "measure", "a %s has top and bottom", m.Kind)
-		need(m.Top == nil || m.Bottom == nil || (m.Top.Kind == "versions") == (m.Bottom.Kind == "versions"), "measure", "versions that mend others are a share of all versions, and of nothing else")
-		need(m.Top == nil || m.Bottom == nil || (m.Top.Kind == "control_total") == (m.Bottom.Kind == "control_total"), "measure", "how far control totals are off is a share of the totals, and of nothing else")
+		for _, kind := range sorted(together) {
+			if t, b := m.Top, m.Bottom; t != nil && b != nil && (t.Kind == kind || b.Kind == kind) {
+				n := together[kind]
+				need(m.Kind == "ratio" && t.Kind == b.Kind && t.Count == n[0] && b.Count == n[1] && t.Field == b.Field && slices.Equal(t.Feeds, b.Feeds),
+					"measure", "of %s, %s is a share of %s of the same, and of nothing else", leafKinds[kind], n[0], n[1])
+			}
+		}
 		need(m.Kind != "balance" || Folds[m.Fold] != nil, "measure.fold", "fold %q is unknown; use one of %s", m.Fold, strings.Join(foldNames(), ", "))
 	case "mix":
 		need(len(m.Parts) >= 2, "measure.parts", "a mix has two parts or more")

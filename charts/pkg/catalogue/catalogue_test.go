@@ -128,6 +128,27 @@ measure:
 	}
 }
 
+// One pass counts both, whatever the two would say by themselves: a file that says
+// something else may not be loaded.
+func TestWhatIsCountedTogetherIsOneRatio(t *testing.T) {
+	for file, said := range map[string]string{"I-38.yaml": "count: gap", "I-39.yaml": "count: mended"} {
+		raw, err := os.ReadFile("../../indicators/" + file)
+		require.NoError(t, err)
+		load := func(old, new string) error {
+			require.Contains(t, string(raw), old)
+			_, err := catalogue.Load(fstest.MapFS{file: {Data: []byte(strings.Replace(string(raw), old, new, 1))}}, chartstest.Contract(t))
+			return err
+		}
+		const why = "and of nothing else"
+		if err := load(said, said); err != nil {
+			require.NotContains(t, err.Error(), why)
+		}
+		require.ErrorContains(t, load(said, "count: "+map[string]string{"I-38.yaml": "total", "I-39.yaml": "all"}[file]), why)
+		require.ErrorContains(t, load("kind: ratio", "kind: balance\n  fold: gini"), why)
+		require.ErrorContains(t, load("bottom: {kind: ", "bottom: {kind: target, target: T-RATIO-30, was: "), why)
+	}
+}
+
 // cell is one expected row: unit, code, numerator, denominator; NaN is NULL.
 type cell struct {
 	unit, cat string

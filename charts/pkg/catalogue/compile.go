@@ -552,13 +552,16 @@ func (k *compiler) grid(feeds ...string) string {
 
 // onGrid lays counts (d, unit, cat, v, source) over the grid.
 func (k *compiler) onGrid(counts string, feeds ...string) string {
-	return "SELECT g.d AS d, g.unit AS unit, g.cat AS cat, toFloat64(ifNull(c.v, 0)) AS v, toUInt64(ifNull(c.source, 0)) AS source\n" +
-		"FROM (\n" + indent(k.grid(feeds...)) + "\n) AS g\nLEFT JOIN (\n" + indent(counts) + "\n) AS c ON g.d = c.d AND g.unit = c.unit AND g.cat = c.cat"
+	return k.overGrid("toFloat64(ifNull(c.v, 0)) AS v", counts, feeds)
 }
 
 // pairsOnGrid lays two counts at once (d, unit, cat, n, m, source) over the grid.
 func (k *compiler) pairsOnGrid(counts string, feeds ...string) string {
-	return "SELECT g.d AS d, g.unit AS unit, g.cat AS cat, toFloat64(ifNull(c.n, 0)) AS n, toFloat64(ifNull(c.m, 0)) AS m, toUInt64(ifNull(c.source, 0)) AS source\n" +
+	return k.overGrid("toFloat64(ifNull(c.n, 0)) AS n, toFloat64(ifNull(c.m, 0)) AS m", counts, feeds)
+}
+
+func (k *compiler) overGrid(values, counts string, feeds []string) string {
+	return "SELECT g.d AS d, g.unit AS unit, g.cat AS cat, " + values + ", toUInt64(ifNull(c.source, 0)) AS source\n" +
 		"FROM (\n" + indent(k.grid(feeds...)) + "\n) AS g\nLEFT JOIN (\n" + indent(counts) + "\n) AS c ON g.d = c.d AND g.unit = c.unit AND g.cat = c.cat"
 }
 
