@@ -17,7 +17,16 @@ type soak struct {
 	Faults      map[string]int // by fault
 	Between     int            // of the faults, those that met no moment of the matrix
 	Failed      []string
-	Revision    string
+}
+
+// hit is one fault of a schedule; at is empty when it met no moment of the matrix.
+type hit struct{ fault, at string }
+
+func (h hit) String() string {
+	if h.at == "" {
+		return h.fault + " between two moments"
+	}
+	return h.fault + " at " + h.at
 }
 
 // soak makes random faults at random moments for a length of time, round after
@@ -25,7 +34,7 @@ type soak struct {
 // produced and read. A round that fails says its seed and its schedule.
 func (b *bench) soak(ctx context.Context, seed uint64, length time.Duration, say io.Writer, keep func(*soak) error) error {
 	begun := time.Now()
-	seen := &soak{First: seed, Faults: map[string]int{}, Revision: revision()}
+	seen := &soak{First: seed, Faults: map[string]int{}}
 	for n := 0; time.Since(begun) < length && ctx.Err() == nil; n++ {
 		schedule, problems, err := b.round(ctx, seed+uint64(n))
 		if err != nil {
@@ -39,15 +48,16 @@ func (b *bench) soak(ctx context.Context, seed uint64, length time.Duration, say
 		if len(problems) > 0 {
 			verdict = "FAILED"
 		}
-		fmt.Fprintf(say, "seed %d: %s: %s\n", seed+uint64(n), verdict, strings.Join(schedule, ", "))
-		seen.Last, seen.Rounds, seen.Took = seed+uint64(n), n+1, time.Since(begun)
-		for _, line := range schedule {
-			fault, _, _ := strings.Cut(line, " ")
-			seen.Faults[fault]++
-			if strings.HasSuffix(line, between) {
+		var hits []string
+		for _, h := range schedule {
+			hits = append(hits, h.String())
+			seen.Faults[h.fault]++
+			if h.at == "" {
 				seen.Between++
 			}
 		}
+		fmt.Fprintf(say, "seed %d: %s: %s\n", seed+uint64(n), verdict, strings.Join(hits, ", "))
+		seen.Last, seen.Rounds, seen.Took = seed+uint64(n), n+1, time.Since(begun)
 		if len(problems) > 0 {
 			seen.Failed = append(seen.Failed, fmt.Sprintf("seed %d: %s", seed+uint64(n), strings.Join(problems, "; ")))
 		}
@@ -55,16 +65,14 @@ func (b *bench) soak(ctx context.Context, seed uint64, length time.Duration, say
 			return err
 		}
 		if len(problems) > 0 {
-			return fmt.Errorf("seed %d: %s\nschedule: %s", seed+uint64(n), strings.Join(problems, "\n"), strings.Join(schedule, ", "))
+			return fmt.Errorf("seed %d: %s\nschedule: %s", seed+uint64(n), strings.Join(problems, "\n"), strings.Join(hits, ", "))
 		}
 	}
 	return ctx.Err()
 }
 
-const between = " between two moments"
-
 // round is one seed.
-func (b *bench) round(ctx context.Context, seed uint64) (schedule, problems []string, err error) {
+func (b *bench) round(ctx context.Context, seed uint64) (schedule []hit, problems []string, err error) {
 	dice := rand.New(rand.NewPCG(seed, 7))
 	load := newLoad(keys, seed)
 	c, err := b.cell(ctx)
@@ -105,7 +113,7 @@ func (b *bench) round(ctx context.Context, seed uint64) (schedule, problems []st
 		if m.onKafka() {
 			w = b.wires[0].kafka
 		}
-		line := fmt.Sprintf("%s at %s (%s) #%d", f.name, m.name, m.side, nth)
+		h := hit{f.name, fmt.Sprintf("%s (%s) #%d", m.name, m.side, nth)}
 		sprung := w.arm(trap{m.name, m.side, nth, func() bool { return f.strike(c, w) }, nil})
 		select {
 		case <-sprung:
@@ -121,10 +129,10 @@ func (b *bench) round(ctx context.Context, seed uint64) (schedule, problems []st
 					continue
 				}
 				f.strike(c, w)
-				line = f.name + between
+				h = hit{fault: f.name}
 			}
 		}
-		schedule = append(schedule, line)
+		schedule = append(schedule, h)
 		time.Sleep(f.pause)
 		if err := f.heal(ctx, c, w); err != nil {
 			return schedule, nil, err

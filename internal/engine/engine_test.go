@@ -217,6 +217,14 @@ func TestAClientThatBreaksOffLeavesTheServerUp(t *testing.T) {
 	e := start(t)
 	must(t, e.DSN(), "CREATE OR REPLACE TABLE duiwu.broken (a UInt64) ENGINE = MergeTree ORDER BY a")
 	pid := e.PID()
+	up := func() {
+		t.Helper()
+		for range 10 {
+			time.Sleep(20 * time.Millisecond)
+			require.Equal(t, "1", must(t, e.DSN(), "SELECT 1"))
+		}
+		require.Equal(t, pid, e.PID())
+	}
 	f := func(addr, says string, wait time.Duration) {
 		t.Helper()
 		c, err := net.Dial("tcp", addr)
@@ -226,11 +234,7 @@ func TestAClientThatBreaksOffLeavesTheServerUp(t *testing.T) {
 		time.Sleep(wait)
 		require.NoError(t, c.(*net.TCPConn).SetLinger(0)) // the other side sees a reset
 		require.NoError(t, c.Close())
-		for range 10 {
-			time.Sleep(20 * time.Millisecond)
-			require.Equal(t, "1", must(t, e.DSN(), "SELECT 1"))
-		}
-		require.Equal(t, pid, e.PID())
+		up()
 	}
 	head := "POST /?query=INSERT+INTO+duiwu.broken+FORMAT+TSV HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n" +
 		"Authorization: Basic " + base64.StdEncoding.EncodeToString([]byte(engine.Admin+":"+e.Password(engine.Admin))) + "\r\n\r\n"
@@ -257,11 +261,7 @@ func TestAClientThatBreaksOffLeavesTheServerUp(t *testing.T) {
 		time.Sleep(100 * time.Millisecond)
 		cancel()
 		_ = res.Body.Close()
-		for range 10 {
-			time.Sleep(20 * time.Millisecond)
-			require.Equal(t, "1", must(t, e.DSN(), "SELECT 1"))
-		}
-		require.Equal(t, pid, e.PID())
+		up()
 	}
 }
 

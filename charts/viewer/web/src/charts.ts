@@ -131,8 +131,9 @@ export function bars(el: HTMLElement, f: Frame, opts: { horizontal: boolean; sta
   const labels = text("unit_name") ?? (f.fields.find((x) => typeof x.values[0] === "string")?.values as string[]) ?? [];
   // A word that finds no room would be broken within.
   const word = Math.max(0, ...labels.flatMap((s) => s.split(" ")).map((w) => [...w].reduce((n, c) => n + (c > "\u00ff" ? 1 : 0.58), 0)));
-  const rotated = !opts.horizontal && (labels.length > 14 || word * 0.85 * parseFloat(getComputedStyle(el).fontSize) > el.clientWidth / (labels.length + 1));
-  el.classList.toggle("many", !opts.horizontal && labels.length > 14); // on a phone it scrolls
+  const many = labels.length > 14;
+  const rotated = !opts.horizontal && (many || word * 0.85 * parseFloat(getComputedStyle(el).fontSize) > el.clientWidth / (labels.length + 1));
+  el.classList.toggle("many", !opts.horizontal && many); // on a phone it scrolls
   const fields = f.fields.filter((x) => x.name !== "time" && !opts.hidden(x) && x.values.some((v) => typeof v === "number"));
   keep(el, (c) => {
     const { u, base, tip, axis, value, label } = frame(el, opts.legend ? fields.map((x) => x.title) : []);
@@ -143,7 +144,7 @@ export function bars(el: HTMLElement, f: Frame, opts: { horizontal: boolean; sta
     const amounts = { ...value, type: "value" as const, splitNumber: whole ? 5 : 4, ...(whole ? { max: 100 } : {}), axisLabel: { ...value.axisLabel, hideOverlap: true } };
     // Each bar says its figure: without it none looks like zero. Where bars stand
     // close it is written upwards.
-    const valued = !opts.stacked && fields.length === 1, letters = (labels.length > 14 ? 0.75 : 0.85) * u;
+    const valued = !opts.stacked && fields.length === 1, letters = (many ? 0.75 : 0.85) * u;
     const said = (n: unknown) => (typeof n === "number" ? number(n, all) : "—");
     const widest = valued ? Math.max(...fields[0].values.map((n) => said(n).length)) * 0.6 * letters : 0;
     const upright = valued && !opts.horizontal && widest > (el.clientWidth - 4 * u) / labels.length;
