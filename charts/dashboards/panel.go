@@ -273,6 +273,17 @@ func legend(show bool) cog.Builder[common.VizLegendOptions] {
 	return common.NewVizLegendOptionsBuilder().ShowLegend(show).DisplayMode(common.LegendDisplayModeList).Placement(common.LegendPlacementBottom).Calcs([]string{})
 }
 
+// change colours an increase green where more is better and red where less is.
+func change(in *catalogue.Indicator) common.PercentChangeColorMode {
+	switch {
+	case in != nil && in.Direction == "up":
+		return common.PercentChangeColorModeStandard
+	case in != nil && in.Direction == "down":
+		return common.PercentChangeColorModeInverted
+	}
+	return common.PercentChangeColorModeSameAsValue
+}
+
 // hidden keeps a column for the links alone.
 func hidden() []dashboard.DynamicConfigValue {
 	return []dashboard.DynamicConfigValue{{Id: "custom.hidden", Value: true}, {Id: "custom.hideFrom.viz", Value: true}}
@@ -303,7 +314,10 @@ func (p panel) build(id uint32, lang string, cat *catalogue.Catalogue) (cog.Buil
 		b := dress(stat.NewPanelBuilder(), p, id, lang, cat).
 			ReduceOptions(common.NewReduceDataOptionsBuilder().Calcs([]string{"lastNotNull"}).Values(false).Fields("")).
 			GraphMode(graph).ColorMode(color).TextMode(common.BigValueTextModeAuto).Orientation(common.VizOrientationAuto).
-			ShowPercentChange(p.growth(cat)).NoValue(none)
+			ShowPercentChange(p.growth(cat)).PercentChangeColorMode(change(cat.Indicator(p.query.Indicator))).NoValue(none)
+		if len(p.query.Compare) > 0 { // all in one size, however long each is
+			b.Text(common.NewVizTextDisplayOptionsBuilder().TitleSize(14).ValueSize(26))
+		}
 		return b, nil
 	case "trend":
 		b := dress(timeseries.NewPanelBuilder(), p, id, lang, cat).
@@ -339,8 +353,18 @@ func (p panel) build(id uint32, lang string, cat *catalogue.Catalogue) (cog.Buil
 		if p.empty.Zh != "" {
 			none = pick(lang, p.empty)
 		}
-		b := dress(table.NewPanelBuilder(), p, id, lang, cat).NoValue(none).CellHeight(common.TableCellHeightSm).
+		width := float64(wordWidth)
+		if p.query.Format == "pivot" {
+			width = crossWidth
+		}
+		b := dress(table.NewPanelBuilder(), p, id, lang, cat).NoValue(none).CellHeight(common.TableCellHeightSm).MinWidth(width).
 			OverrideByName(codeTitle, hidden()).OverrideByName(unitTitle, []dashboard.DynamicConfigValue{drill(lang, "__data.fields.unit")})
+		if in := cat.Indicator(p.query.Indicator); in != nil && (in.Format.Kind == "integer" || in.Format.Kind == "decimal") {
+			// The unit stands once above the numbers and not behind each of them.
+			name := pick(lang, text(in.Zh, in.En))
+			b.OverrideByFieldType("number", []dashboard.DynamicConfigValue{{Id: "unit", Value: "none"}}).
+				OverrideByName(name, []dashboard.DynamicConfigValue{{Id: "displayName", Value: name + pick(lang, text("（"+in.Unit.Zh+"）", " ("+in.Unit.En+")"))}})
+		}
 		return b, nil
 	case "heat":
 		b := dress(statetimeline.NewPanelBuilder(), p, id, lang, cat).
@@ -355,7 +379,7 @@ func (p panel) build(id uint32, lang string, cat *catalogue.Catalogue) (cog.Buil
 	case "tiles":
 		// The backend maps the text of each cell to its colour, and gives the codes of
 		// a column's units in a column beside it.
-		b := dress(table.NewPanelBuilder(), p, id, lang, cat).NoValue(none).CellHeight(common.TableCellHeightLg).ShowHeader(false).Align(common.FieldTextAlignmentCenter)
+		b := dress(table.NewPanelBuilder(), p, id, lang, cat).NoValue(none).CellHeight(common.TableCellHeightLg).ShowHeader(false).Align(common.FieldTextAlignmentCenter).MinWidth(tileWidth)
 		for i := 1; i <= tileColumns; i++ {
 			cell := dashboard.DynamicConfigValue{Id: "custom.cellOptions", Value: map[string]any{"type": "color-background", "mode": "basic"}}
 			b.OverrideByName(fmt.Sprint("c", i), []dashboard.DynamicConfigValue{cell, drill(lang, fmt.Sprint("__data.fields.u", i))})
@@ -365,6 +389,14 @@ func (p panel) build(id uint32, lang string, cat *catalogue.Catalogue) (cog.Buil
 	}
 	return nil, fmt.Errorf("unknown kind %q", p.kind)
 }
+
+// Grafana's columns are 150 wide if nothing else is said, and then a grid of seven or a
+// table of eight is cut off. In pixels, at the least.
+const (
+	tileWidth  = 40
+	wordWidth  = 90
+	crossWidth = 64 // of a matrix, which has a column for each unit
+)
 
 // tileColumns is how wide the grid of the 34 units is.
 const tileColumns = 7

@@ -12,6 +12,9 @@ export const translationsReady = initPluginTranslations(pluginJson.id).catch((er
   console.error("cannot load the translations of " + pluginJson.id, error);
 });
 
+/** For words with a value in them: React escapes for HTML, and twice would show. */
+export const asItStands = { interpolation: { escapeValue: false } };
+
 /** The language in which names of indicators and columns are asked for. */
 export function language(): Lang {
   const chosen = config.bootData?.user?.language || navigator.language;

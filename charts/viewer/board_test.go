@@ -206,12 +206,12 @@ func boards(t *testing.T, tab *browsertest.Tab, home string, c plugin.Config) {
 		f(p, "zh", "light", 390, 844)
 		f(p, "en", "light", 390, 844)
 	}
-	// An axis tells no more than its figure: coefficients have two places.
+	// An axis tells no more than its figure: coefficients have four places.
 	tab.Open(home+"/d/D03?lang=zh", 1366, 900, ready)
 	ticks := browsertest.Eval[[]string](tab, `[...document.querySelector(".timeseries svg").querySelectorAll("text")].map(e => e.textContent).filter(s => /^[\d.]+$/.test(s))`)
 	require.NotEmpty(t, ticks)
 	for _, s := range ticks {
-		require.Regexp(t, `^\d\.\d\d?$`, s)
+		require.Regexp(t, `^\d\.\d{1,4}$`, s)
 	}
 	// A province without a figure looks otherwise than one with zero.
 	tab.Open(home+"/d/D08?lang=zh", 1366, 900, ready)

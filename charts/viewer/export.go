@@ -189,7 +189,7 @@ func unitName(unit, lang string) string {
 	if u, ok := strings.CutPrefix(unit, "suffix:"); ok {
 		return strings.TrimSpace(u)
 	}
-	return map[string]string{"percent": "%", "currencyCNY": text(lang, "元", "yuan"), "h": text(lang, "小时", "hours"), "d": text(lang, "天", "days"), "s": text(lang, "秒", "seconds")}[unit]
+	return map[string]string{"percent": "%", "currency:¥": text(lang, "元", "yuan"), "dtdhms": text(lang, "秒", "seconds")}[unit]
 }
 
 // notes say what the figures are, as of when, who is missing, and what is hidden.

@@ -14,7 +14,7 @@ import (
 var dimensionNames = map[string]catalogue.Text{
 	byMonth: {Zh: "月份", En: "month"}, byProvince: {Zh: "省份", En: "province"}, catalogue.Region: {Zh: "东中西部", En: "region"},
 	"worker_category": {Zh: "人员类别", En: "worker category"}, "sex": {Zh: "性别", En: "sex"}, "age_band": {Zh: "年龄段", En: "age band"},
-	"education_level": {Zh: "学历", En: "education"}, "cert_level": {Zh: "资格等级", En: "certificate level"}, "tenure_band": {Zh: "在岗年限", En: "tenure"},
+	"education_level": {Zh: "学历", En: "education"}, "cert_level": {Zh: "资格等级", En: "certificate level"}, "tenure_band": {Zh: "年限段", En: "band of tenure"},
 	"leave_group": {Zh: "离开原因", En: "reason of leaving"}, "movement": {Zh: "进出", En: "joining and leaving"}, "need": {Zh: "需求口径", En: "need"},
 	"theil_part": {Zh: "差异的构成", En: "parts of the difference"}, "spread": {Zh: "离散度量", En: "measure of spread"}, "backbone": {Zh: "师资与骨干", En: "trainers and backbone"},
 	"spending": {Zh: "投入口径", En: "spending"}, "org_type": {Zh: "机构类型", En: "organisation type"}, "purchase_mode": {Zh: "购买方式", En: "purchase mode"},

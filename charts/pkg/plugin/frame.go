@@ -162,9 +162,7 @@ func (d *Datasource) frames(p *plan, r *result) data.Frames {
 	}
 	frame := data.NewFrame(p.in.ID)
 	if p.months {
-		f := data.NewField("time", nil, days)
-		f.Config = &data.FieldConfig{DisplayNameFromDS: pick(p.Lang, catalogue.Text{Zh: "统计日", En: "day"})}
-		frame.Fields = append(frame.Fields, f)
+		frame.Fields = append(frame.Fields, p.dayField(days))
 	}
 	if p.provinces {
 		f := data.NewField("unit", nil, units)
@@ -321,7 +319,7 @@ func (p *plan) unit(column string) string {
 		return "none"
 	case column == "numerator" || column == "denominator":
 		if f.Parts == "money" || f.Kind == "money" && column == "numerator" {
-			return "currencyCNY"
+			return yuan
 		}
 		return "none"
 	}
@@ -329,12 +327,35 @@ func (p *plan) unit(column string) string {
 	case "percent":
 		return "percent"
 	case "money":
-		return "currencyCNY"
+		return yuan
 	case "hours":
-		return "h"
+		return suffix(p.Lang, hourUnit)
 	}
-	return "suffix: " + pick(p.Lang, u)
+	return suffix(p.Lang, u)
 }
+
+// dayField is the column of the days on which something is counted.
+func (p *plan) dayField(days []time.Time) *data.Field {
+	f := data.NewField("time", nil, days)
+	f.Config = &data.FieldConfig{DisplayNameFromDS: pick(p.Lang, catalogue.Text{Zh: "统计日", En: "day"}), Unit: date}
+	return f
+}
+
+// Units as Grafana writes them. Of those that it knows by name it has no yuan, and its
+// hours and days are English and become weeks and years.
+const (
+	yuan = "currency:¥"
+	age  = "dtdhms" // 2 d 06:43:10, of seconds
+	date = "time:YYYY-MM-DD"
+)
+
+var (
+	hourUnit = catalogue.Text{Zh: "小时", En: "hours"}
+	dayUnit  = catalogue.Text{Zh: "天", En: "days"}
+)
+
+// suffix is a unit that is written behind the number as it stands.
+func suffix(lang string, u catalogue.Text) string { return "suffix:" + pick(lang, u) }
 
 // nationalTarget is the value that a figure is held against; nil without one. What
 // is asked of each person, such as hours, is no target of the share who reach it,

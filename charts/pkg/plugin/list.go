@@ -56,9 +56,14 @@ type listColumn struct {
 	unit   string
 	// list is the code list or dimension by which codes become names.
 	list string
+	// width is what its texts take, in pixels; 0 shares what is left.
+	width int
 	// text names codes that no list holds.
 	text func(code string) catalogue.Text
 }
+
+// inDays is a number of whole days.
+const inDays = "days"
 
 var unitColumns = []listColumn{{name: "unit", zh: "单位代码", en: "unit code"}, {name: "unit_name", zh: "报送单位", en: "reporting unit"}}
 
@@ -69,19 +74,19 @@ var lists = []List{
 	{
 		ID: "contracts_ending", Text: catalogue.Text{Zh: "90 天内到期的购买项目", En: "projects that end within 90 days"},
 		About:   catalogue.Text{Zh: "终止日期在统计日之后 90 天以内的购买项目合同，最早到期的在前。", En: "Project contracts whose last day lies within 90 days of today, the earliest first."},
-		columns: with(listColumn{name: "project", zh: "项目", en: "project"}, listColumn{name: "amount", zh: "合同金额", en: "amount", unit: "currencyCNY"}, listColumn{name: "fund_source", zh: "资金来源", en: "source of funds", list: "fund_source"}, listColumn{name: "procurement_method", zh: "采购方式", en: "procurement", list: "procurement_method"}, listColumn{name: "end_on", zh: "到期日", en: "ends on"}, listColumn{name: "days", zh: "剩余", en: "left", unit: "d"}),
+		columns: with(listColumn{name: "project", zh: "项目", en: "project"}, listColumn{name: "amount", zh: "合同金额", en: "amount", unit: yuan}, listColumn{name: "fund_source", zh: "资金来源", en: "source of funds", list: "fund_source"}, listColumn{name: "procurement_method", zh: "采购方式", en: "procurement", list: "procurement_method"}, listColumn{name: "end_on", zh: "到期日", en: "ends on"}, listColumn{name: "days", zh: "剩余", en: "left", unit: inDays}),
 		sql:     "SELECT toString(reporting_unit), any(project_name), toFloat64(any(amount_fen)) / 100, toString(any(fund_source)), toString(any(procurement_method)), toString(any(end_on)) AS e, toFloat64(dateDiff('day', {today:Date32}, any(end_on))) FROM project FINAL WHERE reporting_unit IN {units:Array(String)} AND end_on >= {today:Date32} AND end_on <= {horizon:Date32} AND start_on <= {today:Date32} GROUP BY reporting_unit, purchaser_uscc, project_id ORDER BY e, reporting_unit",
 	},
 	{
 		ID: "project_funds", Text: catalogue.Text{Zh: "购买项目金额：按资金来源", En: "project amounts by source of funds"},
 		About:   catalogue.Text{Zh: "本预算年度购买项目的合同金额与合同数，按资金来源。", En: "Amounts and number of this budget year's project contracts by source of funds."},
-		columns: []listColumn{{name: "fund_source", zh: "资金来源", en: "source of funds", list: "fund_source"}, {name: "amount", zh: "合同金额", en: "amount", unit: "currencyCNY"}, {name: "contracts", zh: "合同数", en: "contracts"}},
+		columns: []listColumn{{name: "fund_source", zh: "资金来源", en: "source of funds", list: "fund_source"}, {name: "amount", zh: "合同金额", en: "amount", unit: yuan}, {name: "contracts", zh: "合同数", en: "contracts"}},
 		sql:     projectsBy("fund_source"),
 	},
 	{
 		ID: "project_methods", Text: catalogue.Text{Zh: "购买项目金额：按采购方式", En: "project amounts by procurement method"},
 		About:   catalogue.Text{Zh: "本预算年度购买项目的合同金额与合同数，按采购方式。", En: "Amounts and number of this budget year's project contracts by procurement method."},
-		columns: []listColumn{{name: "procurement_method", zh: "采购方式", en: "procurement", list: "procurement_method"}, {name: "amount", zh: "合同金额", en: "amount", unit: "currencyCNY"}, {name: "contracts", zh: "合同数", en: "contracts"}},
+		columns: []listColumn{{name: "procurement_method", zh: "采购方式", en: "procurement", list: "procurement_method"}, {name: "amount", zh: "合同金额", en: "amount", unit: yuan}, {name: "contracts", zh: "合同数", en: "contracts"}},
 		sql:     projectsBy("procurement_method"),
 	},
 	{
@@ -111,7 +116,7 @@ var lists = []List{
 	{
 		ID: "publications", Text: catalogue.Text{Zh: "已公布的月份", En: "published months"},
 		About:   catalogue.Text{Zh: "每个月份的各版：由谁、何时、因何公布、批准或重开，以及公布时缺报的单位。", En: "The editions of each month: who published, approved or reopened it, when and why, and the units whose reports were missing then."},
-		columns: []listColumn{{name: "month", zh: "月份", en: "month"}, {name: "edition", zh: "版", en: "edition"}, {name: "publication", zh: "状态", en: "state"}, {name: "at", zh: "时间", en: "when"}, {name: "who", zh: "经办", en: "by"}, {name: "reason", zh: "理由", en: "reason"}, {name: "late", zh: "缺报单位", en: "units missing"}, {name: "figures", zh: "数据个数", en: "figures"}},
+		columns: []listColumn{{name: "month", zh: "月份", en: "month"}, {name: "edition", zh: "版", en: "edition", width: 70}, {name: "publication", zh: "状态", en: "state", width: 170}, {name: "at", zh: "时间", en: "when", width: 145}, {name: "who", zh: "经办", en: "by"}, {name: "reason", zh: "理由", en: "reason"}, {name: "late", zh: "缺报单位", en: "units missing"}, {name: "figures", zh: "数据个数", en: "figures"}},
 		sql:     "SELECT formatDateTime(month, '%Y-%m'), toFloat64(edition), toString(state), formatDateTime(at, '%F %H:%i', 'Asia/Shanghai'), who, reason, toFloat64(max(length(arrayDistinct(arrayFilter(u -> u IN {units:Array(String)}, missing_unit)))) OVER w), toFloat64(max(figures) OVER w) FROM publications WINDOW w AS (PARTITION BY month, edition) ORDER BY month DESC, edition DESC, at DESC",
 	},
 	{
@@ -123,13 +128,13 @@ var lists = []List{
 	{
 		ID: "rules", Text: catalogue.Text{Zh: "拒收最多的规则", En: "rules that reject most"},
 		About:   catalogue.Text{Zh: "被拒收的记录按首条规则计数。", En: "Rejected records by the first rule that each broke."},
-		columns: []listColumn{{name: "rule_name", zh: "原因", en: "reason"}, {name: "rule", zh: "规则代码", en: "rule id"}, {name: "rejected", zh: "拒收记录", en: "rejected records"}, {name: "units", zh: "涉及单位", en: "units"}},
+		columns: []listColumn{{name: "rule_name", zh: "原因", en: "reason", width: 340}, {name: "rule", zh: "规则代码", en: "rule id"}, {name: "rejected", zh: "拒收记录", en: "rejected records"}, {name: "units", zh: "涉及单位", en: "units"}},
 		sql:     "SELECT rule, toFloat64(sum(n)) AS s, toFloat64(uniqExact(unit)) FROM (SELECT unit, toString(tupleElement(kv, 1)) AS rule, tupleElement(kv, 2) AS n FROM (SELECT toString(unit) AS unit, arrayJoin(rules) AS kv FROM receipt_parts_effective WHERE unit IN {units:Array(String)})) GROUP BY rule ORDER BY s DESC, rule",
 	},
 	{
 		ID: "partitions", Text: catalogue.Text{Zh: "各通道的写入位置", En: "where each topic stands"},
 		About:   catalogue.Text{Zh: "台账中每个分区写到的位移、累计消息与最近写入时间。", En: "From the ledger: of each partition the next offset, the cuts, and when it was last written."},
-		columns: []listColumn{{name: "topic", zh: "通道", en: "topic"}, {name: "partition", zh: "分区", en: "partition"}, {name: "next", zh: "下一位移", en: "next offset"}, {name: "cuts", zh: "切片数", en: "cuts"}, {name: "arrived", zh: "最近写入", en: "last written"}, {name: "age", zh: "距今", en: "age", unit: "s"}},
+		columns: []listColumn{{name: "topic", zh: "通道", en: "topic"}, {name: "partition", zh: "分区", en: "partition"}, {name: "next", zh: "下一位移", en: "next offset"}, {name: "cuts", zh: "切片数", en: "cuts"}, {name: "arrived", zh: "最近写入", en: "last written"}, {name: "age", zh: "距今", en: "age", unit: age}},
 		sql:     "SELECT toString(topic), toFloat64(partition), toFloat64(max(last_offset) + 1), toFloat64(count()), formatDateTime(max(arrived_at), '%F %T', 'Asia/Shanghai'), toFloat64(dateDiff('second', max(arrived_at), {now:DateTime64(3, 'UTC')})) AS age FROM ledger_effective WHERE arrayElement(splitByChar('.', toString(topic)), -1) IN {units:Array(String)} GROUP BY topic, incarnation, partition ORDER BY age DESC, topic, partition",
 	},
 	{
@@ -361,6 +366,12 @@ func (d *Datasource) fill(f *data.Frame, l *List, rows [][]any, lang string) {
 			x = data.NewField(c.name, nil, v)
 		}
 		x.Config = &data.FieldConfig{DisplayNameFromDS: pick(lang, catalogue.Text{Zh: c.zh, En: c.en}), Unit: c.unit}
+		if c.unit == inDays {
+			x.Config.Unit = suffix(lang, dayUnit)
+		}
+		if c.width > 0 {
+			x.Config.Custom = map[string]any{"width": c.width}
+		}
 		f.Fields = append(f.Fields, x)
 		if step {
 			at++

@@ -248,7 +248,7 @@ func (d *Datasource) liveFrame(c channel, units []string, p *pulse, points int, 
 			values[i] = &v
 		}
 		x := data.NewField(c.what, labels, values)
-		x.Config = &data.FieldConfig{DisplayNameFromDS: name, Unit: map[string]string{liveAge: "s", liveRate: "suffix: " + pick(lang, catalogue.Text{Zh: "条/分", En: "records/min"})}[c.what]}
+		x.Config = &data.FieldConfig{DisplayNameFromDS: name, Unit: map[string]string{liveAge: age, liveRate: suffix(lang, catalogue.Text{Zh: "条/分", En: "records/min"})}[c.what]}
 		f.Fields = append(f.Fields, x)
 	}
 	f.Meta = &data.FrameMeta{Type: data.FrameTypeTimeSeriesWide, TypeVersion: data.FrameTypeVersion{0, 1}}

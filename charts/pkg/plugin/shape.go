@@ -142,9 +142,9 @@ func (d *Datasource) shape(p *plan, r *result, frames data.Frames) data.Frames {
 	case formatSeries, formatNumeric:
 		out = d.wide(p, f)
 	case formatTable:
-		out = p.table(f)
+		out = roomy(p.table(f))
 	case formatPivot:
-		out = p.pivot(f)
+		out = roomy(p.pivot(f))
 	case formatLorenz:
 		out = d.lorenz(p, f)
 	case formatTiles:
@@ -214,7 +214,7 @@ func (d *Datasource) wide(p *plan, f *data.Frame) *data.Frame {
 	out.Meta = &data.FrameMeta{Type: data.FrameTypeNumericWide, TypeVersion: data.FrameTypeVersion{0, 1}}
 	if p.months {
 		out.Meta.Type = data.FrameTypeTimeSeriesWide
-		out.Fields = append(out.Fields, data.NewField("time", nil, days))
+		out.Fields = append(out.Fields, p.dayField(days))
 	}
 	for _, k := range keys {
 		l := first[k]
@@ -284,6 +284,35 @@ func (p *plan) table(f *data.Frame) *data.Frame {
 		}
 	}
 	return out
+}
+
+// roomy lets the long name of a column be read, which Grafana would cut off. English is
+// broken; Chinese gets the width that it takes, as Grafana reckons its lines too few.
+func roomy(f *data.Frame) *data.Frame {
+	for _, x := range f.Fields {
+		if x.Config == nil {
+			continue
+		}
+		name := x.Config.DisplayNameFromDS
+		if x.Name == "value" { // above it the dashboards write its unit, too
+			name += strings.TrimPrefix(x.Config.Unit, "suffix:") + "（）"
+		}
+		width, chinese := 24, false // of the cell's own padding
+		for _, r := range name {
+			if width += 7; r >= 0x2E80 {
+				width, chinese = width+7, true
+			}
+		}
+		if width <= 90 { // which the dashboards' columns have anyway
+			continue
+		}
+		x.Config = copyConfig(x.Config)
+		x.Config.Custom = map[string]any{"wrapHeaderText": true}
+		if chinese {
+			x.Config.Custom = map[string]any{"width": min(width, 270)}
+		}
+	}
+	return f
 }
 
 // written gives what a figure is compared with the decimals of the figure.
@@ -390,7 +419,7 @@ func (p *plan) pivot(f *data.Frame) *data.Frame {
 		for i, r := range order {
 			days[i] = first[keys[r]].t
 		}
-		out.Fields = append(out.Fields, data.NewField("time", nil, days))
+		out.Fields = append(out.Fields, p.dayField(days))
 	}
 	for c, h := range heads {
 		x := data.NewField(h.key, nil, make([]*float64, len(keys)))

@@ -44,7 +44,7 @@ func reasonText(codes string) catalogue.Text { return worklistText(worklist.Reas
 var worklistCases = List{
 	ID: "worklist", Text: catalogue.Text{Zh: "待核案件", En: "cases that wait for a steward"},
 	About: catalogue.Text{Zh: "须由人工判断的成对记录，最久的在前；用 duiwu worklist decide 作出决定。", En: "Pairs of records that only a person can judge, the oldest first; decide them with duiwu worklist decide."},
-	columns: []listColumn{{name: "case", zh: "案号", en: "case"}, {name: "kind", zh: "类别", en: "kind", text: kindText}, {name: "days", zh: "已存在", en: "age", unit: "d"}, {name: "reason", zh: "原因", en: "why", text: reasonText}, {name: "feed", zh: "数据类别", en: "feed", list: "feed"},
+	columns: []listColumn{{name: "case", zh: "案号", en: "case"}, {name: "kind", zh: "类别", en: "kind", text: kindText}, {name: "days", zh: "已存在", en: "age", unit: inDays}, {name: "reason", zh: "原因", en: "why", text: reasonText, width: 260}, {name: "feed", zh: "数据类别", en: "feed", list: "feed"},
 		{name: "unit", zh: "单位代码", en: "unit code"}, {name: "unit_name", zh: "报送单位", en: "reporting unit"}, {name: "record", zh: "记录号", en: "record"},
 		{name: "other_unit", zh: "对方单位", en: "other unit", list: catalogue.OtherUnit}, {name: "other_record", zh: "对方记录号", en: "other record"}},
 	sql: worklistSQL(), from: worklistRows,
@@ -56,7 +56,7 @@ func worklistCounts() List {
 	l := List{
 		ID: "worklist_counts", Text: catalogue.Text{Zh: "待核案件：按单位与类别", En: "waiting cases by unit and kind"},
 		About:   catalogue.Text{Zh: "各单位待核案件数与最久的一件已有多少天；涉及两个单位的案件，两边各计一件。", En: "How many cases of each unit wait, and for how long the oldest; a case between two units counts for both."},
-		columns: with(listColumn{name: "cases", zh: "案件", en: "cases"}, listColumn{name: "oldest", zh: "最久", en: "oldest", unit: "d"}),
+		columns: with(listColumn{name: "cases", zh: "案件", en: "cases"}, listColumn{name: "oldest", zh: "最久", en: "oldest", unit: inDays}),
 		sql:     worklistSQL(), from: countRows,
 	}
 	for _, k := range worklist.Kinds {

@@ -2,6 +2,7 @@ import { type ChangeEvent, type FormEvent, useId, useState } from "react";
 import type { DataSourcePluginOptionsEditorProps } from "@grafana/data";
 import { t } from "@grafana/i18n";
 import { FieldSet, Field, Input, SecretInput, SecretTextArea, Switch, TextArea } from "@grafana/ui";
+import { asItStands } from "../i18n";
 import { readScope } from "../scope";
 import type { DuiwuOptions, DuiwuSecrets } from "../types";
 
@@ -52,7 +53,7 @@ export function ConfigEditor({ options, onOptionsChange }: Props) {
       </FieldSet>
       <FieldSet label={t("config.access", "Who may see what")}>
         <Field label={t("config.scope.label", "Scope")} required htmlFor={ids.scope} description={t("config.scope.help", "Who may see which units, as JSON: users, teams, orgs, alerts, public, default, counties. Who is not declared sees nothing.")}
-          invalid={!!misread || scope.trim() === ""} error={misread ? t("config.scope.error", "Cannot read {{where}}: write nation, none, or unit codes. What was saved before stays.", { where: misread }) : t("config.scope.none", "Nothing is declared, so nobody sees any unit.")}>
+          invalid={!!misread || scope.trim() === ""} error={misread ? t("config.scope.error", "Cannot read {{where}}: write nation, none, or unit codes. What was saved before stays.", { where: misread, ...asItStands }) : t("config.scope.none", "Nothing is declared, so nobody sees any unit.")}>
           <TextArea id={ids.scope} cols={60} rows={8} spellCheck={false} value={scope} placeholder='{"orgs": {"1": "nation"}, "alerts": "nation"}' onChange={typed} />
         </Field>
       </FieldSet>

@@ -50,15 +50,16 @@ type Scale = [by: number, unit: string, decimals: number | undefined];
 // One scale for all values of a field, so that a column of amounts can be compared.
 const moneyScales: Scale[] = lang === "zh" ? [[1e8, "亿元", 2], [1e4, "万元", 1], [1, "元", 0]] : [[1e9, "bn yuan", 2], [1e6, "m yuan", 1], [1, "yuan", 0]];
 const timeScales: Record<string, Scale[]> = {
-  s: [[86400, L("天", "days"), 1], [3600, L("小时", "hours"), 1], [60, L("分钟", "min"), 0], [1, L("秒", "s"), 0]],
-  h: [[24, L("天", "days"), 1], [1, L("小时", "hours"), 1]],
+  dtdhms: [[86400, L("天", "days"), 1], [3600, L("小时", "hours"), 1], [60, L("分钟", "min"), 0], [1, L("秒", "s"), 0]],
+  [L("suffix:小时", "suffix:hours")]: [[24, L("天", "days"), 1], [1, L("小时", "hours"), 1]],
 };
+const money = "currency:¥";
 
 function scaleOf(f: Field): Scale | null {
-  const of = f.unit === "currencyCNY" ? moneyScales : timeScales[f.unit];
+  const of = f.unit === money ? moneyScales : timeScales[f.unit];
   if (!of) return null;
   const sizes = f.values.flatMap((v) => (typeof v === "number" && v !== 0 ? [Math.abs(v)] : []));
-  if (f.unit === "currencyCNY") {
+  if (f.unit === money) {
     // The least amount must not become 0.00.
     const least = Math.min(...sizes);
     return of.find((s) => least >= s[0] / 10) ?? of[of.length - 1];
@@ -81,8 +82,7 @@ export function number(v: number, f: Field): string {
 
 /** A unit in words. */
 export function unitOf(f: Field): string {
-  if (f.unit.startsWith("suffix:")) return f.unit.slice(7).trim();
-  return scaleOf(f)?.[1] ?? { percent: "%", d: L("天", "days") }[f.unit] ?? "";
+  return scaleOf(f)?.[1] ?? (f.unit === "percent" ? "%" : f.unit.startsWith("suffix:") ? f.unit.slice(7) : "");
 }
 
 export const full = (v: number, f: Field) => number(v, f) + (unitOf(f) === "%" ? "%" : unitOf(f) ? " " + unitOf(f) : "");
