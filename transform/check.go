@@ -10,6 +10,7 @@ package transform
 
 import (
 	"context"
+	"crypto/sha256"
 	"encoding/binary"
 	"fmt"
 	"slices"
@@ -21,7 +22,7 @@ import (
 	"github.com/apache/arrow/go/v15/arrow"
 	"github.com/apache/arrow/go/v15/arrow/array"
 	"github.com/apache/arrow/go/v15/arrow/memory"
-	"github.com/dchest/siphash"
+	"github.com/minio/highwayhash"
 
 	"github.com/duiwu/duiwu/internal/feed"
 	"github.com/duiwu/duiwu/internal/flow"
@@ -52,8 +53,8 @@ type CheckOptions struct {
 // A record of op C that corrects another record_id comes out as two rows: the
 // record (part 0) and, before it, the void of the other (part 1).
 type Check struct {
-	opt    CheckOptions
-	k0, k1 uint64
+	opt CheckOptions
+	key [sha256.Size]byte // of the hash
 
 	mu sync.Mutex
 	// idle are the sheets that nobody works at.
@@ -68,11 +69,7 @@ func NewCheck(opt CheckOptions) *Check {
 	if opt.Clock == nil {
 		opt.Clock = time.Now
 	}
-	k := opt.HashKey
-	return &Check{
-		opt: opt, idle: make(map[*feed.Spec][]*sheet),
-		k0: le64(k[:8]), k1: le64(k[8:]),
-	}
+	return &Check{opt: opt, key: sha256.Sum256(opt.HashKey[:]), idle: make(map[*feed.Spec][]*sheet)}
 }
 
 // Release gives the builders' memory back; the step is of no use afterwards.
@@ -271,8 +268,8 @@ func join(schema *arrow.Schema, pieces []arrow.Record, mem memory.Allocator) (ar
 
 // fingerprint hashes every record as sent: the fields that hold something, by
 // name and value, without what differs between two deliveries of one content.
-// SipHash-2-4 is keyed, so the stored hash does not let a reader try out
-// identity numbers.
+// HighwayHash is keyed, so the stored hash does not let a reader try out identity
+// numbers.
 //
 // What is hashed of some rows is put together column by column, a row in each of
 // the strips: a column's ends and its tag are then at hand once, not once a row.
@@ -307,7 +304,7 @@ func (c *Check) fingerprint(s *sheet, from, to int) {
 			if used[r] > stripRoom {
 				sent = s.long(from+r, used[r])
 			}
-			s.hash[from+r] = siphash.Hash(c.k0, c.k1, sent)
+			s.hash[from+r] = highwayhash.Sum64(sent, c.key[:])
 		}
 	}
 }
@@ -345,13 +342,6 @@ func harmless(v []byte) string {
 
 // bytesOf views a string without copying; the result must not be changed.
 func bytesOf(s string) []byte { return unsafe.Slice(unsafe.StringData(s), len(s)) }
-
-func le64(b []byte) (v uint64) {
-	for i := range 8 {
-		v |= uint64(b[i]) << (8 * i)
-	}
-	return v
-}
 
 // warnings joins rule ids the way the _warnings column stores them.
 func warnings(rules []feed.Rule) string {

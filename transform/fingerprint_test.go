@@ -1,13 +1,14 @@
 package transform
 
 import (
+	"crypto/sha256"
 	"encoding/binary"
 	"math/rand/v2"
 	"strings"
 	"testing"
 
 	"github.com/apache/arrow/go/v15/arrow/array"
-	"github.com/dchest/siphash"
+	"github.com/minio/highwayhash"
 	"github.com/stretchr/testify/require"
 
 	"github.com/duiwu/duiwu/internal/flow"
@@ -23,6 +24,7 @@ func TestFingerprintIsTheRecordAsSent(t *testing.T) {
 	cat := catalogue(t)
 	spec := cat.Feed("worker")
 	key := [16]byte{1, 2, 3}
+	wide := sha256.Sum256(key[:])
 	c := NewCheck(CheckOptions{Catalogue: cat, HashKey: key, Mem: mem})
 	defer c.Release()
 	all := spec.All()
@@ -52,7 +54,7 @@ func TestFingerprintIsTheRecordAsSent(t *testing.T) {
 		}
 		b.Field(len(all)).(*array.Int64Builder).Append(int64(row))
 		b.Field(len(all) + 1).(*array.Int32Builder).Append(0)
-		want = append(want, siphash.Hash(le64(key[:8]), le64(key[8:]), sent))
+		want = append(want, highwayhash.Sum64(sent, wide[:]))
 	}
 	rec := b.NewRecord()
 	defer rec.Release()

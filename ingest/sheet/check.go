@@ -5,9 +5,9 @@ import (
 	"crypto/hmac"
 	"crypto/rand"
 	"crypto/sha256"
-	"encoding/binary"
 	"errors"
 	"fmt"
+	"hash/maphash"
 	"io"
 	"slices"
 	"strconv"
@@ -17,7 +17,6 @@ import (
 	"github.com/apache/arrow/go/v15/arrow"
 	"github.com/apache/arrow/go/v15/arrow/array"
 	"github.com/apache/arrow/go/v15/arrow/memory"
-	"github.com/dchest/siphash"
 
 	"github.com/duiwu/duiwu/ingest/mapping"
 	"github.com/duiwu/duiwu/internal/feed"
@@ -161,9 +160,9 @@ type checker struct {
 	own      map[int32]map[string]bool
 
 	keys     keys
-	natural  []int // names a row of this file: with the date in snapshot feeds
-	identity []int // names the thing in the world, in every file
-	hashKey  [2]uint64
+	natural  []int           // names a row of this file: with the date in snapshot feeds
+	identity []int           // names the thing in the world, in every file
+	seeds    [2]maphash.Seed // of the natural key, of the content
 	idKey    []byte
 	scratch  []byte
 	content  []byte
@@ -209,12 +208,11 @@ func newChecker(f *File, opt *Options) *checker {
 	}
 	c.effective = asOf.Format(time.DateOnly)
 	c.report.Effective = c.effective
-	var seed [48]byte
-	_, _ = rand.Read(seed[:]) // it never fails
-	c.hashKey = [2]uint64{binary.LittleEndian.Uint64(seed[:]), binary.LittleEndian.Uint64(seed[8:])}
+	c.seeds = [2]maphash.Seed{maphash.MakeSeed(), maphash.MakeSeed()}
 	c.idKey = opt.RecordKey
 	if len(c.idKey) == 0 {
-		c.idKey = seed[16:]
+		c.idKey = make([]byte, 32)
+		_, _ = rand.Read(c.idKey) // it never fails
 	}
 	for _, name := range c.spec.NaturalKey {
 		c.natural = append(c.natural, c.spec.Index(name))
@@ -786,7 +784,7 @@ func (c *checker) remember(p *pending) {
 	if !ok {
 		return
 	}
-	p.keyed, p.key = true, siphash.Hash(c.hashKey[0], c.hashKey[1], key)
+	p.keyed, p.key = true, maphash.Bytes(c.seeds[0], key)
 	b := c.content[:0]
 	for i := feed.EnvelopeLen; i < len(c.all); i++ {
 		if c.vals[i] == "" {
@@ -797,7 +795,7 @@ func (c *checker) remember(p *pending) {
 		b = append(b, 0)
 	}
 	c.content = b
-	p.content = siphash.Hash(c.hashKey[1], c.hashKey[0], b)
+	p.content = maphash.Bytes(c.seeds[1], b)
 }
 
 // find adds a finding of the reader's own; the step's about the same field are
