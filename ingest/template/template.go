@@ -6,6 +6,7 @@ package template
 import (
 	"fmt"
 	"io"
+	"math"
 	"strings"
 	"time"
 
@@ -136,7 +137,7 @@ func (t *writer) records() error {
 		if err := t.book.SetColStyle(t.data, col, body); err != nil {
 			return err
 		}
-		if err := t.book.SetColWidth(t.data, col, col, width(f)); err != nil {
+		if err := t.book.SetColWidth(t.data, col, col, t.width(f)); err != nil {
 			return err
 		}
 		heading, head := f.Zh, t.head
@@ -174,17 +175,28 @@ func (t *writer) records() error {
 	if err := t.book.SetPanes(t.data, &excelize.Panes{Freeze: true, YSplit: 2, TopLeftCell: "A3", ActivePane: "bottomLeft"}); err != nil {
 		return err
 	}
-	return t.book.AutoFilter(t.data, "A2:"+last+"2", nil)
+	if err := t.book.AutoFilter(t.data, "A2:"+last+"2", nil); err != nil {
+		return err
+	}
+	return t.onPaper(t.data) // a filter takes the sheet's properties away
 }
 
-func width(f *feed.Field) float64 {
+// width is that of a field's column, in Latin letters: a name of a list is to be read
+// where it was chosen.
+func (t *writer) width(f *feed.Field) float64 {
+	longest := len([]rune(f.Zh)) + 1
 	switch f.Kind.Kind {
 	case feed.ResidentID, feed.CreditCode, feed.Subject:
 		return 22
 	case feed.Text:
 		return 28
 	}
-	return max(12, float64(2*len([]rune(f.Zh))+4))
+	if l := t.cat.List(f.List); l != nil && f.Kind.Kind == feed.Code {
+		for _, e := range l.Entries {
+			longest = max(longest, min(len([]rune(e.Zh)), 14))
+		}
+	}
+	return max(12, float64(2*longest+2))
 }
 
 // listColumns says in which column of the list sheet each list stands.
@@ -202,10 +214,7 @@ func (t *writer) listColumns() map[string]string {
 func (t *writer) validation(f *feed.Field, col, list string) error {
 	dv := excelize.NewDataValidation(true)
 	dv.SetSqref(fmt.Sprintf("%s%d:%s%d", col, ExampleLine, col, lastLine))
-	prompt := f.Doc.Zh
-	if prompt == "" {
-		prompt = f.Kind.Info().Doc
-	}
+	prompt := f.Doc.Zh + f.Kind.Info().DocZh
 	var err error
 	style := excelize.DataValidationErrorStyleStop
 	switch {
@@ -328,18 +337,23 @@ func (t *writer) help() error {
 		if f.Required {
 			need = "必填 required"
 		}
-		zh := f.Doc.Zh
+		zh := f.Doc.Zh + f.Kind.Info().DocZh
 		if f.List != "" && f.Kind.Kind != feed.Pay {
-			zh = strings.TrimSpace(zh + " 代码见“" + listsSheet + "”中的 " + f.List + "。")
+			zh += "代码见“" + listsSheet + "”中的 " + f.List + "。"
 		}
 		if f.Partial {
-			zh = strings.TrimSpace(zh + " 可只填年月或年份。")
+			zh += "可只填年月或年份。"
 		}
 		en := strings.TrimSpace(f.Doc.En + " " + f.Kind.Info().Doc)
 		lines = append(lines, []string{sheet.ColumnName(i), "〖" + f.Zh + "〗", need, zh, f.Kind.String() + ": " + f.Name, en})
 	}
+	widths := []float64{8, 26, 14, 60, 30, 80}
 	for i, line := range lines {
+		high := 1
 		for j, v := range line {
+			if len(line) > 2 {
+				high = max(high, int(math.Ceil(letters(v)/widths[j])))
+			}
 			cell, err := excelize.CoordinatesToCellName(j+1, i+1)
 			if err != nil {
 				return err
@@ -354,16 +368,47 @@ func (t *writer) help() error {
 				return err
 			}
 			if len(line) > 2 {
-				if err := t.book.SetCellStyle(helpSheet, cell, cell, t.wrap); err != nil {
+				style := t.wrap
+				if line[0] == "列" {
+					style = t.head
+				}
+				if err := t.book.SetCellStyle(helpSheet, cell, cell, style); err != nil {
 					return err
 				}
 			}
 		}
+		// Not every program that opens it makes room for a second line.
+		if err := t.book.SetRowHeight(helpSheet, i+1, 15*float64(high)); err != nil {
+			return err
+		}
 	}
-	for col, w := range map[string]float64{"A": 8, "B": 26, "C": 14, "D": 44, "E": 34, "F": 70} {
+	for j, w := range widths {
+		col := sheet.ColumnName(j)
 		if err := t.book.SetColWidth(helpSheet, col, col, w); err != nil {
 			return err
 		}
 	}
-	return t.book.SetCellStyle(helpSheet, "A1", "A1", t.title)
+	if err := t.book.SetCellStyle(helpSheet, "A1", "A1", t.title); err != nil {
+		return err
+	}
+	return t.onPaper(helpSheet)
+}
+
+// letters is how wide a text is, in Latin letters.
+func letters(s string) (n float64) {
+	for _, r := range s {
+		if n++; r >= 0x2E80 {
+			n++
+		}
+	}
+	return n
+}
+
+// onPaper prints a sheet lying, as wide as a page.
+func (t *writer) onPaper(name string) error {
+	lying, wide, high, yes := "landscape", 1, 0, true
+	if err := t.book.SetSheetProps(name, &excelize.SheetPropsOptions{FitToPage: &yes}); err != nil {
+		return err
+	}
+	return t.book.SetPageLayout(name, &excelize.PageLayoutOptions{Orientation: &lying, FitToWidth: &wide, FitToHeight: &high})
 }

@@ -473,7 +473,7 @@ func (c *Catalogue) IndexPage() []byte {
 	p("## 类型 Kinds\n\n| 类型 kind | 含义 meaning | 例 example | 必填时存为 stored as |\n|---|---|---|---|\n")
 	for _, k := range Kinds() {
 		i := k.Info()
-		p("| `%s` | %s | %s | %s |\n", i.Name, cell(i.Doc), cell(i.Example), i.ClickHouse)
+		p("| `%s` | %s %s | %s | %s |\n", i.Name, cell(i.DocZh), cell(i.Doc), cell(i.Example), i.ClickHouse)
 	}
 	p("\n## 隐私分级 Privacy classes\n\n| 级别 class | 含义 | meaning |\n|---|---|---|\n")
 	if l := c.Lists["privacy"]; l != nil {
