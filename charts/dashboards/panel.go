@@ -198,7 +198,11 @@ func (p panel) describe(lang string, cat *catalogue.Catalogue) string {
 	}
 	if in := cat.Indicator(p.query.Indicator); in != nil {
 		add(in.ID+" "+in.Zh+"：", in.ID+" "+in.En+": ", pick(lang, in.Definition))
-		add("单位：", "Unit: ", pick(lang, in.Unit))
+		unit := in.Unit
+		if in.Format.Kind == "money" || in.Format.Parts == "money" {
+			unit.Zh += "；金额中 K 为千元，M 为百万元，B 为十亿元" // as Grafana shortens it
+		}
+		add("单位：", "Unit: ", pick(lang, unit))
 		var targets []string
 		for _, id := range in.Targets {
 			t := cat.Target(id)
@@ -315,8 +319,13 @@ func (p panel) build(id uint32, lang string, cat *catalogue.Catalogue) (cog.Buil
 			ReduceOptions(common.NewReduceDataOptionsBuilder().Calcs([]string{"lastNotNull"}).Values(false).Fields("")).
 			GraphMode(graph).ColorMode(color).TextMode(common.BigValueTextModeAuto).Orientation(common.VizOrientationAuto).
 			ShowPercentChange(p.growth(cat)).PercentChangeColorMode(change(cat.Indicator(p.query.Indicator))).NoValue(none)
-		if len(p.query.Compare) > 0 { // all in one size, however long each is
-			b.Text(common.NewVizTextDisplayOptionsBuilder().TitleSize(14).ValueSize(26))
+		// Beside each other all have one size, however long each is. Shares are as long.
+		if in := cat.Indicator(p.query.Indicator); len(p.query.Compare) > 0 && (in == nil || in.Format.Kind != "percent") {
+			size := 18.0
+			if p.w > 8 {
+				size = 26
+			}
+			b.Text(common.NewVizTextDisplayOptionsBuilder().TitleSize(14).ValueSize(size))
 		}
 		return b, nil
 	case "trend":
@@ -361,9 +370,11 @@ func (p panel) build(id uint32, lang string, cat *catalogue.Catalogue) (cog.Buil
 			OverrideByName(codeTitle, hidden()).OverrideByName(unitTitle, []dashboard.DynamicConfigValue{drill(lang, "__data.fields.unit")})
 		if in := cat.Indicator(p.query.Indicator); in != nil && (in.Format.Kind == "integer" || in.Format.Kind == "decimal") {
 			// The unit stands once above the numbers and not behind each of them.
-			name := pick(lang, text(in.Zh, in.En))
-			b.OverrideByFieldType("number", []dashboard.DynamicConfigValue{{Id: "unit", Value: "none"}}).
-				OverrideByName(name, []dashboard.DynamicConfigValue{{Id: "displayName", Value: name + pick(lang, text("（"+in.Unit.Zh+"）", " ("+in.Unit.En+")"))}})
+			b.OverrideByFieldType("number", []dashboard.DynamicConfigValue{{Id: "unit", Value: "none"}})
+			if name, unit := pick(lang, text(in.Zh, in.En)), pick(lang, in.Unit); !strings.Contains(name, unit) {
+				full := name + pick(lang, text("（"+unit+"）", " ("+unit+")"))
+				b.OverrideByName(name, []dashboard.DynamicConfigValue{{Id: "displayName", Value: full}})
+			}
 		}
 		return b, nil
 	case "heat":

@@ -134,7 +134,7 @@ var lists = []List{
 	{
 		ID: "partitions", Text: catalogue.Text{Zh: "各通道的写入位置", En: "where each topic stands"},
 		About:   catalogue.Text{Zh: "台账中每个分区写到的位移、累计消息与最近写入时间。", En: "From the ledger: of each partition the next offset, the cuts, and when it was last written."},
-		columns: []listColumn{{name: "topic", zh: "通道", en: "topic"}, {name: "partition", zh: "分区", en: "partition"}, {name: "next", zh: "下一位移", en: "next offset"}, {name: "cuts", zh: "切片数", en: "cuts"}, {name: "arrived", zh: "最近写入", en: "last written"}, {name: "age", zh: "距今", en: "age", unit: age}},
+		columns: []listColumn{{name: "topic", zh: "通道", en: "topic", width: 150}, {name: "partition", zh: "分区", en: "partition"}, {name: "next", zh: "下一位移", en: "next offset"}, {name: "cuts", zh: "切片数", en: "cuts"}, {name: "arrived", zh: "最近写入", en: "last written", width: 165}, {name: "age", zh: "距今", en: "age", unit: age}},
 		sql:     "SELECT toString(topic), toFloat64(partition), toFloat64(max(last_offset) + 1), toFloat64(count()), formatDateTime(max(arrived_at), '%F %T', 'Asia/Shanghai'), toFloat64(dateDiff('second', max(arrived_at), {now:DateTime64(3, 'UTC')})) AS age FROM ledger_effective WHERE arrayElement(splitByChar('.', toString(topic)), -1) IN {units:Array(String)} GROUP BY topic, incarnation, partition ORDER BY age DESC, topic, partition",
 	},
 	{

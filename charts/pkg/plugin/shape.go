@@ -142,9 +142,9 @@ func (d *Datasource) shape(p *plan, r *result, frames data.Frames) data.Frames {
 	case formatSeries, formatNumeric:
 		out = d.wide(p, f)
 	case formatTable:
-		out = roomy(p.table(f))
+		out = p.roomy(p.table(f))
 	case formatPivot:
-		out = roomy(p.pivot(f))
+		out = p.roomy(p.pivot(f))
 	case formatLorenz:
 		out = d.lorenz(p, f)
 	case formatTiles:
@@ -288,14 +288,15 @@ func (p *plan) table(f *data.Frame) *data.Frame {
 
 // roomy lets the long name of a column be read, which Grafana would cut off. English is
 // broken; Chinese gets the width that it takes, as Grafana reckons its lines too few.
-func roomy(f *data.Frame) *data.Frame {
+func (p *plan) roomy(f *data.Frame) *data.Frame {
 	for _, x := range f.Fields {
 		if x.Config == nil {
 			continue
 		}
 		name := x.Config.DisplayNameFromDS
 		if x.Name == "value" { // above it the dashboards write its unit, too
-			name += strings.TrimPrefix(x.Config.Unit, "suffix:") + "（）"
+			u := strings.TrimPrefix(x.Config.Unit, "suffix:")
+			name += pick(p.Lang, catalogue.Text{Zh: "（" + u + "）", En: " (" + u + ")"})
 		}
 		width, chinese := 24, false // of the cell's own padding
 		for _, r := range name {
