@@ -45,27 +45,35 @@ function Held({ first, children }: { first: any; children: (value: any, change: 
   return <>{children(value, set)}</>;
 }
 
+/** Grafana's way to the backend; the viewer answers in its place. */
+const backend = {
+  fetch({ url, params, method, data }: { url: string; params?: Record<string, string>; method?: string; data?: unknown }) {
+    const path = url.replace(/^\/api\/datasources\/uid\/[^/]+\/resources\//, "/api/ds/resources/"), query = new URLSearchParams(params ?? {}).toString();
+    const asked = fetch(path + (query && "?" + query), { method, body: data ? JSON.stringify(data) : undefined });
+    return rxjs.from(asked).pipe(rxjs.mergeMap(async (r) => {
+      const answer = { status: r.status, data: await r.json() };
+      if (!r.ok) throw answer;
+      return answer;
+    }));
+  },
+};
+
+interface Dashboard { title: string; panels: []; templating?: { list: Array<{ name: string; current?: { value: string } }> } }
+
 async function main() {
   document.documentElement.lang = lang;
+  let dashboard: Dashboard | undefined;
+  if (part === "board") dashboard = (await (await fetch(`/plugin/dashboards/${lang === "zh-Hans" ? "zh" : "en"}/${asked.get("page")}.json`)).json()) as Dashboard;
+  const variables: Record<string, string> = { ...Object.fromEntries((dashboard?.templating?.list ?? []).map((v) => [v.name, v.current?.value ?? ""])), ds: "duiwu", province: "310000" };
   Object.assign(runtime.config, { theme2: theme });
-  runtime.setBackendSrv({ fetch: ({ url, params, method, data }: { url: string; params?: Record<string, string>; method?: string; data?: unknown }) => {
-    const query = new URLSearchParams(params ?? {}).toString();
-    return rxjs.from(fetch(url.replace(/^\/api\/datasources\/uid\/[^/]+\/resources\//, "/api/ds/resources/") + (query && "?" + query), { method, body: data ? JSON.stringify(data) : undefined })).pipe(rxjs.mergeMap(async (r) => {
-      if (!r.ok) throw { status: r.status, data: await r.json() };
-      return { data: await r.json(), status: r.status };
-    }));
-  } } as any);
-  const dashboard = part === "board" && (await (await fetch(`/plugin/dashboards/${lang === "zh-Hans" ? "zh" : "en"}/${asked.get("page")}.json`)).json());
-  const variables: Record<string, string> = { province: "310000" };
-  for (const v of dashboard?.templating?.list ?? []) variables[v.name] = String(v.current?.value ?? variables[v.name] ?? "");
-  Object.assign(variables, { ds: "duiwu", province: "310000" });
-  runtime.setTemplateSrv({ getVariables: () => [{ name: "province", type: "query" }], replace: (s: string) => s.replace(/\$\{?(\w+)\}?/g, (all, name) => variables[name] ?? all) } as any);
+  runtime.setBackendSrv(backend as any);
+  runtime.setTemplateSrv({ getVariables: () => [{ name: "province", type: "query" }], replace: (s: string) => s.replace(/\$\{?(\w+)\}?/g, (all, name: string) => variables[name] ?? all) } as any);
   const plugin = await load();
   const ds = new plugin.DataSourceClass({ id: 1, uid: "duiwu", type: id, name: "队伍", jsonData: {}, meta: { id } } as any);
   const first = JSON.parse(asked.get("q") ?? "{}");
   const { QueryEditor, ConfigEditor } = plugin.components as Record<string, React.ComponentType<any>>;
   const show: Record<string, () => React.ReactNode> = {
-    board: () => <Board ds={ds} dashboard={dashboard} theme={theme} variables={variables} />,
+    board: () => <Board ds={ds} dashboard={dashboard!} theme={theme} variables={variables} />,
     query: () => <Held first={{ refId: "A", ...ds.getDefaultQuery(), ...first }}>{(v, set) => <QueryEditor datasource={ds} query={v} onChange={set} onRunQuery={() => undefined} />}</Held>,
     config: () => <Held first={{ url: "", jsonData: {}, secureJsonFields: {}, secureJsonData: {}, ...first }}>{(v, set) => <ConfigEditor options={v} onOptionsChange={set} />}</Held>,
     variable: () => { const E = ds.variables.editor; return <Held first={{ refId: "v", ...first }}>{(v, set) => <E datasource={ds} query={v} onChange={set} onRunQuery={() => undefined} />}</Held>; },
