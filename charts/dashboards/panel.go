@@ -198,11 +198,7 @@ func (p panel) describe(lang string, cat *catalogue.Catalogue) string {
 	}
 	if in := cat.Indicator(p.query.Indicator); in != nil {
 		add(in.ID+" "+in.Zh+"：", in.ID+" "+in.En+": ", pick(lang, in.Definition))
-		unit := in.Unit
-		if in.Format.Kind == "money" || in.Format.Parts == "money" {
-			unit.Zh += "；金额中 K 为千元，M 为百万元，B 为十亿元" // as Grafana shortens it
-		}
-		add("单位：", "Unit: ", pick(lang, unit))
+		add("单位：", "Unit: ", pick(lang, in.Unit))
 		var targets []string
 		for _, id := range in.Targets {
 			t := cat.Target(id)

@@ -267,8 +267,9 @@ var attacks = []struct {
 	// Lists and marks.
 	{name: "list contracts_ending", run: list("contracts_ending")},
 	{name: "list contracts_ending of another unit", run: q(`{"queryType":"list","list":"contracts_ending","filter":{"units":["440000"]}}`)},
-	{name: "list project_funds", run: list("project_funds")},
-	{name: "list project_methods", run: list("project_methods")},
+	// Amounts in yuan, as the secret is known.
+	{name: "list project_funds", run: q(`{"queryType":"list","list":"project_funds","lang":"en"}`)},
+	{name: "list project_methods", run: q(`{"queryType":"list","list":"project_methods","lang":"en"}`)},
 	{name: "list sessions", run: list("sessions")},
 	{name: "list sites", run: list("sites")},
 	{name: "list late", run: list("late")},

@@ -341,10 +341,9 @@ func (p *plan) dayField(days []time.Time) *data.Field {
 	return f
 }
 
-// Units as Grafana writes them. Of those that it knows by name it has no yuan, and its
-// hours and days are English and become weeks and years.
+// Units as Grafana writes them. Its own hours and days are English and become weeks
+// and years.
 const (
-	yuan = "currency:¥"
 	age  = "dtdhms" // 2 d 06:43:10, of seconds
 	date = "time:YYYY-MM-DD"
 )

@@ -275,6 +275,7 @@ func (d *Datasource) list(ctx context.Context, s scope.Scope, m *Model) (data.Fr
 		f.AppendNotices(data.Notice{Severity: data.NoticeSeverityWarning, Text: fmt.Sprintf(pick(m.Lang, catalogue.Text{Zh: "只显示前 %d 行", En: "only the first %d rows are shown"}), mostRows)})
 	}
 	d.fill(f, &l, rows, m.Lang)
+	inTenThousands(m.Lang, f, false)
 	return data.Frames{f}, nil
 }
 

@@ -547,7 +547,11 @@ func (d *Datasource) ask(ctx context.Context, s scope.Scope, q backend.DataQuery
 	if err != nil {
 		return p.what(), nil, err
 	}
-	return p.what(), d.shape(p, r, d.frames(p, r)), nil
+	out := d.shape(p, r, d.frames(p, r))
+	if !alert && p.Format != "" { // a rule, and who computes, goes on in yuan
+		inTenThousands(p.Lang, out[0], p.Format == formatPivot && p.in.Measure.Splits[p.split] != nil)
+	}
+	return p.what(), out, nil
 }
 
 // Check says whether a query can be asked, without asking it. The dashboards

@@ -78,7 +78,9 @@ func TestFormsOfAnAnswer(t *testing.T) {
 	f(`{"indicator":"I-01","groupBy":["province"],"filter":{"units":["660000","310000"]},"format":"table","sort":"desc","compare":["rank"]}`, data.FrameTypeNumericLong,
 		"unit = 310000 660000", "unit_name = 上海 兵团", "value = 4 1", "rank = 1 3")
 	f(`{"indicator":"I-24","groupBy":["province","purchase_mode"],"filter":{"units":["310000","320000"]},"format":"pivot","column":"numerator"}`, data.FrameTypeNumericLong,
-		"unit = 310000 320000", "unit_name = 上海 江苏", "1 = 80000 10000", "2 = 0 30000")
+		"unit = 310000 320000", "unit_name = 上海 江苏", "1 = 8 1", "2 = 0 3") // 万元
+	f(`{"indicator":"I-24","groupBy":["province","purchase_mode"],"filter":{"units":["310000","320000"]},"format":"pivot","column":"numerator","lang":"en"}`, data.FrameTypeNumericLong,
+		"unit = 310000 320000", "unit_name = Shanghai Jiangsu", "1 = 80000 10000", "2 = 0 30000")
 	f(`{"indicator":"I-01","groupBy":["province","month"],"filter":{"units":["310000"]},"from":"2016-10","to":"2016-11","format":"pivot"}`, data.FrameTypeTimeSeriesLong,
 		"unit = 310000", "unit_name = 上海", "2016-10 = 3", "2016-11 = 4")
 	curve := ask(t, d, `{"indicator":"I-10","groupBy":["province"],"format":"lorenz"}`)

@@ -48,7 +48,8 @@ function menu(page: string): HTMLElement {
 type Scale = [by: number, unit: string, decimals: number | undefined];
 
 // One scale for all values of a field, so that a column of amounts can be compared.
-const moneyScales: Scale[] = lang === "zh" ? [[1e8, "亿元", 2], [1e4, "万元", 1], [1, "元", 0]] : [[1e9, "bn yuan", 2], [1e6, "m yuan", 1], [1, "yuan", 0]];
+// In Chinese the datasource says 万元 and 亿元 itself.
+const moneyScales: Scale[] = [[1e9, "bn yuan", 2], [1e6, "m yuan", 1], [1, "yuan", 0]];
 const timeScales: Record<string, Scale[]> = {
   dtdhms: [[86400, L("天", "days"), 1], [3600, L("小时", "hours"), 1], [60, L("分钟", "min"), 0], [1, L("秒", "s"), 0]],
   [L("suffix:小时", "suffix:hours")]: [[24, L("天", "days"), 1], [1, L("小时", "hours"), 1]],
