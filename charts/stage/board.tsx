@@ -13,6 +13,7 @@ interface Panel {
 }
 
 const wide = 1640, row = 38;
+const range: data.TimeRange = { from: data.dateTime("2015-12-01"), to: data.dateTime("2016-11-11"), raw: { from: "2015-12-01", to: "2016-11-11" } };
 
 /** The options that a panel of Grafana knows, as far as the dashboards set them. */
 const registry = new data.FieldConfigOptionsRegistry(() => {
@@ -44,7 +45,6 @@ const shape = (p: Panel) => (p.type === "table" ? { tiles: "tiles", pivot: "cros
 function One({ p, ds, theme, variables, done }: { p: Panel; ds: any; theme: data.GrafanaTheme2; variables: Record<string, string>; done: () => void }) {
   const [frames, set] = React.useState<data.DataFrame[]>();
   const replace: data.InterpolateFunction = (s, scoped) => (s ?? "").replace(/\$\{?([A-Za-z_]\w*)(?:[.:][^}]*)?\}?/g, (all, name) => String(scoped?.[name]?.value?.text ?? variables[name] ?? all));
-  const range = React.useMemo(() => ({ from: data.dateTime("2015-12-01"), to: data.dateTime("2016-11-11"), raw: { from: "2015-12-01", to: "2016-11-11" } }), []);
   React.useEffect(() => {
     const targets = (p.targets ?? []).map(({ datasource: _, ...q }) => q);
     firstValueFrom(ds.query({ targets, scopedVars: {}, range, maxDataPoints: 500, intervalMs: 1000 }) as Observable<data.DataQueryResponse>).then((r) => {
@@ -65,12 +65,12 @@ function One({ p, ds, theme, variables, done }: { p: Panel; ds: any; theme: data
   const { x, y, w, h } = p.gridPos, gap = 8, unit = wide / 24;
   return <div data-panel={p.id} data-type={shape(p)} style={{ position: "absolute", left: x * unit, top: y * row, width: w * unit - gap, height: h * row - gap }}>
     <PanelChrome title={replace(p.title)} description={p.description} width={w * unit - gap} height={h * row - gap}>
-      {(width, height) => frames ? <Drawn p={p} frames={frames} width={width} height={height} theme={theme} range={range} replace={replace} /> : <></>}
+      {(width, height) => frames ? <Drawn p={p} frames={frames} width={width} height={height} theme={theme} replace={replace} /> : <></>}
     </PanelChrome>
   </div>;
 }
 
-function Drawn({ p, frames, width, height, theme, range, replace }: { p: Panel; frames: data.DataFrame[]; width: number; height: number; theme: data.GrafanaTheme2; range: data.TimeRange; replace: data.InterpolateFunction }) {
+function Drawn({ p, frames, width, height, theme, replace }: { p: Panel; frames: data.DataFrame[]; width: number; height: number; theme: data.GrafanaTheme2; replace: data.InterpolateFunction }) {
   if (p.type === "stat") {
     const o = p.options;
     const values = data.getFieldDisplayValues({ data: frames, fieldConfig: p.fieldConfig!, reduceOptions: o.reduceOptions, replaceVariables: replace, theme, sparkline: o.graphMode !== "none", percentChange: o.showPercentChange, timeZone: "Asia/Shanghai" });

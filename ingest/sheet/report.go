@@ -10,9 +10,8 @@ import (
 	"strconv"
 	"strings"
 
-	"golang.org/x/text/width"
-
 	"github.com/duiwu/duiwu/internal/feed"
+	"github.com/duiwu/duiwu/internal/value"
 )
 
 // Report says what in a file falls short. It holds no value of any cell.
@@ -204,7 +203,7 @@ func (r *Report) WriteText(w io.Writer, limit int) error {
 	var says [][2]string
 	widths := [4]int{}
 	for i, h := range head {
-		widths[i] = displayWidth(h)
+		widths[i] = value.Width(h)
 	}
 	r.Findings(func(f Finding) bool {
 		if len(rows) == limit {
@@ -220,7 +219,7 @@ func (r *Report) WriteText(w io.Writer, limit int) error {
 		}
 		line := [4]string{place, clean(name), f.Rule, f.Severity}
 		for i, c := range line {
-			widths[i] = max(widths[i], displayWidth(c))
+			widths[i] = max(widths[i], value.Width(c))
 		}
 		rows = append(rows, line)
 		says = append(says, [2]string{clean(f.MessageZh), clean(f.MessageEn)})
@@ -229,7 +228,7 @@ func (r *Report) WriteText(w io.Writer, limit int) error {
 	if len(rows) > 0 {
 		put := func(line [4]string, last string) {
 			for i, c := range line {
-				_, _ = b.WriteString(c + strings.Repeat(" ", widths[i]-displayWidth(c)+2))
+				_, _ = b.WriteString(c + strings.Repeat(" ", widths[i]-value.Width(c)+2))
 			}
 			_, _ = b.WriteString(last + "\n")
 		}
@@ -280,17 +279,4 @@ func clean(s string) string {
 		}
 		return c
 	}, s)
-}
-
-// displayWidth counts the columns that a text takes in a terminal.
-func displayWidth(s string) int {
-	n := 0
-	for _, c := range s {
-		n++
-		switch width.LookupRune(c).Kind() {
-		case width.EastAsianWide, width.EastAsianFullwidth:
-			n++
-		}
-	}
-	return n
 }

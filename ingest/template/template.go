@@ -14,6 +14,7 @@ import (
 
 	"github.com/duiwu/duiwu/ingest/sheet"
 	"github.com/duiwu/duiwu/internal/feed"
+	"github.com/duiwu/duiwu/internal/value"
 )
 
 const (
@@ -352,7 +353,7 @@ func (t *writer) help() error {
 		high := 1
 		for j, v := range line {
 			if len(line) > 2 {
-				high = max(high, int(math.Ceil(letters(v)/widths[j])))
+				high = max(high, int(math.Ceil(float64(value.Width(v))/widths[j])))
 			}
 			cell, err := excelize.CoordinatesToCellName(j+1, i+1)
 			if err != nil {
@@ -392,16 +393,6 @@ func (t *writer) help() error {
 		return err
 	}
 	return t.onPaper(helpSheet)
-}
-
-// letters is how wide a text is, in Latin letters.
-func letters(s string) (n float64) {
-	for _, r := range s {
-		if n++; r >= 0x2E80 {
-			n++
-		}
-	}
-	return n
 }
 
 // onPaper prints a sheet lying, as wide as a page.

@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"unicode/utf8"
 
+	"golang.org/x/text/width"
+
 	"github.com/duiwu/duiwu/internal/feed"
 )
 
@@ -142,4 +144,18 @@ func Code(dst, src []byte) (out []byte, notes Notes, rule feed.Rule) {
 		i += w
 	}
 	return dst, notes, feed.NoRule
+}
+
+// Width counts the columns that a text takes where Latin letters take one: on a
+// terminal, about so in a spreadsheet and on a page.
+func Width(s string) int {
+	n := 0
+	for _, c := range s {
+		n++
+		switch width.LookupRune(c).Kind() {
+		case width.EastAsianWide, width.EastAsianFullwidth:
+			n++
+		}
+	}
+	return n
 }

@@ -9,6 +9,7 @@ import (
 	"sort"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	"github.com/grafana/grafana-plugin-sdk-go/backend"
 	"github.com/grafana/grafana-plugin-sdk-go/data"
@@ -16,6 +17,7 @@ import (
 	"github.com/duiwu/duiwu/charts/pkg/catalogue"
 	"github.com/duiwu/duiwu/charts/pkg/scope"
 	"github.com/duiwu/duiwu/internal/feed"
+	"github.com/duiwu/duiwu/internal/value"
 )
 
 // Shape is the part of a query that says in which form a panel wants the answer.
@@ -298,18 +300,14 @@ func (p *plan) roomy(f *data.Frame) *data.Frame {
 			u := strings.TrimPrefix(x.Config.Unit, "suffix:")
 			name += pick(p.Lang, catalogue.Text{Zh: "（" + u + "）", En: " (" + u + ")"})
 		}
-		width, chinese := 24, false // of the cell's own padding
-		for _, r := range name {
-			if width += 7; r >= 0x2E80 {
-				width, chinese = width+7, true
-			}
-		}
-		if width <= 90 { // which the dashboards' columns have anyway
+		columns := value.Width(name)
+		width := 7*columns + 24 // of the cell's own padding
+		if width <= 90 {        // which the dashboards' columns have anyway
 			continue
 		}
 		x.Config = copyConfig(x.Config)
 		x.Config.Custom = map[string]any{"wrapHeaderText": true}
-		if chinese {
+		if columns > utf8.RuneCountInString(name) {
 			x.Config.Custom = map[string]any{"width": min(width, 270)}
 		}
 	}
