@@ -219,9 +219,11 @@ func TestAUnitsLinesAreItsOwn(t *testing.T) {
 	go func() { done <- b.do(req) }()
 	_, err := w.Write(siteRows(1)) // the body is on its way
 	require.NoError(t, err)
-	require.Eventually(t, func() bool {
-		return b.post(sites+"/check", b.token("310000"), siteRows(1)).slug() == "too-many-uploads"
+	require.Eventually(t, func() bool { // it is being received: it has the unit's line
+		files, err := filepath.Glob(filepath.Join(b.opt.Spool, "tmp", "upload-*"))
+		return err == nil && len(files) == 1
 	}, 5*time.Second, 10*time.Millisecond)
+	require.Equal(t, "too-many-uploads", b.post(sites+"/check", b.token("310000"), siteRows(1)).slug())
 	other := strings.Replace(sites, "310000", "320000", 1)
 	require.Equal(t, 200, b.post(other+"/check", b.token("320000"), siteRows(1)).status)
 	require.NoError(t, w.Close())
