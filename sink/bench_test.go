@@ -6,9 +6,7 @@ import (
 	"io"
 	"math/big"
 	"net/url"
-	"os"
 	"slices"
-	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -25,6 +23,7 @@ import (
 	"github.com/duiwu/duiwu/internal/feed"
 	"github.com/duiwu/duiwu/internal/flow"
 	"github.com/duiwu/duiwu/internal/testenv"
+	"github.com/duiwu/duiwu/internal/usage"
 )
 
 const benchRows = 131072
@@ -215,14 +214,10 @@ func selfCPU() float64 {
 	return time.Duration(r.Utime.Nano() + r.Stime.Nano()).Seconds()
 }
 
-// pidCPU reads user and system time of another process, in ticks of 10 ms.
 func pidCPU(b *testing.B, pid int) float64 {
-	raw, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	cpu, err := usage.CPU(pid)
 	require.NoError(b, err)
-	f := strings.Fields(string(raw[strings.LastIndexByte(string(raw), ')')+2:]))
-	user, _ := strconv.ParseFloat(f[11], 64)
-	system, _ := strconv.ParseFloat(f[12], 64)
-	return (user + system) / 100
+	return cpu.Seconds()
 }
 
 // BenchmarkNewest streams the newest versions of 1,048,576 records, as an

@@ -12,12 +12,13 @@ import (
 	"github.com/duiwu/duiwu/ingest"
 	"github.com/duiwu/duiwu/ingest/feeds"
 	"github.com/duiwu/duiwu/internal/feed"
+	"github.com/duiwu/duiwu/internal/usage"
 )
 
 // peak is the most memory that a process has held, in bytes.
 func peak(t *testing.T, pid int) int64 {
 	t.Helper()
-	n, err := memory(pid, "VmHWM")
+	n, err := usage.Peak(pid)
 	require.NoError(t, err)
 	return n
 }

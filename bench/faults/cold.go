@@ -14,6 +14,7 @@ import (
 	"github.com/duiwu/duiwu/ingest"
 	"github.com/duiwu/duiwu/ingest/feeds"
 	"github.com/duiwu/duiwu/internal/feed"
+	"github.com/duiwu/duiwu/internal/usage"
 )
 
 // cold is a cell whose tables hold many records that no worker has in memory.
@@ -136,36 +137,6 @@ func sum(v []float64) (n float64) {
 	return n
 }
 
-// memory is what the kernel says of a process: VmHWM or VmRSS, in bytes.
-func memory(pid int, name string) (int64, error) {
-	raw, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
-	if err != nil {
-		return 0, err
-	}
-	_, text, ok := strings.Cut(string(raw), name+":")
-	if !ok {
-		return 0, fmt.Errorf("the kernel does not tell %s", name)
-	}
-	kB, err := strconv.ParseInt(strings.Fields(text)[0], 10, 64)
-	return kB << 10, err
-}
-
-// used is the CPU time of a process.
-func used(pid int) (time.Duration, error) {
-	raw, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
-	if err != nil {
-		return 0, err
-	}
-	_, text, _ := strings.Cut(string(raw), ") ")
-	fields := strings.Fields(text)
-	if len(fields) < 13 {
-		return 0, fmt.Errorf("the kernel does not tell the CPU time of process %d", pid)
-	}
-	user, err1 := strconv.ParseInt(fields[11], 10, 64)
-	system, err2 := strconv.ParseInt(fields[12], 10, 64)
-	return time.Duration(user+system) * 10 * time.Millisecond, errors.Join(err1, err2)
-}
-
 // remember measures one worker that learns n keys of one unit, and prints it.
 func (l *lab) remember(ctx context.Context, keys, partitions int, out io.Writer, flags ...string) error {
 	c, err := l.newCold(ctx, 1, partitions, keys, flags...)
@@ -176,7 +147,7 @@ func (l *lab) remember(ctx context.Context, keys, partitions int, out io.Writer,
 	for _, w := range l.wires {
 		w.clickhouse.count()
 	}
-	before, err := used(l.engine.PID())
+	before, err := usage.CPU(l.engine.PID())
 	if err != nil {
 		return err
 	}
@@ -189,8 +160,8 @@ func (l *lab) remember(ctx context.Context, keys, partitions int, out io.Writer,
 		return err
 	}
 	took := time.Since(begun)
-	ours, err1 := used(w.cmd.Process.Pid)
-	theirs, err2 := used(l.engine.PID())
+	ours, err1 := usage.CPU(w.cmd.Process.Pid)
+	theirs, err2 := usage.CPU(l.engine.PID())
 	if err := errors.Join(err1, err2); err != nil {
 		return err
 	}
@@ -205,11 +176,11 @@ func (l *lab) remember(ctx context.Context, keys, partitions int, out io.Writer,
 	if err != nil {
 		return err
 	}
-	most, err := memory(w.cmd.Process.Pid, "VmHWM")
+	most, err := usage.Peak(w.cmd.Process.Pid)
 	if err != nil {
 		return err
 	}
-	server, err := memory(l.engine.PID(), "VmHWM")
+	server, err := usage.Peak(l.engine.PID())
 	if err != nil {
 		return err
 	}

@@ -39,6 +39,7 @@ import (
 	"github.com/duiwu/duiwu/internal/engine"
 	"github.com/duiwu/duiwu/internal/feed"
 	"github.com/duiwu/duiwu/internal/fetch"
+	"github.com/duiwu/duiwu/internal/usage"
 )
 
 func main() {
@@ -527,22 +528,17 @@ func (b *bench) until(ctx context.Context, e *engine.Engine, sql string, want in
 // used returns the CPU seconds of a process, peak its largest memory in MB; 0 for
 // no process.
 func used(pid int) float64 {
-	raw, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	cpu, err := usage.CPU(pid)
 	if err != nil {
 		return 0
 	}
-	f := strings.Fields(string(raw[bytes.LastIndexByte(raw, ')')+1:]))
-	user, _ := strconv.ParseFloat(f[11], 64)
-	system, _ := strconv.ParseFloat(f[12], 64)
-	return (user + system) / 100 // the kernel's unit is 1/100 s
+	return cpu.Seconds()
 }
 
 func peak(pid int) float64 {
-	raw, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
+	most, err := usage.Peak(pid)
 	if err != nil {
 		return 0
 	}
-	_, rest, _ := strings.Cut(string(raw), "VmHWM:")
-	kb, _ := strconv.ParseFloat(strings.Fields(rest + " 0")[0], 64)
-	return kb / 1024
+	return float64(most) / (1 << 20)
 }

@@ -106,7 +106,7 @@ func start(ctx context.Context, o *options, log *slog.Logger, stderr io.Writer) 
 		return nil, fmt.Errorf("cannot open the database: %w", err)
 	}
 	if s.engine != nil {
-		s.idleCPU, _ = usage(s.engine.PID())
+		s.idleCPU, _ = used(s.engine.PID())
 	}
 	s.stderr = stderr
 	return s, nil

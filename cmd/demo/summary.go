@@ -1,21 +1,17 @@
 package main
 
 import (
-	"bufio"
-	"bytes"
 	"context"
 	"fmt"
 	"io"
 	"maps"
-	"os"
 	"slices"
 	"sort"
-	"strconv"
-	"strings"
 	"text/tabwriter"
 	"time"
 
 	"github.com/duiwu/duiwu/internal/flow"
+	"github.com/duiwu/duiwu/internal/usage"
 )
 
 // counts is one balance: received = the stored outcomes + duplicate + rejected.
@@ -210,10 +206,10 @@ func (s *stack) storedRows(ctx context.Context, sum *summary, differ func(string
 // measure reads what the worker and the embedded server have used.
 func (s *stack) measure(sum *summary) {
 	if s.worker != nil {
-		sum.WorkerCPU, sum.PeakRSSMB = usage(s.worker.pid())
+		sum.WorkerCPU, sum.PeakRSSMB = used(s.worker.pid())
 	}
 	if s.engine != nil {
-		sum.ClickHouseCPU, sum.ClickHousePeak = usage(s.engine.PID())
+		sum.ClickHouseCPU, sum.ClickHousePeak = used(s.engine.PID())
 		sum.ClickHouseCPU -= s.idleCPU
 	}
 	if sum.Received > 0 && s.pushed {
@@ -222,32 +218,14 @@ func (s *stack) measure(sum *summary) {
 	}
 }
 
-// clockTick is the kernel's unit of CPU time in /proc, 1/100 s on Linux.
-const clockTick = 100
-
-// usage returns the CPU seconds that a process has used and its peak memory in
-// MB; zeros when /proc does not tell.
-func usage(pid int) (cpu, peak float64) {
-	raw, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
-	if err == nil {
-		if i := bytes.LastIndexByte(raw, ')'); i >= 0 {
-			if f := strings.Fields(string(raw[i+1:])); len(f) > 12 {
-				user, _ := strconv.ParseFloat(f[11], 64)
-				system, _ := strconv.ParseFloat(f[12], 64)
-				cpu = (user + system) / clockTick
-			}
-		}
+// used returns the CPU seconds that a process has used and its peak memory in MB;
+// zeros when the system does not tell.
+func used(pid int) (cpu, peak float64) {
+	if t, err := usage.CPU(pid); err == nil {
+		cpu = t.Seconds()
 	}
-	file, err := os.Open(fmt.Sprintf("/proc/%d/status", pid))
-	if err != nil {
-		return cpu, 0
-	}
-	defer file.Close()
-	for sc := bufio.NewScanner(file); sc.Scan(); {
-		if rest, ok := strings.CutPrefix(sc.Text(), "VmHWM:"); ok {
-			kb, _ := strconv.ParseFloat(strings.Fields(rest)[0], 64)
-			peak = kb / 1024
-		}
+	if n, err := usage.Peak(pid); err == nil {
+		peak = float64(n) / (1 << 20)
 	}
 	return cpu, peak
 }
