@@ -60,10 +60,11 @@ func sides(a, b string) string {
 // one day.
 func twins(s *feed.Spec) string {
 	token := "''"
-	key := []string{"toString(reporting_unit)"}
+	key, cols := []string{"toString(reporting_unit)"}, []string{"reporting_unit"}
 	for _, name := range s.NaturalKey {
 		f := &s.All()[s.Index(name)]
 		col := f.Column()
+		cols = append(cols, col)
 		if f.Kind.Kind == feed.ResidentID {
 			if token == "''" {
 				token = "lower(hex(" + col + "))"
@@ -76,15 +77,18 @@ func twins(s *feed.Spec) string {
 	group := "thing"
 	if s.KeyHasDate() {
 		group += ", effective_from"
+		cols = append(cols, "effective_from")
 	}
-	rows := "SELECT " + thing + " AS thing, reporting_unit, record_id, effective_from, " + token + " AS token FROM " + s.CurrentTable() + " FINAL"
-	// Nearly no key is there twice: the hashes of all are cheaper to hold than the keys.
-	hash := "cityHash64(thing" + strings.TrimPrefix(group, "thing") + ")"
+	// Nearly no key is there twice. Sorted hashes of all find those that are: sixteen
+	// arrays of them are cheaper than a table of keys.
+	hash := "xxh3(" + strings.Join(cols, ", ") + ")"
+	several := "SELECT arrayJoin(arrayFilter((h, before) -> h = before, hs, arrayPushFront(arrayPopBack(hs), 0))) AS h\n" +
+		"        FROM (SELECT arraySort(groupArray(" + hash + ")) AS hs FROM " + s.CurrentTable() + " FINAL GROUP BY " + hash + " % 16)"
+	rows := "SELECT " + thing + " AS thing, reporting_unit, record_id, effective_from, " + token + " AS token FROM " + s.CurrentTable() + " FINAL WHERE " + hash + " IN (" + several + ")"
 	return "SELECT 'twin' AS kind, '" + s.Feed + "' AS feed, 'same_key' AS reason, concatWithSeparator('|', thing, tupleElement(a, 2), tupleElement(b, 2)) AS key, " + sides("a", "b") + ", since\nFROM (\n" +
 		"  SELECT max(one) AS a, max(other) AS b, thing, min(day) AS since FROM (\n" +
 		"    SELECT thing, day, r[1] AS one, arrayJoin(arraySlice(r, 2)) AS other FROM (\n" +
-		"      SELECT thing, max(effective_from) AS day, arraySort(groupArray((toString(reporting_unit), record_id, effective_from, token))) AS r FROM (" + rows + ")\n" +
-		"      WHERE " + hash + " IN (SELECT " + hash + " AS h FROM (" + rows + ") GROUP BY h HAVING count() > 1)\n      GROUP BY " + group + " HAVING length(r) > 1\n    )\n" +
+		"      SELECT thing, max(effective_from) AS day, arraySort(groupArray((toString(reporting_unit), record_id, effective_from, token))) AS r FROM (\n        " + rows + "\n      )\n      GROUP BY " + group + " HAVING length(r) > 1\n    )\n" +
 		"  )\n  GROUP BY thing, tupleElement(one, 2), tupleElement(other, 2)\n)"
 }
 
@@ -94,11 +98,12 @@ func twins(s *feed.Spec) string {
 func conflicts(s *feed.Spec) string {
 	key := strings.Join(s.Key(), ", ")
 	const moment, content = "bitShiftRight(" + feed.ColVersion + ", 64)", "bitShiftRight(" + feed.ColVersion + ", 16)"
+	// Nearly no record has a conflict: everything else is left out first.
+	some := "(" + key + ") IN (SELECT " + key + " FROM " + s.HistoryTable() + " WHERE " + feed.ColOutcome + " = 'conflict')"
 	return "SELECT 'conflict' AS kind, '" + s.Feed + "' AS feed, 'moment' AS reason, concatWithSeparator('|', '" + s.Feed + "', toString(unit), record, toString(day), toString(at)) AS key,\n" +
 		"  unit AS unit_a, record AS record_a, day AS from_a, '' AS token_a, unit AS unit_b, record AS record_b, day AS from_b, '' AS token_b, day_of AS since\nFROM (\n" +
 		"  SELECT toString(reporting_unit) AS unit, record_id AS record, any(effective_from) AS day, " + moment + " AS at, toDate32(any(reported_at)) AS day_of\n  FROM " + s.HistoryTable() + "\n" +
-		"  WHERE (" + key + ") IN (SELECT " + key + " FROM " + s.HistoryTable() + " WHERE " + feed.ColOutcome + " = 'conflict')\n" +
-		"    AND (" + key + ", " + moment + ") IN (SELECT " + key + ", " + moment + " FROM " + s.CurrentTable() + " FINAL)\n" +
+		"  WHERE " + some + "\n    AND (" + key + ", " + moment + ") IN (SELECT " + key + ", " + moment + " FROM " + s.CurrentTable() + " FINAL WHERE " + some + ")\n" +
 		"  GROUP BY " + key + ", at HAVING min(" + content + ") != max(" + content + ")\n)"
 }
 
@@ -121,17 +126,21 @@ func twoUnits(c *feed.Catalogue, s *feed.Spec, p *People) string {
 }
 
 // known are the workers as each record last told of them, with the first day of
-// which it told. Names stand in the history only.
-func known(s *feed.Spec, p *People) string {
+// which it told: all of them, or those of some rows of the current table. Names stand
+// in the history only.
+func known(s *feed.Spec, p *People, where string) string {
 	return "SELECT toString(h.reporting_unit) AS unit, h.record_id AS record, h.effective_from AS day, h.id_number_token AS token, " + p.Person("token", "unit") + " AS person,\n" +
 		"  h.name_token AS name, toString(h.sex) AS sex, h.birth_year AS birth, toString(h.county_code) AS county, c.first AS first\nFROM " + s.HistoryTable() + " AS h\nINNER JOIN (\n" +
-		"  SELECT reporting_unit, record_id, min(effective_from) AS first, max(effective_from) AS last, argMax(" + feed.ColVersion + ", effective_from) AS newest FROM " + s.CurrentTable() + " FINAL GROUP BY reporting_unit, record_id\n" +
+		"  SELECT reporting_unit, record_id, min(effective_from) AS first, max(effective_from) AS last, argMax(" + feed.ColVersion + ", effective_from) AS newest FROM " + s.CurrentTable() + " FINAL " + where + "GROUP BY reporting_unit, record_id\n" +
 		") AS c ON h.reporting_unit = c.reporting_unit AND h.record_id = c.record_id AND h.effective_from = c.last AND h." + feed.ColVersion + " = c.newest"
 }
 
 // identities are records with one number and another name, sex or birth year.
 func identities(s *feed.Spec, p *People) string {
 	const x, y = "tupleElement(g[1], %[1]d)", "tupleElement(o, %[1]d)"
+	// Nearly every number stands in one record.
+	several := "SELECT xxh3(id_number_token) AS h FROM " + s.CurrentTable() + " FINAL GROUP BY h HAVING min(xxh3(reporting_unit, record_id)) != max(xxh3(reporting_unit, record_id))"
+	some := "WHERE (reporting_unit, record_id) IN (SELECT reporting_unit, record_id FROM " + s.CurrentTable() + " FINAL WHERE xxh3(id_number_token) IN (" + several + ")) "
 	differs := func(at int) string {
 		d := fmt.Sprintf(x+" != "+y, at)
 		return "ifNull(" + d + ", false)"
@@ -139,7 +148,7 @@ func identities(s *feed.Spec, p *People) string {
 	return "SELECT 'identity' AS kind, 'worker' AS feed, arrayStringConcat(why, ',') AS reason, concatWithSeparator('|', tupleElement(a, 4), tupleElement(a, 1), tupleElement(a, 2), tupleElement(b, 1), tupleElement(b, 2)) AS key, " + sides("a", "b") + ", since\nFROM (\n" +
 		"  SELECT arrayFilter(w -> w != '', [if(" + differs(5) + ", 'name', ''), if(" + differs(6) + ", 'sex', ''), if(" + differs(7) + ", 'birth_year', '')]) AS why,\n" +
 		"    tuple(tupleElement(g[1], 1), tupleElement(g[1], 2), tupleElement(g[1], 3), tupleElement(g[1], 4)) AS a, tuple(tupleElement(o, 1), tupleElement(o, 2), tupleElement(o, 3), tupleElement(o, 4)) AS b, greatest(tupleElement(g[1], 8), tupleElement(o, 8)) AS since\n  FROM (\n" +
-		"    SELECT arraySort(q -> (tupleElement(q, 1), tupleElement(q, 2)), groupArray((unit, record, day, lower(hex(token)), name, sex, birth, first))) AS g FROM (\n" + known(s, p) + "\n    )\n    GROUP BY token HAVING uniqExact(name) + uniqExact(sex) + uniqExact(birth) > 3\n  )\n" +
+		"    SELECT arraySort(q -> (tupleElement(q, 1), tupleElement(q, 2)), groupArray((unit, record, day, lower(hex(token)), name, sex, birth, first))) AS g FROM (\n" + known(s, p, some) + "\n    )\n    GROUP BY token HAVING uniqExact(name) + uniqExact(sex) + uniqExact(birth) > 3\n  )\n" +
 		"  ARRAY JOIN g AS o\n  WHERE notEmpty(why)\n)"
 }
 
@@ -150,6 +159,6 @@ func weak(s *feed.Spec, p *People) string {
 	}
 	return "SELECT 'weak' AS kind, 'worker' AS feed, 'alike' AS reason, concatWithSeparator('|', least(tupleElement(a, 4), tupleElement(b, 4)), greatest(tupleElement(a, 4), tupleElement(b, 4))) AS key, " + sides("a", "b") + ", since\nFROM (\n" +
 		"  SELECT " + pick("x") + " AS a, " + pick("y") + " AS b, greatest(tupleElement(x, 6), tupleElement(y, 6)) AS since\n  FROM (SELECT x, arrayJoin(g) AS y FROM (SELECT g, arrayJoin(g) AS x FROM (\n" +
-		"    SELECT groupArray((unit, record, day, lower(hex(token)), person, first)) AS g FROM (\n" + known(s, p) + "\n    )\n    WHERE isNotNull(birth)\n    GROUP BY name, sex, birth, county HAVING uniqExact(person) > 1\n  )))\n" +
+		"    SELECT groupArray((unit, record, day, lower(hex(token)), person, first)) AS g FROM (\n" + known(s, p, "") + "\n    )\n    WHERE isNotNull(birth)\n    GROUP BY name, sex, birth, county HAVING uniqExact(person) > 1\n  )))\n" +
 		"  WHERE x < y AND tupleElement(x, 5) != tupleElement(y, 5)\n)"
 }
