@@ -33,6 +33,7 @@ import (
 	"github.com/grafana/grafana-plugin-sdk-go/backend/log"
 	"golang.org/x/sync/errgroup"
 
+	"github.com/duiwu/duiwu/charts/dashboards"
 	"github.com/duiwu/duiwu/charts/indicators"
 	"github.com/duiwu/duiwu/charts/pkg/catalogue"
 	"github.com/duiwu/duiwu/charts/pkg/edition"
@@ -43,6 +44,7 @@ import (
 	"github.com/duiwu/duiwu/internal/feed"
 	"github.com/duiwu/duiwu/internal/fetch"
 	"github.com/duiwu/duiwu/internal/peer"
+	"github.com/duiwu/duiwu/internal/usage"
 	"github.com/duiwu/duiwu/sink"
 )
 
@@ -123,7 +125,104 @@ func run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	if err := pages(ctx, e.DSN(), e); err != nil {
+		return err
+	}
 	return crowd(ctx, e.DSN(), answered, *viewers)
+}
+
+// pages opens every shipped dashboard as Grafana does, all panels at once: when nobody
+// has asked for anything yet, once more, and when somebody has looked at the first
+// one a while ago.
+func pages(ctx context.Context, dsn string, server *engine.Engine) error {
+	config := plugin.Config{URL: dsn, Today: today, Scope: scope.Everything()}
+	config.LookAhead = true
+	ahead, err := plugin.Open(config)
+	if err != nil {
+		return err
+	}
+	defer ahead.Dispose()
+	begun := time.Now()
+	if _, err := opened(ctx, ahead, dashboards.Pages()[0].ID); err != nil {
+		return err
+	}
+	if err := quiet(ctx, server); err != nil {
+		return err
+	}
+	fmt.Printf("all shipped dashboards ready %s after the first was opened\n", time.Since(begun).Round(time.Second))
+	out := tabwriter.NewWriter(os.Stdout, 2, 0, 2, ' ', tabwriter.AlignRight)
+	fmt.Fprintln(out, "milliseconds\tpanels\topened first: p50\tp95\tlongest\tagain: p95\tlongest\tready: p95\tlongest\t")
+	var all [3][]time.Duration
+	row := func(id string, times [3][]time.Duration) {
+		fmt.Fprintf(out, "%s\t%d\t%.0f\t%.0f\t%.0f\t%.1f\t%.1f\t%.1f\t%.1f\t\n", id, len(times[0]), ms(quantile(times[0], 0.5)), ms(quantile(times[0], 0.95)), ms(quantile(times[0], 1)),
+			ms(quantile(times[1], 0.95)), ms(quantile(times[1], 1)), ms(quantile(times[2], 0.95)), ms(quantile(times[2], 1)))
+	}
+	config.LookAhead = false
+	for _, p := range dashboards.Pages() {
+		var times [3][]time.Duration
+		times[2], err = opened(ctx, ahead, p.ID)
+		if err != nil {
+			return err
+		}
+		own, err := plugin.Open(config)
+		if err != nil {
+			return err
+		}
+		for i := range 2 {
+			if times[i], err = opened(ctx, own, p.ID); err != nil {
+				return err
+			}
+		}
+		own.Dispose()
+		for i := range times {
+			all[i] = append(all[i], times[i]...)
+		}
+		row(p.ID, times)
+	}
+	row("all", all)
+	return out.Flush()
+}
+
+// opened is how long each panel of a dashboard waits.
+func opened(ctx context.Context, ds *plugin.Datasource, page string) ([]time.Duration, error) {
+	asked, err := dashboards.Opened(page, "zh", time.Now())
+	if err != nil {
+		return nil, err
+	}
+	times := make([]time.Duration, len(asked))
+	g, ctx := errgroup.WithContext(ctx)
+	for i := range asked {
+		g.Go(func() (err error) {
+			if times[i], _, err = ask(ctx, ds, asked[i].DataQuery); err != nil {
+				err = fmt.Errorf("cannot open %s, %q: %w", page, asked[i].Panel, err)
+			}
+			return err
+		})
+	}
+	return times, g.Wait()
+}
+
+// quiet waits until the server has hardly worked for a while.
+func quiet(ctx context.Context, server *engine.Engine) error {
+	const still, share = 10 * time.Second, 0.05
+	for {
+		before, err := usage.CPU(server.PID())
+		if err != nil {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(still):
+		}
+		after, err := usage.CPU(server.PID())
+		if err != nil {
+			return err
+		}
+		if (after - before).Seconds() < share*still.Seconds() {
+			return nil
+		}
+	}
 }
 
 // publish keeps the figures of one month, unless they are kept.
@@ -187,7 +286,7 @@ func crowd(ctx context.Context, dsn string, queries []string, viewers int) error
 				for range perPage {
 					q := queries[dice.IntN(len(queries))]
 					own.Go(func() error {
-						took, _, err := ask(ctx, ds, q)
+						took, _, err := ask(ctx, ds, query(q))
 						mu.Lock()
 						defer mu.Unlock()
 						if page == 0 {
@@ -232,13 +331,13 @@ func measure(ctx context.Context, dsn string, ids []string, runs int) (answered 
 		if err != nil {
 			return nil, err
 		}
-		if _, _, err := ask(ctx, ds, `{"indicator":"I-40"}`); err != nil {
+		if _, _, err := ask(ctx, ds, query(`{"indicator":"I-40"}`)); err != nil {
 			return nil, err
 		}
 		for i := range lines {
 			for p, panel := range panels[:len(panels)-1] {
 				q := fmt.Sprintf(`{"indicator":%q%s}`, lines[i].id, panel.rest)
-				took, own, err := ask(ctx, ds, q)
+				took, own, err := ask(ctx, ds, query(q))
 				switch {
 				case err != nil && ctx.Err() != nil:
 					return nil, err
@@ -258,7 +357,7 @@ func measure(ctx context.Context, dsn string, ids []string, runs int) (answered 
 		if run > 0 {
 			for i := range lines {
 				for _, panel := range panels[:current] {
-					if took, _, err := ask(ctx, ds, fmt.Sprintf(`{"indicator":%q%s}`, lines[i].id, panel.rest)); err == nil {
+					if took, _, err := ask(ctx, ds, query(fmt.Sprintf(`{"indicator":%q%s}`, lines[i].id, panel.rest))); err == nil {
 						lines[i].times[len(panels)-1] = append(lines[i].times[len(panels)-1], took)
 					}
 				}
@@ -327,20 +426,27 @@ func quantile(t []time.Duration, q float64) time.Duration {
 	return s[min(len(s)-1, int(q*float64(len(s))))]
 }
 
+// query is one that Grafana has added nothing to.
+func query(text string) backend.DataQuery {
+	return backend.DataQuery{RefID: "A", JSON: json.RawMessage(text)}
+}
+
 // ask runs one query and returns its time and what of it is the plugin's own.
-func ask(ctx context.Context, ds *plugin.Datasource, query string) (took, own time.Duration, err error) {
+func ask(ctx context.Context, ds *plugin.Datasource, q backend.DataQuery) (took, own time.Duration, err error) {
 	begun := time.Now()
-	res, err := ds.QueryData(ctx, &backend.QueryDataRequest{Queries: []backend.DataQuery{{RefID: "A", JSON: json.RawMessage(query)}}})
+	res, err := ds.QueryData(ctx, &backend.QueryDataRequest{Queries: []backend.DataQuery{q}})
 	took = time.Since(begun)
 	if err != nil {
 		return 0, 0, err
 	}
-	a := res.Responses["A"]
+	a := res.Responses[q.RefID]
 	if a.Error != nil {
 		return 0, 0, a.Error
 	}
-	p := a.Frames[0].Meta.Custom.(*plugin.Provenance)
-	return took, took - time.Duration(p.WaitedMS*float64(time.Millisecond)), nil
+	if p, ok := a.Frames[0].Meta.Custom.(*plugin.Provenance); ok { // lists have none
+		own = took - time.Duration(p.WaitedMS*float64(time.Millisecond))
+	}
+	return took, own, nil
 }
 
 // asked lists what the datasource knows.

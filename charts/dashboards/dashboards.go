@@ -94,7 +94,7 @@ func Build(p Page, lang string, cat *catalogue.Catalogue) ([]byte, error) {
 		Description(pick(lang, p.Question)).
 		Tags([]string{"duiwu", "duiwu-" + lang}).
 		Timezone("Asia/Shanghai").
-		Time("now-1y/M", "now").
+		Time(openFrom, openTo).
 		Refresh("1m").
 		WeekStart("monday").
 		Tooltip(dashboard.DashboardCursorSyncCrosshair).

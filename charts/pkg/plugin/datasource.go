@@ -41,6 +41,10 @@ type Config struct {
 	// StaleSeconds is how long figures may be shown after newer data has come, while
 	// those of it are computed; 120 when 0, 300 at most, negative for not at all.
 	StaleSeconds int `json:"staleSeconds"`
+	// LookAhead finds what the shipped dashboards ask for before they are opened,
+	// while somebody who sees the nation is there. In Grafana it is on unless said
+	// otherwise.
+	LookAhead bool `json:"lookAhead"`
 	// TLSSkipVerify trusts whatever certificate the server shows.
 	TLSSkipVerify bool `json:"tlsSkipVerify"`
 	// Scope says who may see which units. Without it nobody sees anything.
@@ -74,6 +78,7 @@ type Datasource struct {
 	listed   *answers[[][]any]
 	hashed   *answers[[]uint64]
 	readings *readings
+	cases    caseState
 	pulses   pulses
 	beat     time.Duration
 	limits   limits
@@ -84,7 +89,7 @@ type Datasource struct {
 
 // New is the instance factory of Grafana.
 func New(_ context.Context, s backend.DataSourceInstanceSettings) (instancemgmt.Instance, error) {
-	var c Config
+	c := Config{LookAhead: true}
 	if len(s.JSONData) > 0 {
 		if err := json.Unmarshal(s.JSONData, &c); err != nil {
 			return nil, backend.DownstreamError(fmt.Errorf("cannot read the settings: %w", err))

@@ -29,6 +29,11 @@ func viewOf(t *feed.Target) TargetView {
 	return TargetView{t.ID, t.Value, catalogue.Text{Zh: t.UnitZh, En: t.Unit}, t.Due, catalogue.Text{Zh: t.SourceZh, En: t.Source}, catalogue.Text{Zh: t.StatusZh, En: t.Status}, t.Verified()}
 }
 
+// staleNotice says that an answer is that of a moment ago.
+func staleNotice(lang string) data.Notice {
+	return data.Notice{Severity: data.NoticeSeverityInfo, Text: pick(lang, catalogue.Text{Zh: "有新数据到达，正在计算；所示为此前的结果", En: "newer data is being computed; the result before it is shown"})}
+}
+
 // Provenance says where a figure comes from; every frame carries it.
 type Provenance struct {
 	*catalogue.Indicator
@@ -214,7 +219,7 @@ func (d *Datasource) frames(p *plan, r *result) data.Frames {
 		frame.AppendNotices(n)
 	}
 	if r.stale {
-		frame.AppendNotices(data.Notice{Severity: data.NoticeSeverityInfo, Text: pick(p.Lang, catalogue.Text{Zh: "有新数据到达，正在计算；所示为此前的结果", En: "newer data is being computed; the result before it is shown"})})
+		frame.AppendNotices(staleNotice(p.Lang))
 	}
 	if len(r.missing) > 0 {
 		late := map[string]bool{}

@@ -186,7 +186,7 @@ func (d *Datasource) other(q backend.DataQuery) (*Model, error) {
 	}
 	switch m.QueryType {
 	case queryList:
-		if !slices.ContainsFunc(lists, func(l List) bool { return l.ID == m.List }) {
+		if listOf(m.List) == nil {
 			return nil, badQuery("there is no list %q", m.List)
 		}
 		if m.Format != "" && (m.Format != formatTiles || m.List != "last_day") {
@@ -212,18 +212,26 @@ func (d *Datasource) unitsOf(s scope.Scope, m *Model) []string {
 	return s.Of(out)
 }
 
+// listOf is the list of an id, nil when there is none.
+func listOf(id string) *List {
+	if i := slices.IndexFunc(lists, func(l List) bool { return l.ID == id }); i >= 0 {
+		return &lists[i]
+	}
+	return nil
+}
+
 var noTables = catalogue.Text{Zh: "流水线的表尚未建立，先运行 duiwu migrate", En: "the pipeline's tables are not there yet; run duiwu migrate first"}
 
 // list answers a list of records. One whose tables the pipeline has not made is
 // empty and says so.
 func (d *Datasource) list(ctx context.Context, s scope.Scope, m *Model) (data.Frames, error) {
-	l := lists[slices.IndexFunc(lists, func(l List) bool { return l.ID == m.List })]
+	l := listOf(m.List)
 	if l.live != nil {
-		return d.live(ctx, s, &l, m)
+		return d.live(ctx, s, l, m)
 	}
 	var rows [][]any
 	var notice string
-	sql := ""
+	sql, stale := "", false
 	if l.made != nil {
 		a, err := d.arrivals(ctx, s, time.Time{})
 		if err != nil {
@@ -241,12 +249,14 @@ func (d *Datasource) list(ctx context.Context, s scope.Scope, m *Model) (data.Fr
 			sql += fmt.Sprintf(" LIMIT %d", mostRows+1)
 		}
 		var err error
+		state := d.state.current(ctx, d)
 		if strings.Contains(sql, openCases) {
 			if sql, err = d.withCases(ctx, s, sql, params); err != nil {
 				return nil, err
 			}
+			state, stale = d.cases.current(ctx, d)
 		}
-		if rows, err = d.listRows(ctx, s, d.unitsOf(s, m), sql, params); err != nil {
+		if rows, err = d.listRows(ctx, s, d.unitsOf(s, m), state, sql, params); err != nil {
 			if codeOf(err) != codeUnknownTable {
 				return nil, fmt.Errorf("cannot read the list %s: %w", l.ID, err)
 			}
@@ -258,7 +268,7 @@ func (d *Datasource) list(ctx context.Context, s scope.Scope, m *Model) (data.Fr
 		sql += comment(worklist.Masked(params))
 	}
 	if m.Format == formatTiles {
-		f := d.tilesOfList(&l, rows, m.Lang)
+		f := d.tilesOfList(l, rows, m.Lang)
 		f.Meta.ExecutedQueryString = sql
 		if notice != "" {
 			f.AppendNotices(data.Notice{Severity: data.NoticeSeverityWarning, Text: notice})
@@ -274,21 +284,26 @@ func (d *Datasource) list(ctx context.Context, s scope.Scope, m *Model) (data.Fr
 		rows = rows[:mostRows]
 		f.AppendNotices(data.Notice{Severity: data.NoticeSeverityWarning, Text: fmt.Sprintf(pick(m.Lang, catalogue.Text{Zh: "只显示前 %d 行", En: "only the first %d rows are shown"}), mostRows)})
 	}
-	d.fill(f, &l, rows, m.Lang)
+	if stale {
+		f.AppendNotices(staleNotice(m.Lang))
+	}
+	d.fill(f, l, rows, m.Lang)
 	inTenThousands(m.Lang, f, false)
 	return data.Frames{f}, nil
 }
 
+// ofThisMoment says that a list is another one each time.
+func ofThisMoment(sql string) bool { return strings.Contains(sql, "{now:") }
+
 // listRows asks the statement of a list, or shows again what it gave while the
-// tables stand: the cases of a worklist are found in seconds. What is asked of
-// this very moment is asked each time.
-func (d *Datasource) listRows(ctx context.Context, s scope.Scope, units []string, sql string, params map[string]string) ([][]any, error) {
-	if strings.Contains(sql, "{now:") {
+// tables are in one state. What is asked of this very moment is asked each time.
+func (d *Datasource) listRows(ctx context.Context, s scope.Scope, units []string, state, sql string, params map[string]string) ([][]any, error) {
+	if ofThisMoment(sql) {
 		return d.readList(ctx, s, units, sql, params)
 	}
 	params = maps.Clone(params)
 	delete(params, "now")
-	return d.listed.get(ctx, s.String()+"\n"+strings.Join(units, ",")+"\n"+sql+comment(params), d.state.current(ctx, d), func(ctx context.Context) ([][]any, error) {
+	return d.listed.get(ctx, s.String()+"\n"+strings.Join(units, ",")+"\n"+sql+comment(params), state, func(ctx context.Context) ([][]any, error) {
 		return d.readList(ctx, s, units, sql, params)
 	})
 }

@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"io/fs"
 	"net/http"
 	"strings"
 	"testing"
@@ -237,24 +236,13 @@ func TestDashboardsAnswer(t *testing.T) {
 	db.Published(t, sink.SystemDDL(db.Contract, sink.Layout{}))
 	d := open(t, Config{URL: db.DSN(), Today: today})
 	for _, p := range dashboards.Pages() {
-		b, err := fs.ReadFile(dashboards.FS, dashboards.File(p.ID, "zh"))
+		asked, err := dashboards.Opened(p.ID, "zh", d.now())
 		require.NoError(t, err)
-		var m struct {
-			Panels []struct {
-				Title   string
-				Targets []json.RawMessage
-			}
-		}
-		require.NoError(t, json.Unmarshal(b, &m))
 		req := &backend.QueryDataRequest{}
 		titles := map[string]string{}
-		for i, x := range m.Panels {
-			for _, q := range x.Targets {
-				s := strings.NewReplacer("${province}", "310000", "${need}", "users", "${indicator}", "I-10").Replace(string(q))
-				id := fmt.Sprint(i)
-				titles[id] = x.Title
-				req.Queries = append(req.Queries, backend.DataQuery{RefID: id, JSON: []byte(s)})
-			}
+		for _, x := range asked {
+			titles[x.RefID] = x.Panel
+			req.Queries = append(req.Queries, x.DataQuery)
 		}
 		start := time.Now()
 		res, err := d.QueryData(t.Context(), req)

@@ -3,10 +3,12 @@ package plugin
 import (
 	"context"
 	"fmt"
+	"maps"
 	"slices"
 	"sync"
 	"time"
 
+	"github.com/duiwu/duiwu/charts/dashboards"
 	"github.com/duiwu/duiwu/charts/pkg/catalogue"
 	"github.com/duiwu/duiwu/charts/pkg/figures"
 	"github.com/duiwu/duiwu/charts/pkg/scope"
@@ -16,7 +18,8 @@ import (
 // When a unit sends, every figure that rests on it has to be found anew. Who looks
 // at that moment need not wait: he gets the figures of a moment ago, which say of
 // which data they are and that newer ones are being found, and the next who looks
-// gets those. What was looked at lately is found anew though nobody asks.
+// gets those. What was looked at lately is found anew though nobody asks, and so is
+// what the shipped dashboards will ask for when he opens them.
 
 const (
 	// mostStale bounds how long figures may be shown after newer data has come.
@@ -27,6 +30,9 @@ const (
 	mostRead = 256
 	// look is how often the tables are looked at for what was looked at lately.
 	look = 5 * time.Second
+	// attended is how long after somebody who sees the nation has looked at anything
+	// the shipped dashboards are kept ready.
+	attended = time.Hour
 )
 
 // reading is what a question found, and in which state of the tables. It is shared:
@@ -46,7 +52,7 @@ type reading struct {
 	// one person: figures of an older decision are not shown.
 	feeds, decided string
 	// found is when it was found, newest when it was last known to be of the newest
-	// state, looked when somebody last asked for it.
+	// state, looked when somebody last asked for it, zero for never.
 	found, newest, looked time.Time
 }
 
@@ -56,9 +62,20 @@ type readings struct {
 	mu      sync.Mutex // guards what is below, and the last two fields of every reading
 	kept    map[string]*reading
 	running bool
-	wake    chan struct{}
-	stop    context.CancelFunc
-	ctx     context.Context
+	// office is who sees the nation and looked last, at seen; asking is how many wait
+	// for the database.
+	office scope.Scope
+	seen   time.Time
+	asking int
+	wake   chan struct{}
+	stop   context.CancelFunc
+	ctx    context.Context
+
+	// What the shipped dashboards ask for on a day, and which of it comes next. Only
+	// the goroutine reads these.
+	shipped []*opening
+	day     time.Time
+	turn    int
 }
 
 func newReadings() *readings {
@@ -96,14 +113,14 @@ func (d *Datasource) reading(ctx context.Context, s scope.Scope, p *plan) (r *re
 		r, err = d.read(ctx, s, p)
 		return r, false, err
 	}
+	if d.config.LookAhead && s.Nation() && !p.Fresh {
+		d.readings.attend(d, s)
+	}
 	key, now := p.key(s), d.state.current(ctx, d)
 	if kept := d.readings.find(key); kept != nil && now != "" {
 		feeds, decided := d.state.current(ctx, d, d.tablesOf(p.in)...), d.state.current(ctx, d, worklist.FactTables()...)
 		d.readings.mu.Lock()
-		same := kept.arrivals.state == now && time.Since(kept.found) < longest
-		if same {
-			kept.newest = time.Now()
-		}
+		same := kept.stands(now)
 		shown := same || !p.Fresh && p.known.IsZero() && kept.decided == decided && time.Since(kept.newest) < d.config.stale()
 		d.readings.mu.Unlock()
 		if shown {
@@ -113,7 +130,10 @@ func (d *Datasource) reading(ctx context.Context, s scope.Scope, p *plan) (r *re
 			return kept, kept.feeds != feeds, nil
 		}
 	}
-	if r, err = d.read(ctx, s, p); err == nil {
+	d.readings.wait(1)
+	r, err = d.read(ctx, s, p)
+	d.readings.wait(-1)
+	if err == nil {
 		d.readings.keep(key, r, true)
 		d.readings.run(d)
 	}
@@ -167,9 +187,14 @@ func (w *readings) find(key string) *reading {
 func (w *readings) keep(key string, r *reading, asked bool) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if before := w.kept[key]; before != nil && !asked {
-		r.looked = before.looked
+	if !asked {
+		r.looked = time.Time{}
+		if before := w.kept[key]; before != nil {
+			r.looked = before.looked
+		}
 	}
+	// What has not been found again for so long is not shown any more.
+	maps.DeleteFunc(w.kept, func(_ string, x *reading) bool { return time.Since(x.newest) >= longest })
 	w.kept[key] = r
 	for len(w.kept) > mostRead {
 		oldest := ""
@@ -188,29 +213,138 @@ func (w *readings) drop(key string) {
 	delete(w.kept, key)
 }
 
-// due is the question to be asked next (none about what was known, which what comes
-// later hardly ever changes): that which somebody looked at last, of those
-// that are not of the state now. None may be left for the moment, or for good.
-func (w *readings) due(now string) (key string, r *reading, any bool) {
+// due finds the question that somebody looked at last, of those that are not of the
+// state now (none about what was known, which what comes later hardly ever changes).
+// There may be nothing to do for the moment; more says whether there may be later.
+func (w *readings) due(d *Datasource, now string) (work func(context.Context) error, more bool) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if now == "" {
-		return "", nil, false // nobody can tell what is old
+		return nil, false // nobody can tell what is old
 	}
-	for k, x := range w.kept {
-		switch {
-		case time.Since(x.looked) >= lately || !x.p.known.IsZero():
-		case x.arrivals.state == now:
-			any = true
-			x.newest = time.Now()
-		default:
-			any = true
-			if r == nil || x.looked.After(r.looked) {
-				key, r = k, x
+	var r *reading
+	for _, x := range w.kept {
+		if time.Since(x.looked) >= lately || !x.p.known.IsZero() {
+			continue
+		}
+		more = true
+		if !x.stands(now) && (r == nil || x.looked.After(r.looked)) {
+			r = x
+		}
+	}
+	if r == nil {
+		return nil, more
+	}
+	return w.anew(d, r.s, r.p), true
+}
+
+// anew finds one question again.
+func (w *readings) anew(d *Datasource, s scope.Scope, p *plan) func(context.Context) error {
+	return func(ctx context.Context) error {
+		r, err := d.read(ctx, s, p)
+		if err != nil {
+			w.drop(p.key(s)) // who asks for it is told why
+			return err
+		}
+		w.keep(p.key(s), r, false)
+		return nil
+	}
+}
+
+// stands says that a reading is of the state now, and not so old that it has to be
+// found again all the same.
+func (r *reading) stands(now string) bool {
+	if r.arrivals.state != now || time.Since(r.found) >= longest {
+		return false
+	}
+	r.newest = time.Now()
+	return true
+}
+
+// attend notes that somebody who sees the nation looks.
+func (w *readings) attend(d *Datasource, s scope.Scope) {
+	w.mu.Lock()
+	w.office, w.seen = s, time.Now()
+	running := w.running
+	w.mu.Unlock()
+	if !running {
+		w.run(d)
+	}
+}
+
+// wait counts who waits for the database.
+func (w *readings) wait(more int) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.asking += more
+}
+
+// opening is one of the things that the shipped dashboards ask for when they are
+// opened: a plan, or a list.
+type opening struct {
+	p    *plan
+	list *Model
+	// state is that of the tables when the list was found.
+	state string
+}
+
+// ahead finds the next of them that nobody has asked for yet or that is not of the
+// state now, as the office asks it. Nothing while somebody waits for an answer, and
+// where there is no more room.
+func (w *readings) ahead(d *Datasource, now string) (work func(context.Context) error, more bool) {
+	if today := d.Today(); !today.Equal(w.day) {
+		w.day, w.shipped = today, d.shipped()
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if more = now != "" && time.Since(w.seen) < attended; !more || w.asking > 0 {
+		return nil, more
+	}
+	office := w.office
+	for range w.shipped {
+		w.turn = (w.turn + 1) % len(w.shipped)
+		o := w.shipped[w.turn]
+		if o.list != nil {
+			if o.state == now {
+				continue
+			}
+			o.state = now
+			return func(ctx context.Context) error {
+				_, err := d.list(ctx, office, o.list)
+				return err
+			}, true
+		}
+		kept := w.kept[o.p.key(office)]
+		if kept == nil && len(w.kept) < mostRead || kept != nil && !kept.stands(now) {
+			return w.anew(d, office, o.p), true
+		}
+	}
+	return nil, true
+}
+
+// shipped lists what the shipped dashboards ask for when they are opened. What is not
+// kept when it has been found is not among it.
+func (d *Datasource) shipped() (out []*opening) {
+	for _, page := range dashboards.Pages() {
+		asked, err := dashboards.Opened(page.ID, dashboards.Languages[0], d.clock())
+		if err != nil {
+			panic("BUG: a shipped dashboard: " + err.Error())
+		}
+		for _, q := range asked {
+			if p, err := d.plan(q.DataQuery); err == nil {
+				if !p.asksEdition() && !p.in.Now() && p.known.IsZero() && p.split != catalogue.County {
+					out = append(out, &opening{p: p})
+				}
+				continue
+			}
+			if m, err := d.other(q.DataQuery); err == nil {
+				if l := listOf(m.List); l.sql != "" && !ofThisMoment(l.sql) {
+					out = append(out, &opening{list: m})
+				}
 			}
 		}
 	}
-	return key, r, any
+	return out
 }
 
 // run begins finding anew what was looked at lately, or wakes who does.
@@ -238,22 +372,23 @@ func (w *readings) run(d *Datasource) {
 // thread of the server, and at most half of the time, are left to it.
 func (w *readings) next(d *Datasource) bool {
 	now := d.state.current(w.ctx, d)
-	key, r, any := w.due(now)
-	if !any || w.ctx.Err() != nil {
+	work, more := w.due(d, now)
+	if work == nil && d.config.LookAhead {
+		var later bool
+		work, later = w.ahead(d, now)
+		more = more || later
+	}
+	if !more || w.ctx.Err() != nil {
 		w.mu.Lock()
 		defer w.mu.Unlock()
 		w.running = false
 		return false
 	}
 	pause := look
-	if r != nil {
+	if work != nil {
 		begun := time.Now()
-		fresh, err := d.read(scope.Slowly(w.ctx), r.s, r.p)
-		if err == nil {
-			w.keep(key, fresh, false)
+		if err := work(scope.Slowly(w.ctx)); err == nil {
 			pause = time.Since(begun)
-		} else {
-			w.drop(key) // who asks for it is told why
 		}
 	}
 	select {

@@ -10,6 +10,7 @@ import (
 	"github.com/grafana/grafana-plugin-sdk-go/backend"
 	"github.com/stretchr/testify/require"
 
+	"github.com/duiwu/duiwu/charts/dashboards"
 	"github.com/duiwu/duiwu/charts/internal/chartstest"
 	"github.com/duiwu/duiwu/charts/pkg/scope"
 	"github.com/duiwu/duiwu/sink"
@@ -190,4 +191,80 @@ func TestHowOldAFigureMayBe(t *testing.T) {
 	f(30, 30*time.Second)
 	f(3600, mostStale)
 	f(-1, 0)
+}
+
+// Who sees the nation and looks at one figure finds the dashboards ready that he may
+// open next; who sees a unit, and a rule, make the server do nothing more.
+func TestTheDashboardsAreReady(t *testing.T) {
+	db := chartstest.New(t, "charts_warm_ahead")
+	for i := 1; i <= 10; i++ {
+		joins(t, db, i)
+	}
+	d := open(t, Config{URL: db.DSN(), Today: today, StaleSeconds: 120, LookAhead: true})
+	l := looks{t, d}
+	kept := func() int {
+		d.readings.mu.Lock()
+		defer d.readings.mu.Unlock()
+		return len(d.readings.kept)
+	}
+	policy := scope.Policy{Users: map[string]scope.Reach{"shanghai": scope.Units("310000")}}
+	l.ask(policy.Of(scope.Asker{Login: "shanghai"}), `{"indicator":"I-01","lang":"en","groupBy":["province"],"filter":{"units":["310000"]}}`, false)
+	l.ask(scope.Process("test"), workers, true)
+	require.Never(t, func() bool { return kept() > 2 }, look+time.Second, 100*time.Millisecond)
+
+	l.nation(workers)
+	shipped := map[string]bool{}
+	for _, o := range d.shipped() {
+		if o.list == nil {
+			shipped[o.p.key(scope.Process("test"))] = true
+		}
+	}
+	require.Greater(t, len(shipped), 90)
+	require.Less(t, len(shipped), mostRead*3/4, "there is room for what people choose")
+	ready := func() (of int) {
+		now := d.state.current(t.Context(), d)
+		d.readings.mu.Lock()
+		defer d.readings.mu.Unlock()
+		for key := range shipped {
+			if r := d.readings.kept[key]; r != nil && r.arrivals.state == now {
+				of++
+			}
+		}
+		return of
+	}
+	all := func() bool { return ready() == len(shipped) }
+	require.Eventually(t, all, 2*time.Minute, 50*time.Millisecond)
+	joins(t, db, 11)
+	require.Eventually(t, func() bool { return !all() }, 10*time.Second, 50*time.Millisecond, "what has come is seen")
+	require.Eventually(t, all, 2*time.Minute, 50*time.Millisecond)
+
+	// Opened in the other language, they ask for nothing else.
+	opened := func(d *Datasource, check func(q dashboards.Asked, before int)) {
+		for _, page := range dashboards.Pages() {
+			asked, err := dashboards.Opened(page.ID, "en", d.clock())
+			require.NoError(t, err)
+			for _, q := range asked {
+				before := kept()
+				_, _, err := d.ask(t.Context(), scope.Process("test"), q.DataQuery, false)
+				require.NoError(t, err)
+				check(q, before)
+			}
+		}
+	}
+	lists := func(d *Datasource) int {
+		d.listed.mu.Lock()
+		defer d.listed.mu.Unlock()
+		return len(d.listed.kept)
+	}
+	other := open(t, Config{URL: db.DSN(), Today: today})
+	opened(other, func(dashboards.Asked, int) {})
+	require.Greater(t, lists(other), 5)
+	require.Eventually(t, func() bool { return lists(d) == lists(other) }, time.Minute, 50*time.Millisecond)
+	d.readings.stop()
+	opened(d, func(q dashboards.Asked, before int) {
+		if !strings.Contains(string(q.JSON), `"county"`) { // of one unit at a time
+			require.Equal(t, before, kept(), q.Panel)
+		}
+	})
+	require.Equal(t, lists(other), lists(d))
 }

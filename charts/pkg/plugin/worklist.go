@@ -7,6 +7,7 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/duiwu/duiwu/charts/pkg/catalogue"
@@ -26,6 +27,26 @@ func (d *Datasource) withCases(ctx context.Context, s scope.Scope, sql string, p
 	}
 	maps.Copy(params, a.people.Params())
 	return strings.ReplaceAll(sql, openCases, worklist.Cases(d.catalogue.Contract, a.people, true)), nil
+}
+
+// caseState is the state of the tables of which the cases are shown. Finding them
+// reads every table and takes seconds: while data comes they are found anew no more
+// often than figures may be old, but at once after a decision.
+type caseState struct {
+	mu             sync.Mutex
+	state, decided string
+	at             time.Time
+}
+
+// current is that state, and whether newer data has come.
+func (c *caseState) current(ctx context.Context, d *Datasource) (state string, stale bool) {
+	now, decided := d.state.current(ctx, d), d.state.current(ctx, d, worklist.FactTables()...)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if now == "" || c.state == "" || c.decided != decided || time.Since(c.at) >= d.config.stale() {
+		c.state, c.decided, c.at = now, decided, time.Now()
+	}
+	return c.state, c.state != now
 }
 
 func worklistText(t worklist.Text) catalogue.Text { return catalogue.Text{Zh: t.Zh, En: t.En} }

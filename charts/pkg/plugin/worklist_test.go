@@ -3,6 +3,7 @@ package plugin
 import (
 	"encoding/hex"
 	"fmt"
+	"strings"
 	"testing"
 	"time"
 
@@ -104,6 +105,41 @@ func TestListsOfTheWorklist(t *testing.T) {
 	db.Exec(t, "INSERT INTO worklist_decisions (case_id, decision, decided_at) VALUES ('"+id+"', 'ignore', now())")
 	time.Sleep(fresh)
 	f("worklist", "", "")
+}
+
+// While data comes the cases are those of a moment ago, and say so; a decision counts
+// at once.
+func TestCasesAreNotFoundWithEveryRecord(t *testing.T) {
+	db := chartstest.New(t, "charts_plugin_cases_kept")
+	twice := func(person int) {
+		for i, unit := range []string{"310000", "320000"} {
+			db.Insert(t, "employment", chartstest.Row{"record_id": fmt.Sprint("e", person, i), "reporting_unit": unit, "id_number_token": chartstest.Person(person), "start_on": "2016-01-01", "end_on": nil, "worker_category": "01"})
+		}
+	}
+	twice(1)
+	d := open(t, Config{URL: db.DSN(), Today: today, StaleSeconds: 120})
+	f := func(cases int, notices ...string) (first string) {
+		t.Helper()
+		d.state.at = time.Time{}
+		frame := ask(t, d, `{"queryType":"list","list":"worklist","lang":"en"}`)
+		var got []string
+		for _, n := range frame.Meta.Notices {
+			got = append(got, n.Text)
+		}
+		require.Equal(t, notices, got)
+		require.Equal(t, cases, frame.Rows())
+		first, _, _ = strings.Cut(rows(frame), " ")
+		return first
+	}
+	f(1)
+	twice(2)
+	id := f(1, staleNotice("en").Text)
+	db.Exec(t, "INSERT INTO worklist_decisions (case_id, decision, decided_at) VALUES ('"+id+"', 'ignore', now())")
+	f(1) // the other one
+	twice(3)
+	f(1, staleNotice("en").Text)
+	d.cases.at = time.Now().Add(-2 * time.Minute)
+	f(2)
 }
 
 // rows prints a list, a line a row.
