@@ -8,8 +8,9 @@
 // A figure is the time that a panel waits for the datasource; own is what of it
 // the plugin takes beside the statement. The first five columns are asked of the
 // tables anew each time, "published" of an edition that the run publishes first,
-// and "again" is all of them a second time while nothing has arrived. At the end
-// many viewers open pages at once, each with panels of its own choice.
+// and "again" is all of them a second time while nothing has arrived. Then every
+// shipped dashboard is opened, all its panels at once, and at the end many viewers
+// open pages at once, each with panels of its own choice.
 package main
 
 import (

@@ -73,6 +73,8 @@ export interface DuiwuOptions extends DataSourceJsonData {
   suppressBelow?: number;
   /** Seconds for which a figure may be shown after newer data has come. */
   staleSeconds?: number;
+  /** Find what the shipped dashboards ask for before they are opened; yes unless false. */
+  lookAhead?: boolean;
   tlsSkipVerify?: boolean;
 }
 

@@ -11,7 +11,7 @@ type Props = DataSourcePluginOptionsEditorProps<DuiwuOptions, DuiwuSecrets>;
 /** Where the database is and who asks. Grafana saves, and tests by CheckHealth. */
 export function ConfigEditor({ options, onOptionsChange }: Props) {
   const { jsonData, secureJsonFields, secureJsonData } = options;
-  const ids = { url: useId(), database: useId(), user: useId(), password: useId(), ca: useId(), skip: useId(), today: useId(), suppress: useId(), stale: useId(), scope: useId() };
+  const ids = { url: useId(), database: useId(), user: useId(), password: useId(), ca: useId(), skip: useId(), today: useId(), suppress: useId(), stale: useId(), ahead: useId(), scope: useId() };
   const json = (part: Partial<DuiwuOptions>) => onOptionsChange({ ...options, jsonData: { ...jsonData, ...part } });
   const text = (key: "database" | "user" | "today") => (e: ChangeEvent<HTMLInputElement>) => json({ [key]: e.target.value });
   const secret = (key: keyof DuiwuSecrets) => (e: FormEvent<HTMLInputElement | HTMLTextAreaElement>) => onOptionsChange({ ...options, secureJsonData: { ...secureJsonData, [key]: e.currentTarget.value } });
@@ -63,6 +63,9 @@ export function ConfigEditor({ options, onOptionsChange }: Props) {
         </Field>
         <Field label={t("config.stale.label", "Show the last figure while newer data is computed, in seconds")} htmlFor={ids.stale} description={t("config.stale.help", "120 when empty, 300 at most, -1 for never. The figure says of which data it is. Alert rules never get it.")}>
           <Input id={ids.stale} width={12} type="number" min={-1} max={300} value={jsonData.staleSeconds ?? ""} placeholder="120" onChange={(e) => json({ staleSeconds: e.currentTarget.value === "" ? undefined : Number(e.currentTarget.value) })} />
+        </Field>
+        <Field label={t("config.ahead.label", "Keep the shipped dashboards ready")} htmlFor={ids.ahead} description={t("config.ahead.help", "While somebody is there who sees the nation, their figures are found before they are opened, on one thread of the database.")}>
+          <Switch id={ids.ahead} value={jsonData.lookAhead ?? true} onChange={(e) => json({ lookAhead: e.currentTarget.checked })} />
         </Field>
         <Field label={t("config.today.label", "Today")} htmlFor={ids.today} description={t("config.today.help", "For demonstrations: the day on which every relative date rests. Leave it empty.")}>
           <Input id={ids.today} width={24} type="date" value={jsonData.today ?? ""} onChange={text("today")} />
