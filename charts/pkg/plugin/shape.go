@@ -277,6 +277,11 @@ func (p *plan) table(f *data.Frame) *data.Frame {
 	keep = append(keep, p.Compare...)
 	out := data.NewFrame("")
 	order := p.order(f.Rows(), func(i int) *float64 { return p.column(f).At(i).(*float64) })
+	if t, _ := f.FieldByName("time"); t != nil && p.Sort == "" {
+		// A table is read from its top; a time series would begin with the oldest.
+		out.Meta = &data.FrameMeta{Type: data.FrameTypeTable, TypeVersion: data.FrameTypeVersion{0, 1}}
+		slices.SortStableFunc(order, func(a, b int) int { return t.At(b).(time.Time).Compare(t.At(a).(time.Time)) })
+	}
 	if p.Limit > 0 && p.Limit < len(order) {
 		order = order[:p.Limit]
 	}

@@ -74,6 +74,8 @@ func TestFormsOfAnAnswer(t *testing.T) {
 	require.Equal(t, []string{"上海", "全国"}, []string{got.Fields[1].Config.DisplayNameFromDS, got.Fields[2].Config.DisplayNameFromDS}, "whose it is needs no saying twice")
 	f(`{"indicator":"I-03","format":"numeric","compare":["target"]}`, data.FrameTypeNumericWide, "value = 80.25", "target target = 30")
 	f(`{"indicator":"I-01","groupBy":["province"],"filter":{"units":["310000","660000"]},"format":"numeric"}`, data.FrameTypeNumericWide, "value 310000 = 4", "value 660000 = 1")
+	f(`{"indicator":"I-01","groupBy":["month"],"from":"2016-10","to":"2016-11","format":"table"}`, data.FrameTypeTable,
+		"time = 11-11 10-31", "value = 8 8")
 	f(`{"indicator":"I-01","groupBy":["province"],"filter":{"units":["660000","310000"]},"format":"table","sort":"desc","compare":["rank"]}`, data.FrameTypeNumericLong,
 		"unit = 310000 660000", "unit_name = 上海 兵团", "value = 4 1", "rank = 1 3")
 	f(`{"indicator":"I-24","groupBy":["province","purchase_mode"],"filter":{"units":["310000","320000"]},"format":"pivot","column":"numerator"}`, data.FrameTypeNumericLong,
