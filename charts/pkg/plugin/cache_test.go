@@ -70,7 +70,7 @@ func TestTheStateOfTheTables(t *testing.T) {
 	db := chartstest.New(t, "charts_state")
 	d := open(t, Config{URL: db.DSN(), Today: today})
 	now := func(tables ...string) string {
-		d.state.at = time.Time{}
+		d.state.forget()
 		return d.state.current(t.Context(), d, tables...)
 	}
 	require.Empty(t, now(), "no table holds anything")
@@ -166,7 +166,7 @@ func TestWhatReplacesARecordCountsAlone(t *testing.T) {
 	attends("a", 10, 1)
 	d := open(t, Config{URL: db.DSN(), Today: today, SuppressBelow: -1})
 	hours := func() float64 {
-		d.state.at = time.Time{}
+		d.state.forget()
 		v, _ := ask(t, d, `{"indicator":"I-17"}`).FieldByName("value")
 		return *v.At(0).(*float64)
 	}

@@ -16,6 +16,13 @@ import (
 	"github.com/duiwu/duiwu/sink"
 )
 
+// forget lets what has come be seen at once.
+func (s *state) forget() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.at = time.Time{}
+}
+
 // looks asks for the workers of the nation and says how many, of which data, and
 // whether newer data is said to have come.
 type looks struct {
@@ -25,7 +32,7 @@ type looks struct {
 
 func (l looks) ask(s scope.Scope, query string, alert bool) (n float64, dataAsOf time.Time, stale bool) {
 	l.t.Helper()
-	l.d.state.at = time.Time{} // what has come is seen at once
+	l.d.state.forget()
 	_, frames, err := l.d.ask(l.t.Context(), s, backend.DataQuery{RefID: "A", JSON: json.RawMessage(query)}, alert)
 	require.NoError(l.t, err)
 	f := frames[0]
@@ -106,7 +113,7 @@ func TestALastResultIsShownWhileNewerDataIsComputed(t *testing.T) {
 		require.NoError(t, err)
 		require.False(t, frames[0].Meta.Custom.(*Provenance).Stale)
 		joins(t, db, 14+i)
-		d.state.at = time.Time{}
+		d.state.forget()
 	}
 
 	// Not for longer than it may be.

@@ -120,7 +120,7 @@ func TestCasesAreNotFoundWithEveryRecord(t *testing.T) {
 	d := open(t, Config{URL: db.DSN(), Today: today, StaleSeconds: 120})
 	f := func(cases int, notices ...string) (first string) {
 		t.Helper()
-		d.state.at = time.Time{}
+		d.state.forget()
 		frame := ask(t, d, `{"queryType":"list","list":"worklist","lang":"en"}`)
 		var got []string
 		for _, n := range frame.Meta.Notices {
