@@ -338,7 +338,7 @@ func (d *Datasource) shipped() (out []*opening) {
 				continue
 			}
 			if m, err := d.other(q.DataQuery); err == nil {
-				if l := listOf(m.List); l.sql != "" && !ofThisMoment(l.sql) {
+				if l := listOf(m.List); l != nil && l.sql != "" && !ofThisMoment(l.sql) {
 					out = append(out, &opening{list: m})
 				}
 			}
