@@ -284,8 +284,19 @@ func (w *readings) wait(more int) {
 type opening struct {
 	p    *plan
 	list *Model
-	// state is that of the tables when the list was found.
+	// state is that of the tables when it was found, if it is no reading that is kept:
+	// of a list, and of a figure that is known for now only, the statements' answers are.
 	state string
+}
+
+// find asks for it, so that its statements are answered.
+func (o *opening) find(ctx context.Context, d *Datasource, s scope.Scope) (err error) {
+	if o.list != nil {
+		_, err = d.list(ctx, s, o.list)
+	} else {
+		_, err = d.read(ctx, s, o.p)
+	}
+	return err
 }
 
 // ahead finds the next of them that nobody has asked for yet or that is not of the
@@ -304,15 +315,12 @@ func (w *readings) ahead(d *Datasource, now string) (work func(context.Context) 
 	for range w.shipped {
 		w.turn = (w.turn + 1) % len(w.shipped)
 		o := w.shipped[w.turn]
-		if o.list != nil {
+		if o.list != nil || o.p.in.Now() {
 			if o.state == now {
 				continue
 			}
 			o.state = now
-			return func(ctx context.Context) error {
-				_, err := d.list(ctx, office, o.list)
-				return err
-			}, true
+			return func(ctx context.Context) error { return o.find(ctx, d, office) }, true
 		}
 		kept := w.kept[o.p.key(office)]
 		if kept == nil && len(w.kept) < mostRead || kept != nil && !kept.stands(now) {
@@ -332,7 +340,7 @@ func (d *Datasource) shipped() (out []*opening) {
 		}
 		for _, q := range asked {
 			if p, err := d.plan(q.DataQuery); err == nil {
-				if !p.asksEdition() && !p.in.Now() && p.known.IsZero() && p.split != catalogue.County {
+				if !p.asksEdition() && p.known.IsZero() && p.split != catalogue.County {
 					out = append(out, &opening{p: p})
 				}
 				continue

@@ -13,6 +13,7 @@ import (
 	"github.com/duiwu/duiwu/charts/dashboards"
 	"github.com/duiwu/duiwu/charts/internal/chartstest"
 	"github.com/duiwu/duiwu/charts/pkg/scope"
+	"github.com/duiwu/duiwu/internal/testenv"
 	"github.com/duiwu/duiwu/sink"
 )
 
@@ -203,6 +204,9 @@ func TestHowOldAFigureMayBe(t *testing.T) {
 // Who sees the nation and looks at one figure finds the dashboards ready that he may
 // open next; who sees a unit, and a rule, make the server do nothing more.
 func TestTheDashboardsAreReady(t *testing.T) {
+	if !testenv.Full() {
+		t.Skip("waits for the answers to a hundred questions, twice; DUIWU_TEST=full runs it")
+	}
 	db := chartstest.New(t, "charts_warm_ahead")
 	for i := 1; i <= 10; i++ {
 		joins(t, db, i)
@@ -222,7 +226,7 @@ func TestTheDashboardsAreReady(t *testing.T) {
 	l.nation(workers)
 	shipped := map[string]bool{}
 	for _, o := range d.shipped() {
-		if o.list == nil {
+		if o.list == nil && !o.p.in.Now() {
 			shipped[o.p.key(scope.Process("test"))] = true
 		}
 	}
