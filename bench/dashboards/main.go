@@ -126,7 +126,7 @@ func run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if err := pages(ctx, e.DSN(), e); err != nil {
+	if err := pages(ctx, e); err != nil {
 		return err
 	}
 	return crowd(ctx, e.DSN(), answered, *viewers)
@@ -135,9 +135,8 @@ func run(ctx context.Context) error {
 // pages opens every shipped dashboard as Grafana does, all panels at once: when nobody
 // has asked for anything yet, once more, and when somebody has looked at the first
 // one a while ago.
-func pages(ctx context.Context, dsn string, server *engine.Engine) error {
-	config := plugin.Config{URL: dsn, Today: today, Scope: scope.Everything()}
-	config.LookAhead = true
+func pages(ctx context.Context, server *engine.Engine) error {
+	config := plugin.Config{URL: server.DSN(), Today: today, Scope: scope.Everything(), LookAhead: true}
 	ahead, err := plugin.Open(config)
 	if err != nil {
 		return err
@@ -161,8 +160,7 @@ func pages(ctx context.Context, dsn string, server *engine.Engine) error {
 	config.LookAhead = false
 	for _, p := range dashboards.Pages() {
 		var times [3][]time.Duration
-		times[2], err = opened(ctx, ahead, p.ID)
-		if err != nil {
+		if times[2], err = opened(ctx, ahead, p.ID); err != nil {
 			return err
 		}
 		own, err := plugin.Open(config)

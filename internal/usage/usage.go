@@ -10,11 +10,11 @@ import (
 
 // CPU is the processor time that a process has used, in steps of 10 ms.
 func CPU(pid int) (time.Duration, error) {
+	var s procfs.ProcStat
 	p, err := procfs.NewProc(pid)
-	if err != nil {
-		return 0, fmt.Errorf("cannot read the CPU time of process %d: %w", pid, err)
+	if err == nil {
+		s, err = p.Stat()
 	}
-	s, err := p.Stat()
 	if err != nil {
 		return 0, fmt.Errorf("cannot read the CPU time of process %d: %w", pid, err)
 	}
@@ -23,11 +23,11 @@ func CPU(pid int) (time.Duration, error) {
 
 // Peak is the most memory that a process has held at once, in bytes.
 func Peak(pid int) (int64, error) {
+	var s procfs.ProcStatus
 	p, err := procfs.NewProc(pid)
-	if err != nil {
-		return 0, fmt.Errorf("cannot read the memory of process %d: %w", pid, err)
+	if err == nil {
+		s, err = p.NewStatus()
 	}
-	s, err := p.NewStatus()
 	if err != nil {
 		return 0, fmt.Errorf("cannot read the memory of process %d: %w", pid, err)
 	}

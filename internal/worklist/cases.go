@@ -79,17 +79,20 @@ func twins(s *feed.Spec) string {
 		group += ", effective_from"
 		cols = append(cols, "effective_from")
 	}
-	// Nearly no key is there twice. Sorted hashes of all find those that are: sixteen
-	// arrays of them are cheaper than a table of keys.
+	// Nearly no key is there twice.
 	hash := "xxh3(" + strings.Join(cols, ", ") + ")"
-	several := "SELECT arrayJoin(arrayFilter((h, before) -> h = before, hs, arrayPushFront(arrayPopBack(hs), 0))) AS h\n" +
-		"        FROM (SELECT arraySort(groupArray(" + hash + ")) AS hs FROM " + s.CurrentTable() + " FINAL GROUP BY " + hash + " % 16)"
-	rows := "SELECT " + thing + " AS thing, reporting_unit, record_id, effective_from, " + token + " AS token FROM " + s.CurrentTable() + " FINAL WHERE " + hash + " IN (" + several + ")"
+	rows := "SELECT " + thing + " AS thing, reporting_unit, record_id, effective_from, " + token + " AS token FROM " + s.CurrentTable() + " FINAL WHERE " + hash + " IN (" + Repeated(hash, s.CurrentTable()+" FINAL") + ")"
 	return "SELECT 'twin' AS kind, '" + s.Feed + "' AS feed, 'same_key' AS reason, concatWithSeparator('|', thing, tupleElement(a, 2), tupleElement(b, 2)) AS key, " + sides("a", "b") + ", since\nFROM (\n" +
 		"  SELECT max(one) AS a, max(other) AS b, thing, min(day) AS since FROM (\n" +
 		"    SELECT thing, day, r[1] AS one, arrayJoin(arraySlice(r, 2)) AS other FROM (\n" +
 		"      SELECT thing, max(effective_from) AS day, arraySort(groupArray((toString(reporting_unit), record_id, effective_from, token))) AS r FROM (\n        " + rows + "\n      )\n      GROUP BY " + group + " HAVING length(r) > 1\n    )\n" +
 		"  )\n  GROUP BY thing, tupleElement(one, 2), tupleElement(other, 2)\n)"
+}
+
+// Repeated is the statement that finds the hashes that several rows have. It sorts
+// sixteen arrays of all of them, which is cheaper than a table of them.
+func Repeated(hash, from string) string {
+	return "SELECT arrayJoin(arrayFilter((h, before) -> h = before, hs, arrayPushFront(arrayPopBack(hs), 0))) AS h\nFROM (SELECT arraySort(groupArray(" + hash + ")) AS hs FROM " + from + " GROUP BY " + hash + " % 16)"
 }
 
 // conflicts are two contents of one record with one reported_at of which one is

@@ -428,7 +428,7 @@ func (k *compiler) first(name string, key []string, by ...string) string {
 	// Versions that FINAL leaves out make a key one of several too; that costs only time,
 	// but in a history they are many. Sorting hashes takes three fifths of the time that grouping
 	// by them takes.
-	several := "SELECT arrayJoin(arrayFilter((h, before) -> h = before, hs, arrayPushFront(arrayPopBack(hs), 0))) AS h\nFROM (SELECT arraySort(groupArray(xxh3(" + natural + "))) AS hs FROM " + held + " GROUP BY xxh3(" + natural + ") % 16)"
+	several := worklist.Repeated("xxh3("+natural+")", held)
 	if !k.q.Known.IsZero() {
 		several = "SELECT xxh3(" + natural + ") AS h FROM " + held + " GROUP BY h HAVING min(xxh3(" + row + ")) != max(xxh3(" + row + "))"
 	}

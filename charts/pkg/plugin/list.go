@@ -249,12 +249,15 @@ func (d *Datasource) list(ctx context.Context, s scope.Scope, m *Model) (data.Fr
 			sql += fmt.Sprintf(" LIMIT %d", mostRows+1)
 		}
 		var err error
-		state := d.state.current(ctx, d)
-		if strings.Contains(sql, openCases) {
+		state := "" // nothing is kept of what is asked each time
+		switch {
+		case strings.Contains(sql, openCases):
 			if sql, err = d.withCases(ctx, s, sql, params); err != nil {
 				return nil, err
 			}
 			state, stale = d.cases.current(ctx, d)
+		case !ofThisMoment(sql):
+			state = d.state.current(ctx, d)
 		}
 		if rows, err = d.listRows(ctx, s, d.unitsOf(s, m), state, sql, params); err != nil {
 			if codeOf(err) != codeUnknownTable {
