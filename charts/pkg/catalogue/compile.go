@@ -103,7 +103,7 @@ func (c *Catalogue) Compile(q Query) (Statement, error) {
 	if err != nil {
 		return Statement{}, err
 	}
-	sql := "SELECT d, unit, cat, n, m, source\nFROM (\n" + indent(body) + "\n)\nWHERE unit IN {units:Array(String)}" + k.own + "\nORDER BY d, unit, cat\nSETTINGS " + settings
+	sql := "SELECT d, unit, cat, n, m, source\nFROM (\n" + indent(body) + "\n)\nWHERE unit IN {units:Array(String)}" + k.own + "\nORDER BY d, unit, cat\nSETTINGS " + settings + k.settings
 	return Statement{SQL: sql, Params: k.params, Tables: c.tables(body + k.asked)}, nil
 }
 
@@ -121,6 +121,8 @@ type compiler struct {
 	own string
 	// asked are the statements that Hashes has answered.
 	asked string
+	// settings are those that this statement needs beside the ones of every statement.
+	settings string
 }
 
 // param stores a value under a name that is not taken and returns the reference.

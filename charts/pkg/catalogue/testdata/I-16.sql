@@ -48,7 +48,7 @@ FROM (
 )
 WHERE unit IN {units:Array(String)}
 ORDER BY d, unit, cat
-SETTINGS join_use_nulls = 1, optimize_and_compare_chain = 0
+SETTINGS join_use_nulls = 1, optimize_and_compare_chain = 0, query_plan_join_swap_table = 1
 -- categories = ['01','02','03']
 -- codes = ['']
 -- dates = ['2016-10-31','2016-11-11']
