@@ -41,9 +41,8 @@ type Config struct {
 	// StaleSeconds is how long figures may be shown after newer data has come, while
 	// those of it are computed; 120 when 0, 300 at most, negative for not at all.
 	StaleSeconds int `json:"staleSeconds"`
-	// LookAhead finds what the shipped dashboards ask for before they are opened,
-	// while somebody who sees the nation is there. In Grafana it is on unless said
-	// otherwise.
+	// LookAhead finds what the shipped dashboards ask for before they are opened, if
+	// anybody may see the nation. In Grafana it is on unless said otherwise.
 	LookAhead bool `json:"lookAhead"`
 	// TLSSkipVerify trusts whatever certificate the server shows.
 	TLSSkipVerify bool `json:"tlsSkipVerify"`
@@ -111,8 +110,8 @@ func New(_ context.Context, s backend.DataSourceInstanceSettings) (instancemgmt.
 	return d, nil
 }
 
-// Open makes a datasource. It does not connect: a server that is down is a
-// finding of CheckHealth, not a failure to start.
+// Open makes a datasource. It does not wait for a connection: a server that is down is
+// a finding of CheckHealth, not a failure to start.
 func Open(c Config) (*Datasource, error) {
 	contract, err := feed.Load(feeds.FS)
 	if err != nil {
@@ -154,6 +153,9 @@ func Open(c Config) (*Datasource, error) {
 		mux.Handle("GET /"+path, d.gate(path, serve))
 	}
 	d.CallResourceHandler = httpadapter.New(mux)
+	if d.config.LookAhead = c.LookAhead && c.Scope.ShowsNation(); d.config.LookAhead {
+		d.readings.run(d)
+	}
 	return d, nil
 }
 

@@ -30,9 +30,10 @@ const (
 	mostRead = 256
 	// look is how often the tables are looked at for what was looked at lately.
 	look = 5 * time.Second
-	// attended is how long after somebody who sees the nation has looked at anything
-	// the shipped dashboards are kept ready.
-	attended = time.Hour
+	// attended is for how long after a look somebody is thought to be there. Then half
+	// of the time may go into finding anew, else a fifth: one part to rest parts.
+	attended     = time.Hour
+	rest, idling = 1, 4
 )
 
 // reading is what a question found, and in which state of the tables. It is shared:
@@ -57,14 +58,13 @@ type reading struct {
 }
 
 // readings keeps what was found. One goroutine finds anew, a question after another;
-// it begins with the first look and ends when nobody has looked lately.
+// it begins with the first look and ends when nobody has looked lately. With LookAhead
+// it begins and ends with the datasource: who comes first in the morning finds it ready.
 type readings struct {
 	mu      sync.Mutex // guards what is below, and the last two fields of every reading
 	kept    map[string]*reading
 	running bool
-	// office is who sees the nation and looked last, at seen; asking is how many wait
-	// for the database.
-	office scope.Scope
+	// seen is when somebody looked last; asking is how many wait for the database.
 	seen   time.Time
 	asking int
 	wake   chan struct{}
@@ -113,8 +113,8 @@ func (d *Datasource) reading(ctx context.Context, s scope.Scope, p *plan) (r *re
 		r, err = d.read(ctx, s, p)
 		return r, false, err
 	}
-	if d.config.LookAhead && s.Nation() && !p.Fresh {
-		d.readings.attend(d, s)
+	if !p.Fresh {
+		d.readings.attend()
 	}
 	key, now := p.key(s), d.state.current(ctx, d)
 	if kept := d.readings.find(key); kept != nil && now != "" {
@@ -261,15 +261,11 @@ func (r *reading) stands(now string) bool {
 	return true
 }
 
-// attend notes that somebody who sees the nation looks.
-func (w *readings) attend(d *Datasource, s scope.Scope) {
+// attend notes that somebody looks.
+func (w *readings) attend() {
 	w.mu.Lock()
-	w.office, w.seen = s, time.Now()
-	running := w.running
-	w.mu.Unlock()
-	if !running {
-		w.run(d)
-	}
+	defer w.mu.Unlock()
+	w.seen = time.Now()
 }
 
 // wait counts who waits for the database.
@@ -300,18 +296,17 @@ func (o *opening) find(ctx context.Context, d *Datasource, s scope.Scope) (err e
 }
 
 // ahead finds the next of them that nobody has asked for yet or that is not of the
-// state now, as the office asks it. Nothing while somebody waits for an answer, and
-// where there is no more room.
-func (w *readings) ahead(d *Datasource, now string) (work func(context.Context) error, more bool) {
+// state now, as who sees the nation asks it. Nothing while somebody waits for an answer,
+// while nobody can tell what is old, and where there is no more room.
+func (w *readings) ahead(d *Datasource, now string) func(context.Context) error {
 	if today := d.Today(); !today.Equal(w.day) {
 		w.day, w.shipped = today, d.shipped()
 	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if more = now != "" && time.Since(w.seen) < attended; !more || w.asking > 0 {
-		return nil, more
+	if now == "" || w.asking > 0 {
+		return nil
 	}
-	office := w.office
 	for range w.shipped {
 		w.turn = (w.turn + 1) % len(w.shipped)
 		o := w.shipped[w.turn]
@@ -320,15 +315,18 @@ func (w *readings) ahead(d *Datasource, now string) (work func(context.Context) 
 				continue
 			}
 			o.state = now
-			return func(ctx context.Context) error { return o.find(ctx, d, office) }, true
+			return func(ctx context.Context) error { return o.find(ctx, d, nation) }
 		}
-		kept := w.kept[o.p.key(office)]
+		kept := w.kept[o.p.key(nation)]
 		if kept == nil && len(w.kept) < mostRead || kept != nil && !kept.stands(now) {
-			return w.anew(d, office, o.p), true
+			return w.anew(d, nation, o.p)
 		}
 	}
-	return nil, true
+	return nil
 }
+
+// nation is who asks ahead: what is found is kept for all who see as much.
+var nation = scope.Process("look ahead")
 
 // shipped lists what the shipped dashboards ask for when they are opened. What is not
 // kept when it has been found is not among it.
@@ -377,21 +375,26 @@ func (w *readings) run(d *Datasource) {
 }
 
 // next finds one question anew, or waits; false when there is no more to do. One
-// thread of the server, and at most half of the time, are left to it.
+// thread of the server, and a part of the time, are left to it.
 func (w *readings) next(d *Datasource) bool {
 	now := d.state.current(w.ctx, d)
 	work, more := w.due(d, now)
-	if work == nil && d.config.LookAhead {
-		var later bool
-		work, later = w.ahead(d, now)
-		more = more || later
+	if d.config.LookAhead {
+		if more = true; work == nil {
+			work = w.ahead(d, now)
+		}
 	}
+	w.mu.Lock()
 	if !more || w.ctx.Err() != nil {
-		w.mu.Lock()
-		defer w.mu.Unlock()
 		w.running = false
+		w.mu.Unlock()
 		return false
 	}
+	rests := time.Duration(rest)
+	if time.Since(w.seen) >= attended {
+		rests = idling
+	}
+	w.mu.Unlock()
 	pause := look
 	if work != nil {
 		begun := time.Now()
@@ -402,7 +405,7 @@ func (w *readings) next(d *Datasource) bool {
 	select {
 	case <-w.ctx.Done():
 	case <-w.wake:
-	case <-time.After(pause):
+	case <-time.After(rests * pause):
 	}
 	return true
 }

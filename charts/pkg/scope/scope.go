@@ -10,6 +10,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"slices"
 	"strconv"
 	"strings"
@@ -112,6 +113,19 @@ type Team struct {
 // Everything is the policy of a machine that has one user: a laptop, a test.
 func Everything() *Policy {
 	return &Policy{Alerts: Nation(), Public: Nation(), Default: Nation(), Counties: true}
+}
+
+// ShowsNation says whether it lets any person see the nation. No policy does not.
+func (p *Policy) ShowsNation() bool {
+	if p == nil {
+		return false
+	}
+	reaches := append(slices.Collect(maps.Values(p.Users)), slices.Collect(maps.Values(p.Orgs))...)
+	reaches = append(reaches, p.Public, p.Default)
+	for _, t := range p.Teams {
+		reaches = append(reaches, t.Units)
+	}
+	return slices.ContainsFunc(reaches, func(r Reach) bool { return r.nation })
 }
 
 // UnmarshalJSON refuses keys that it does not know: a misspelt one would

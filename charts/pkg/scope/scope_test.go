@@ -185,3 +185,26 @@ func TestRowPoliciesHoldUnderFinal(t *testing.T) {
 		RowPolicies("duiwu", "shanghai", tables, []string{"310000"}))
 	require.Contains(t, UsersXML("duiwu", Tables([]string{"org"}), []string{"310000"}), "<published_figures><filter>unit IN ('310000', '')</filter></published_figures>")
 }
+
+func TestShowsNation(t *testing.T) {
+	f := func(want bool, settings string) {
+		t.Helper()
+		var p Policy
+		if err := json.Unmarshal([]byte(settings), &p); err != nil {
+			t.Fatal(err)
+		}
+		if got := p.ShowsNation(); got != want {
+			t.Errorf("%s: %v", settings, got)
+		}
+	}
+	f(false, `{}`)
+	f(false, `{"alerts": "nation", "default": "310000"}`)
+	f(true, `{"default": "nation"}`)
+	f(true, `{"public": "nation"}`)
+	f(true, `{"users": {"li": "nation"}}`)
+	f(true, `{"orgs": {"1": "310000", "2": "nation"}}`)
+	f(true, `{"teams": {"office": {"logins": ["li"], "units": "nation"}}}`)
+	if (*Policy)(nil).ShowsNation() {
+		t.Error("no policy shows something")
+	}
+}

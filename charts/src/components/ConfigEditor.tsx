@@ -64,7 +64,7 @@ export function ConfigEditor({ options, onOptionsChange }: Props) {
         <Field label={t("config.stale.label", "Show the last figure while newer data is computed, in seconds")} htmlFor={ids.stale} description={t("config.stale.help", "120 when empty, 300 at most, -1 for never. The figure says of which data it is. Alert rules never get it.")}>
           <Input id={ids.stale} width={12} type="number" min={-1} max={300} value={jsonData.staleSeconds ?? ""} placeholder="120" onChange={(e) => json({ staleSeconds: e.currentTarget.value === "" ? undefined : Number(e.currentTarget.value) })} />
         </Field>
-        <Field label={t("config.ahead.label", "Keep the shipped dashboards ready")} htmlFor={ids.ahead} description={t("config.ahead.help", "While somebody is there who sees the nation, their figures are found before they are opened, on one thread of the database.")}>
+        <Field label={t("config.ahead.label", "Keep the shipped dashboards ready")} htmlFor={ids.ahead} description={t("config.ahead.help", "If anybody may see the nation, their figures are found before they are opened, on one thread of the database: half of the time while somebody looks, else a fifth.")}>
           <Switch id={ids.ahead} value={jsonData.lookAhead ?? true} onChange={(e) => json({ lookAhead: e.currentTarget.checked })} />
         </Field>
         <Field label={t("config.today.label", "Today")} htmlFor={ids.today} description={t("config.today.help", "For demonstrations: the day on which every relative date rests. Leave it empty.")}>
