@@ -87,6 +87,7 @@ func run(ctx context.Context) error {
 	viewers := flag.Int("viewers", 50, "how many look at once")
 	only := flag.String("only", "", "one indicator, such as I-16")
 	keep := flag.String("dir", "", "keep the data here, and use what is there")
+	coming := flag.Bool("coming", false, "leave the states of the last year in the parts they came in, as while units send; else ten minutes have passed since")
 	flag.Parse()
 	// The SDK logs every query at level debug; a benchmark would measure that too.
 	log.DefaultLogger = log.NewNullLogger()
@@ -110,7 +111,7 @@ func run(ctx context.Context) error {
 		return err
 	}
 	defer func() { _ = e.Stop(context.WithoutCancel(ctx)) }()
-	if err := fill(ctx, e.DSN(), contract, *rows); err != nil {
+	if err := fill(ctx, e.DSN(), contract, *rows, *coming); err != nil {
 		return err
 	}
 	var ids []string
@@ -467,7 +468,7 @@ func asked(dsn string) []string {
 }
 
 // fill makes the tables and the rows, unless they are there.
-func fill(ctx context.Context, dsn string, contract *feed.Catalogue, rows int) error {
+func fill(ctx context.Context, dsn string, contract *feed.Catalogue, rows int, coming bool) error {
 	begun := time.Now()
 	s, err := sink.Open(ctx, sink.Options{DSN: dsn, Catalogue: contract, Worker: "bench"})
 	if err != nil {
@@ -499,7 +500,7 @@ func fill(ctx context.Context, dsn string, contract *feed.Catalogue, rows int) e
 			return fmt.Errorf("cannot fill: %w\n%.3000s", err, statement)
 		}
 	}
-	if err := settle(ctx, conn); err != nil {
+	if err := settle(ctx, conn, coming); err != nil {
 		return err
 	}
 	if err := count(); err != nil {
@@ -510,9 +511,14 @@ func fill(ctx context.Context, dsn string, contract *feed.Catalogue, rows int) e
 }
 
 // settle merges the current tables and the years that are over, as the server does
-// by itself an hour after their last row. The last year of states stays as it came.
-func settle(ctx context.Context, conn clickhouse.Conn) error {
-	rows, err := conn.Query(ctx, "SELECT DISTINCT table, partition FROM system.parts WHERE active AND database = currentDatabase() AND (partition = 'tuple()' AND table NOT LIKE '%\\_history' OR partition < '2016')")
+// by itself ten minutes after their last row. While states come, those of the last year
+// stay as they came.
+func settle(ctx context.Context, conn clickhouse.Conn, coming bool) error {
+	last := "9999"
+	if coming {
+		last = "2016"
+	}
+	rows, err := conn.Query(ctx, "SELECT DISTINCT table, partition FROM system.parts WHERE active AND database = currentDatabase() AND (partition = 'tuple()' AND table NOT LIKE '%\\_history' OR partition < '"+last+"')")
 	if err != nil {
 		return err
 	}
