@@ -1,6 +1,7 @@
 package catalogue
 
 import (
+	"fmt"
 	"slices"
 	"strings"
 	"time"
@@ -86,6 +87,17 @@ func (k *compiler) bucket(date string, days []time.Time) string {
 	}
 	bounds := k.param("days_back", "Array(Int32)", numbers(back))
 	return "transform(roundDown(-toInt32(" + date + "), " + bounds + "), " + bounds + ", " + k.param("days_at", "Array(UInt32)", numbers(place)) + ", toUInt32(0))"
+}
+
+// daily is what applies on each of the days of states that are numbers, of which the
+// largest does; 0 before the first.
+func (k *compiler) daily(state string) string {
+	if k.one {
+		return "[max(" + state + ")]"
+	}
+	// States are put in the bucket of the first day that sees them; a bucket without
+	// one has that of the bucket before.
+	return fmt.Sprintf("arrayFill(x -> x != 0, maxResample(1, %d, 1)(%s, %s))", len(k.q.Dates)+1, state, k.bucket("effective_from", k.q.Dates))
 }
 
 // left are the days up to which records had left a window by each of the days; nil when

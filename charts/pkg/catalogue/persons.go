@@ -451,13 +451,7 @@ func (k *compiler) states(j *join) string {
 			out = append(out, "arrayMap(x -> "+expr+", xs) AS "+v.name)
 		}
 	}
-	xs := "[max(" + state + ")]"
-	if !k.one {
-		// States are put in the bucket of the first day that sees them; a bucket without
-		// one has that of the bucket before.
-		xs = fmt.Sprintf("arrayFill(x -> x != 0, maxResample(1, %d, 1)(%s, %s))", len(k.q.Dates)+1, state, k.bucket("effective_from", k.q.Dates))
-	}
-	return "SELECT " + strings.Join(out, ",\n  ") + "\nFROM (\n  SELECT " + person(token) + " AS person,\n    " + xs + " AS xs\n  FROM " +
+	return "SELECT " + strings.Join(out, ",\n  ") + "\nFROM (\n  SELECT " + person(token) + " AS person,\n    " + k.daily(state) + " AS xs\n  FROM " +
 		k.lately(j.feed, token, "", k.inPost("xxh3("+k.columnOf("employment", "id_number")+") AS h"), columns...) + "\n  GROUP BY person\n)"
 }
 

@@ -233,8 +233,7 @@ func (k *compiler) records(l *Leaf) string {
 	}
 	// By 64 bits: looking up a million texts with their days takes twice as long.
 	if provider {
-		orgs := k.state(&Source{Feed: "org", Where: []Where{{Field: "status", Is: []string{"active"}}, {Field: "org_type", Is: k.in.Measure.Top.Types}}}, "uscc")
-		where = append(where, "xxh3(d, provider) IN (SELECT xxh3(d, uscc) FROM (\n"+indent(orgs)+"\n))")
+		where = append(where, "xxh3(d, provider) IN (\n"+indent(k.providers())+"\n)")
 	}
 	if l.Counties {
 		where = append(where, "xxh3(d, unit, key[1]) IN (SELECT xxh3(d, unit, area) FROM (\n"+indent(k.counties("registered_users"))+"\n))")
@@ -246,34 +245,45 @@ func (k *compiler) records(l *Leaf) string {
 	return k.onGrid(counts+"\nGROUP BY d, unit, cat", feeds...)
 }
 
-// area gives the counts of context by unit, area and month, of the months that are a
-// unit's newest on one of the days. A province's own figure wins over the national
-// office's.
-func (k *compiler) area(field, where string) string {
+// providers are the organisations of the types counted that are active on a day, as
+// hashes of both. Of a state only that much has to be known, so it is one number; states
+// with all that they say take three times as long.
+func (k *compiler) providers() string {
+	s := &Source{Feed: "org", Where: []Where{{Field: "status", Is: []string{"active"}}, {Field: "org_type", Is: k.in.Measure.Top.Types}}}
+	columns := []string{"uscc"}
+	for _, f := range s.fields() {
+		columns = append(columns, k.columnOf(s.Feed, f))
+	}
+	counts := strings.Join(append(k.conditions(s), "true"), " AND ")
+	state := "bitOr(bitShiftLeft(" + order(byEffective, byUnit, byVersion) + ", 1), toUInt256(" + counts + "))"
+	return "SELECT xxh3(d, uscc)\nFROM (\n  SELECT uscc, " + k.daily(state) + " AS xs\n  FROM " + k.lately(s.Feed, "uscc", k.may(s), "", columns...) + "\n  GROUP BY uscc\n)\nARRAY JOIN {dates:Array(Date32)} AS d, xs AS x\nWHERE bitAnd(toUInt8(x), 1) = 1"
+}
+
+// areas are the counts of context by area, of the month that is its unit's newest on each
+// of the days: d, unit, area and the count x. A province's own figure wins over the
+// national office's.
+func (k *compiler) areas(field, where string) string {
 	// Numbers: texts take twice the time.
 	const place = "if(reporting_unit = '" + office + "', 10000 * toUInt32OrZero(substring(division_code, 1, 2)), toUInt32OrZero(toString(reporting_unit)))"
 	rows := k.table("context", "division_code", "period", field)
 	where = "WHERE " + field + " IS NOT NULL AND period <= arrayMax({dates:Array(Date32)})" + where
-	newest := "SELECT place, max(month)\n  FROM (SELECT DISTINCT " + place + " AS place, period AS month FROM " + rows + " " + where + ")\n  ARRAY JOIN {dates:Array(Date32)} AS d\n  WHERE month <= d\n  GROUP BY place, d"
-	return "SELECT " + digits("place", 6) + " AS unit, " + place + " AS place,\n" +
-		"  toString(division_code) AS area, period AS month,\n" +
-		"  argMax(" + field + ", bitOr(bitShiftLeft(toUInt128(reporting_unit != '" + office + "'), 120), _version)) AS x\nFROM " + rows + "\n" + where + " AND (place, month) IN (\n  " + newest + "\n)\nGROUP BY place, area, month"
+	newest := "SELECT place, d, max(month) AS newest\nFROM (SELECT DISTINCT " + place + " AS place, period AS month FROM " + rows + " " + where + ")\nARRAY JOIN {dates:Array(Date32)} AS d\nWHERE month <= d\nGROUP BY place, d"
+	counts := "SELECT " + place + " AS place, division_code AS area, period AS month,\n  argMax(" + field + ", bitOr(bitShiftLeft(toUInt128(reporting_unit != '" + office + "'), 120), _version)) AS x\nFROM " + rows + "\n" +
+		where + " AND (place, month) IN (SELECT place, newest FROM (\n" + indent(newest) + "\n))\nGROUP BY place, area, month"
+	return "SELECT n.d AS d, " + digits("c.place", 6) + " AS unit, toString(c.area) AS area, c.x AS x\nFROM (\n" + indent(counts) + "\n) AS c\nINNER JOIN (\n" + indent(newest) + "\n) AS n ON c.place = n.place AND c.month = n.newest"
 }
 
 // context takes a unit's latest month up to the day: the province's own row if
 // it sent one, else the sum of its cities, else of its counties.
 func (k *compiler) context(field string) string {
-	return "SELECT d, unit, '' AS cat, toFloat64(argMax(total, 4 * toInt32(month) + level)) AS v, argMax(areas, 4 * toInt32(month) + level) AS source\nFROM (\n" +
-		"  SELECT d, unit, month, multiIf(endsWith(area, '0000'), 3, endsWith(area, '00'), 2, 1) AS level, sum(x) AS total, count() AS areas\n  FROM (\n" +
-		indent(indent(k.area(field, ""))) + "\n  )\n  ARRAY JOIN {dates:Array(Date32)} AS d\n  WHERE month <= d\n  GROUP BY d, unit, month, level\n)\nGROUP BY d, unit"
+	return "SELECT d, unit, '' AS cat, toFloat64(argMax(total, level)) AS v, argMax(areas, level) AS source\nFROM (\n" +
+		"  SELECT d, unit, multiIf(endsWith(area, '0000'), 3, endsWith(area, '00'), 2, 1) AS level, sum(x) AS total, count() AS areas\n  FROM (\n" +
+		indent(indent(k.areas(field, ""))) + "\n  )\n  GROUP BY d, unit, level\n)\nGROUP BY d, unit"
 }
 
-// counties are the counties of each unit's latest month of context: d, unit,
-// area and the count x.
+// counties are the counties of each unit's latest month of context.
 func (k *compiler) counties(field string) string {
-	// One pass: the months of a county newest first, then those of the unit's newest.
-	return "SELECT d, unit, area, x\nFROM (\n  SELECT d, unit, area, x, month, max(month) OVER (PARTITION BY d, unit) AS latest\n  FROM (\n" + indent(indent(k.area(field, " AND NOT endsWith(division_code, '00')"))) +
-		"\n  )\n  ARRAY JOIN {dates:Array(Date32)} AS d\n  WHERE month <= d\n)\nWHERE month = latest"
+	return k.areas(field, " AND NOT endsWith(division_code, '00')")
 }
 
 func (k *compiler) gap(l *Leaf) string {

@@ -5,27 +5,27 @@ FROM (
     SELECT d, unit, '' AS cat, toFloat64(sum(greatest(0, ceil(need.x / {ratio:Float64}) - ifNull(have.v, 0)))) AS v, toUInt64(count() + sum(ifNull(have.source, 0))) AS source
     FROM (
       SELECT * FROM (
-        SELECT d, unit, area, x
+        SELECT n.d AS d, leftPad(toString(c.place), 6, '0') AS unit, toString(c.area) AS area, c.x AS x
         FROM (
-          SELECT d, unit, area, x, month, max(month) OVER (PARTITION BY d, unit) AS latest
-          FROM (
-            SELECT leftPad(toString(place), 6, '0') AS unit, if(reporting_unit = '000000', 10000 * toUInt32OrZero(substring(division_code, 1, 2)), toUInt32OrZero(toString(reporting_unit))) AS place,
-              toString(division_code) AS area, period AS month,
-              argMax(registered_users, bitOr(bitShiftLeft(toUInt128(reporting_unit != '000000'), 120), _version)) AS x
-            FROM context FINAL
-            WHERE registered_users IS NOT NULL AND period <= arrayMax({dates:Array(Date32)}) AND NOT endsWith(division_code, '00') AND (place, month) IN (
-              SELECT place, max(month)
-              FROM (SELECT DISTINCT if(reporting_unit = '000000', 10000 * toUInt32OrZero(substring(division_code, 1, 2)), toUInt32OrZero(toString(reporting_unit))) AS place, period AS month FROM context FINAL WHERE registered_users IS NOT NULL AND period <= arrayMax({dates:Array(Date32)}) AND NOT endsWith(division_code, '00'))
-              ARRAY JOIN {dates:Array(Date32)} AS d
-              WHERE month <= d
-              GROUP BY place, d
-            )
-            GROUP BY place, area, month
-          )
+          SELECT if(reporting_unit = '000000', 10000 * toUInt32OrZero(substring(division_code, 1, 2)), toUInt32OrZero(toString(reporting_unit))) AS place, division_code AS area, period AS month,
+            argMax(registered_users, bitOr(bitShiftLeft(toUInt128(reporting_unit != '000000'), 120), _version)) AS x
+          FROM context FINAL
+          WHERE registered_users IS NOT NULL AND period <= arrayMax({dates:Array(Date32)}) AND NOT endsWith(division_code, '00') AND (place, month) IN (SELECT place, newest FROM (
+            SELECT place, d, max(month) AS newest
+            FROM (SELECT DISTINCT if(reporting_unit = '000000', 10000 * toUInt32OrZero(substring(division_code, 1, 2)), toUInt32OrZero(toString(reporting_unit))) AS place, period AS month FROM context FINAL WHERE registered_users IS NOT NULL AND period <= arrayMax({dates:Array(Date32)}) AND NOT endsWith(division_code, '00'))
+            ARRAY JOIN {dates:Array(Date32)} AS d
+            WHERE month <= d
+            GROUP BY place, d
+          ))
+          GROUP BY place, area, month
+        ) AS c
+        INNER JOIN (
+          SELECT place, d, max(month) AS newest
+          FROM (SELECT DISTINCT if(reporting_unit = '000000', 10000 * toUInt32OrZero(substring(division_code, 1, 2)), toUInt32OrZero(toString(reporting_unit))) AS place, period AS month FROM context FINAL WHERE registered_users IS NOT NULL AND period <= arrayMax({dates:Array(Date32)}) AND NOT endsWith(division_code, '00'))
           ARRAY JOIN {dates:Array(Date32)} AS d
           WHERE month <= d
-        )
-        WHERE month = latest
+          GROUP BY place, d
+        ) AS n ON c.place = n.place AND c.month = n.newest
       )
       WHERE unit IN (SELECT DISTINCT toString(reporting_unit) FROM employment)
     ) AS need

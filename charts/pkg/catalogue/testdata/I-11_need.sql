@@ -37,26 +37,33 @@ FROM (
       )
     ) AS t
     INNER JOIN (
-      SELECT d, unit, '' AS cat, toFloat64(argMax(total, 4 * toInt32(month) + level)) AS v, argMax(areas, 4 * toInt32(month) + level) AS source
+      SELECT d, unit, '' AS cat, toFloat64(argMax(total, level)) AS v, argMax(areas, level) AS source
       FROM (
-        SELECT d, unit, month, multiIf(endsWith(area, '0000'), 3, endsWith(area, '00'), 2, 1) AS level, sum(x) AS total, count() AS areas
+        SELECT d, unit, multiIf(endsWith(area, '0000'), 3, endsWith(area, '00'), 2, 1) AS level, sum(x) AS total, count() AS areas
         FROM (
-          SELECT leftPad(toString(place), 6, '0') AS unit, if(reporting_unit = '000000', 10000 * toUInt32OrZero(substring(division_code, 1, 2)), toUInt32OrZero(toString(reporting_unit))) AS place,
-            toString(division_code) AS area, period AS month,
-            argMax(registered_users, bitOr(bitShiftLeft(toUInt128(reporting_unit != '000000'), 120), _version)) AS x
-          FROM context FINAL
-          WHERE registered_users IS NOT NULL AND period <= arrayMax({dates:Array(Date32)}) AND (place, month) IN (
-            SELECT place, max(month)
+          SELECT n.d AS d, leftPad(toString(c.place), 6, '0') AS unit, toString(c.area) AS area, c.x AS x
+          FROM (
+            SELECT if(reporting_unit = '000000', 10000 * toUInt32OrZero(substring(division_code, 1, 2)), toUInt32OrZero(toString(reporting_unit))) AS place, division_code AS area, period AS month,
+              argMax(registered_users, bitOr(bitShiftLeft(toUInt128(reporting_unit != '000000'), 120), _version)) AS x
+            FROM context FINAL
+            WHERE registered_users IS NOT NULL AND period <= arrayMax({dates:Array(Date32)}) AND (place, month) IN (SELECT place, newest FROM (
+              SELECT place, d, max(month) AS newest
+              FROM (SELECT DISTINCT if(reporting_unit = '000000', 10000 * toUInt32OrZero(substring(division_code, 1, 2)), toUInt32OrZero(toString(reporting_unit))) AS place, period AS month FROM context FINAL WHERE registered_users IS NOT NULL AND period <= arrayMax({dates:Array(Date32)}))
+              ARRAY JOIN {dates:Array(Date32)} AS d
+              WHERE month <= d
+              GROUP BY place, d
+            ))
+            GROUP BY place, area, month
+          ) AS c
+          INNER JOIN (
+            SELECT place, d, max(month) AS newest
             FROM (SELECT DISTINCT if(reporting_unit = '000000', 10000 * toUInt32OrZero(substring(division_code, 1, 2)), toUInt32OrZero(toString(reporting_unit))) AS place, period AS month FROM context FINAL WHERE registered_users IS NOT NULL AND period <= arrayMax({dates:Array(Date32)}))
             ARRAY JOIN {dates:Array(Date32)} AS d
             WHERE month <= d
             GROUP BY place, d
-          )
-          GROUP BY place, area, month
+          ) AS n ON c.place = n.place AND c.month = n.newest
         )
-        ARRAY JOIN {dates:Array(Date32)} AS d
-        WHERE month <= d
-        GROUP BY d, unit, month, level
+        GROUP BY d, unit, level
       )
       GROUP BY d, unit
     ) AS b ON t.d = b.d AND t.unit = b.unit
@@ -99,26 +106,33 @@ FROM (
       )
     ) AS t
     INNER JOIN (
-      SELECT d, unit, '' AS cat, toFloat64(argMax(total, 4 * toInt32(month) + level)) AS v, argMax(areas, 4 * toInt32(month) + level) AS source
+      SELECT d, unit, '' AS cat, toFloat64(argMax(total, level)) AS v, argMax(areas, level) AS source
       FROM (
-        SELECT d, unit, month, multiIf(endsWith(area, '0000'), 3, endsWith(area, '00'), 2, 1) AS level, sum(x) AS total, count() AS areas
+        SELECT d, unit, multiIf(endsWith(area, '0000'), 3, endsWith(area, '00'), 2, 1) AS level, sum(x) AS total, count() AS areas
         FROM (
-          SELECT leftPad(toString(place), 6, '0') AS unit, if(reporting_unit = '000000', 10000 * toUInt32OrZero(substring(division_code, 1, 2)), toUInt32OrZero(toString(reporting_unit))) AS place,
-            toString(division_code) AS area, period AS month,
-            argMax(population, bitOr(bitShiftLeft(toUInt128(reporting_unit != '000000'), 120), _version)) AS x
-          FROM context FINAL
-          WHERE population IS NOT NULL AND period <= arrayMax({dates:Array(Date32)}) AND (place, month) IN (
-            SELECT place, max(month)
+          SELECT n.d AS d, leftPad(toString(c.place), 6, '0') AS unit, toString(c.area) AS area, c.x AS x
+          FROM (
+            SELECT if(reporting_unit = '000000', 10000 * toUInt32OrZero(substring(division_code, 1, 2)), toUInt32OrZero(toString(reporting_unit))) AS place, division_code AS area, period AS month,
+              argMax(population, bitOr(bitShiftLeft(toUInt128(reporting_unit != '000000'), 120), _version)) AS x
+            FROM context FINAL
+            WHERE population IS NOT NULL AND period <= arrayMax({dates:Array(Date32)}) AND (place, month) IN (SELECT place, newest FROM (
+              SELECT place, d, max(month) AS newest
+              FROM (SELECT DISTINCT if(reporting_unit = '000000', 10000 * toUInt32OrZero(substring(division_code, 1, 2)), toUInt32OrZero(toString(reporting_unit))) AS place, period AS month FROM context FINAL WHERE population IS NOT NULL AND period <= arrayMax({dates:Array(Date32)}))
+              ARRAY JOIN {dates:Array(Date32)} AS d
+              WHERE month <= d
+              GROUP BY place, d
+            ))
+            GROUP BY place, area, month
+          ) AS c
+          INNER JOIN (
+            SELECT place, d, max(month) AS newest
             FROM (SELECT DISTINCT if(reporting_unit = '000000', 10000 * toUInt32OrZero(substring(division_code, 1, 2)), toUInt32OrZero(toString(reporting_unit))) AS place, period AS month FROM context FINAL WHERE population IS NOT NULL AND period <= arrayMax({dates:Array(Date32)}))
             ARRAY JOIN {dates:Array(Date32)} AS d
             WHERE month <= d
             GROUP BY place, d
-          )
-          GROUP BY place, area, month
+          ) AS n ON c.place = n.place AND c.month = n.newest
         )
-        ARRAY JOIN {dates:Array(Date32)} AS d
-        WHERE month <= d
-        GROUP BY d, unit, month, level
+        GROUP BY d, unit, level
       )
       GROUP BY d, unit
     ) AS b ON t.d = b.d AND t.unit = b.unit

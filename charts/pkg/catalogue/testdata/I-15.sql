@@ -68,70 +68,75 @@ FROM (
           WHERE ifNull(toString(worker_category), '') IN {where_worker_category:Array(String)} AND ifNull(start_on <= d, true) AND ifNull(end_on > d, true)
         )
       )
-      WHERE xxh3(d, provider) IN (SELECT xxh3(d, uscc) FROM (
-        SELECT *
+      WHERE xxh3(d, provider) IN (
+        SELECT xxh3(d, uscc)
         FROM (
-          SELECT arrayJoin(arrayFilter((day, first) -> first = i, {dates:Array(Date32)}, firsts)) AS d, tupleElement(t, 1) AS unit, tupleElement(t, 2) AS org_type, tupleElement(t, 3) AS status, tupleElement(t, 4) AS uscc
+          SELECT uscc, arrayFill(x -> x != 0, maxResample(1, 3, 1)(bitOr(bitShiftLeft(bitOr(bitShiftLeft(toUInt256(toInt32(effective_from) + 40000), 127), bitOr(bitShiftLeft(toUInt256(999999 - toUInt32(toString(reporting_unit))), 107), toUInt256(_version))), 1), toUInt256(ifNull(toString(status), '') IN {where_status:Array(String)} AND ifNull(toString(org_type), '') IN {where_org_type:Array(String)} AND true)), transform(roundDown(-toInt32(effective_from), {days_back:Array(Int32)}), {days_back:Array(Int32)}, {days_at:Array(UInt32)}, toUInt32(0)))) AS xs
           FROM (
-            SELECT xs.2 AS begins, xs.3 AS ts, arrayMap(d -> arrayFirstIndex(b -> b <= d, begins), {dates:Array(Date32)}) AS firsts
-            FROM (WITH bitOr(bitShiftLeft(toUInt256(toInt32(effective_from) + 40000), 127), bitOr(bitShiftLeft(toUInt256(999999 - toUInt32(toString(reporting_unit))), 107), toUInt256(_version))) AS _order SELECT arrayReverseSort(x -> x.1, groupArray((_order, effective_from, (toString(reporting_unit), org_type, status, uscc)))) AS xs FROM (
-            SELECT _version, effective_from, org_type, reporting_unit, status, uscc FROM org FINAL WHERE effective_from <= arrayMax({dates:Array(Date32)}) AND effective_from > addMonths(arrayMin({dates:Array(Date32)}), -3)
-            UNION ALL
-            SELECT _version, effective_from, org_type, reporting_unit, status, uscc FROM org FINAL WHERE effective_from <= addMonths(arrayMin({dates:Array(Date32)}), -3) AND xxh3(uscc) IN (
-            SELECT DISTINCT xxh3(uscc) AS h FROM org WHERE effective_from <= addMonths(arrayMin({dates:Array(Date32)}), -3) AND true AND xxh3(uscc) NOT IN (SELECT xxh3(uscc) FROM org FINAL WHERE effective_from > addMonths(arrayMin({dates:Array(Date32)}), -3) AND effective_from <= arrayMin({dates:Array(Date32)}))
-          )
-          ) GROUP BY uscc)
-          )
-          ARRAY JOIN ts AS t, arrayEnumerate(ts) AS i
+          SELECT _version, effective_from, org_type, reporting_unit, status, uscc FROM org FINAL WHERE effective_from <= arrayMax({dates:Array(Date32)}) AND effective_from > addMonths(arrayMin({dates:Array(Date32)}), -3)
+          UNION ALL
+          SELECT _version, effective_from, org_type, reporting_unit, status, uscc FROM org FINAL WHERE effective_from <= addMonths(arrayMin({dates:Array(Date32)}), -3) AND xxh3(uscc) IN (
+          SELECT DISTINCT xxh3(uscc) AS h FROM org WHERE effective_from <= addMonths(arrayMin({dates:Array(Date32)}), -3) AND true AND xxh3(uscc) NOT IN (SELECT xxh3(uscc) FROM org FINAL WHERE effective_from > addMonths(arrayMin({dates:Array(Date32)}), -3) AND effective_from <= arrayMin({dates:Array(Date32)}))
         )
-        WHERE ifNull(toString(status), '') IN {where_status:Array(String)} AND ifNull(toString(org_type), '') IN {where_org_type:Array(String)}
-      )) AND xxh3(d, unit, key[1]) IN (SELECT xxh3(d, unit, area) FROM (
-        SELECT d, unit, area, x
+        )
+          GROUP BY uscc
+        )
+        ARRAY JOIN {dates:Array(Date32)} AS d, xs AS x
+        WHERE bitAnd(toUInt8(x), 1) = 1
+      ) AND xxh3(d, unit, key[1]) IN (SELECT xxh3(d, unit, area) FROM (
+        SELECT n.d AS d, leftPad(toString(c.place), 6, '0') AS unit, toString(c.area) AS area, c.x AS x
         FROM (
-          SELECT d, unit, area, x, month, max(month) OVER (PARTITION BY d, unit) AS latest
-          FROM (
-            SELECT leftPad(toString(place), 6, '0') AS unit, if(reporting_unit = '000000', 10000 * toUInt32OrZero(substring(division_code, 1, 2)), toUInt32OrZero(toString(reporting_unit))) AS place,
-              toString(division_code) AS area, period AS month,
-              argMax(registered_users, bitOr(bitShiftLeft(toUInt128(reporting_unit != '000000'), 120), _version)) AS x
-            FROM context FINAL
-            WHERE registered_users IS NOT NULL AND period <= arrayMax({dates:Array(Date32)}) AND NOT endsWith(division_code, '00') AND (place, month) IN (
-              SELECT place, max(month)
-              FROM (SELECT DISTINCT if(reporting_unit = '000000', 10000 * toUInt32OrZero(substring(division_code, 1, 2)), toUInt32OrZero(toString(reporting_unit))) AS place, period AS month FROM context FINAL WHERE registered_users IS NOT NULL AND period <= arrayMax({dates:Array(Date32)}) AND NOT endsWith(division_code, '00'))
-              ARRAY JOIN {dates:Array(Date32)} AS d
-              WHERE month <= d
-              GROUP BY place, d
-            )
-            GROUP BY place, area, month
-          )
+          SELECT if(reporting_unit = '000000', 10000 * toUInt32OrZero(substring(division_code, 1, 2)), toUInt32OrZero(toString(reporting_unit))) AS place, division_code AS area, period AS month,
+            argMax(registered_users, bitOr(bitShiftLeft(toUInt128(reporting_unit != '000000'), 120), _version)) AS x
+          FROM context FINAL
+          WHERE registered_users IS NOT NULL AND period <= arrayMax({dates:Array(Date32)}) AND NOT endsWith(division_code, '00') AND (place, month) IN (SELECT place, newest FROM (
+            SELECT place, d, max(month) AS newest
+            FROM (SELECT DISTINCT if(reporting_unit = '000000', 10000 * toUInt32OrZero(substring(division_code, 1, 2)), toUInt32OrZero(toString(reporting_unit))) AS place, period AS month FROM context FINAL WHERE registered_users IS NOT NULL AND period <= arrayMax({dates:Array(Date32)}) AND NOT endsWith(division_code, '00'))
+            ARRAY JOIN {dates:Array(Date32)} AS d
+            WHERE month <= d
+            GROUP BY place, d
+          ))
+          GROUP BY place, area, month
+        ) AS c
+        INNER JOIN (
+          SELECT place, d, max(month) AS newest
+          FROM (SELECT DISTINCT if(reporting_unit = '000000', 10000 * toUInt32OrZero(substring(division_code, 1, 2)), toUInt32OrZero(toString(reporting_unit))) AS place, period AS month FROM context FINAL WHERE registered_users IS NOT NULL AND period <= arrayMax({dates:Array(Date32)}) AND NOT endsWith(division_code, '00'))
           ARRAY JOIN {dates:Array(Date32)} AS d
           WHERE month <= d
-        )
-        WHERE month = latest
+          GROUP BY place, d
+        ) AS n ON c.place = n.place AND c.month = n.newest
       ))
       GROUP BY d, unit, cat
     ) AS c ON g.d = c.d AND g.unit = c.unit AND g.cat = c.cat
   ) AS t
   INNER JOIN (
-    SELECT d, unit, '' AS cat, toFloat64(argMax(total, 4 * toInt32(month) + level)) AS v, argMax(areas, 4 * toInt32(month) + level) AS source
+    SELECT d, unit, '' AS cat, toFloat64(argMax(total, level)) AS v, argMax(areas, level) AS source
     FROM (
-      SELECT d, unit, month, multiIf(endsWith(area, '0000'), 3, endsWith(area, '00'), 2, 1) AS level, sum(x) AS total, count() AS areas
+      SELECT d, unit, multiIf(endsWith(area, '0000'), 3, endsWith(area, '00'), 2, 1) AS level, sum(x) AS total, count() AS areas
       FROM (
-        SELECT leftPad(toString(place), 6, '0') AS unit, if(reporting_unit = '000000', 10000 * toUInt32OrZero(substring(division_code, 1, 2)), toUInt32OrZero(toString(reporting_unit))) AS place,
-          toString(division_code) AS area, period AS month,
-          argMax(county_total, bitOr(bitShiftLeft(toUInt128(reporting_unit != '000000'), 120), _version)) AS x
-        FROM context FINAL
-        WHERE county_total IS NOT NULL AND period <= arrayMax({dates:Array(Date32)}) AND (place, month) IN (
-          SELECT place, max(month)
+        SELECT n.d AS d, leftPad(toString(c.place), 6, '0') AS unit, toString(c.area) AS area, c.x AS x
+        FROM (
+          SELECT if(reporting_unit = '000000', 10000 * toUInt32OrZero(substring(division_code, 1, 2)), toUInt32OrZero(toString(reporting_unit))) AS place, division_code AS area, period AS month,
+            argMax(county_total, bitOr(bitShiftLeft(toUInt128(reporting_unit != '000000'), 120), _version)) AS x
+          FROM context FINAL
+          WHERE county_total IS NOT NULL AND period <= arrayMax({dates:Array(Date32)}) AND (place, month) IN (SELECT place, newest FROM (
+            SELECT place, d, max(month) AS newest
+            FROM (SELECT DISTINCT if(reporting_unit = '000000', 10000 * toUInt32OrZero(substring(division_code, 1, 2)), toUInt32OrZero(toString(reporting_unit))) AS place, period AS month FROM context FINAL WHERE county_total IS NOT NULL AND period <= arrayMax({dates:Array(Date32)}))
+            ARRAY JOIN {dates:Array(Date32)} AS d
+            WHERE month <= d
+            GROUP BY place, d
+          ))
+          GROUP BY place, area, month
+        ) AS c
+        INNER JOIN (
+          SELECT place, d, max(month) AS newest
           FROM (SELECT DISTINCT if(reporting_unit = '000000', 10000 * toUInt32OrZero(substring(division_code, 1, 2)), toUInt32OrZero(toString(reporting_unit))) AS place, period AS month FROM context FINAL WHERE county_total IS NOT NULL AND period <= arrayMax({dates:Array(Date32)}))
           ARRAY JOIN {dates:Array(Date32)} AS d
           WHERE month <= d
           GROUP BY place, d
-        )
-        GROUP BY place, area, month
+        ) AS n ON c.place = n.place AND c.month = n.newest
       )
-      ARRAY JOIN {dates:Array(Date32)} AS d
-      WHERE month <= d
-      GROUP BY d, unit, month, level
+      GROUP BY d, unit, level
     )
     GROUP BY d, unit
   ) AS b ON t.d = b.d AND t.unit = b.unit
@@ -142,6 +147,8 @@ SETTINGS join_use_nulls = 1, optimize_and_compare_chain = 0
 -- categories = ['01','02','03']
 -- codes = ['']
 -- dates = ['2016-10-31','2016-11-11']
+-- days_at = [3,2,1]
+-- days_back = [-1000000,-17116,-17105]
 -- units = ['310000']
 -- where_org_type = ['51','52','53']
 -- where_status = ['active']
