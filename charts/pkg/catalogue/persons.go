@@ -64,7 +64,7 @@ FROM (
   arrayMap(d -> arrayMap(u -> ` + digits("u", 6) + `, arrayDistinct(arrayFilter((u, b, e) -> u != s AND b <= d AND e > d, units, begins, ends))), {dates:Array(Date32)}) AS others`
 	}
 	return `SELECT person, ` + digits("s", 6) + ` AS unit, ` + digits("c", 2) + ` AS category, if(a = 0, '', ` + digits("a", 6) + `) AS county,
-  arrayMap(f -> toUInt64(f = i), firsts) AS here` + more + `
+  arrayMap(f -> f = i, firsts) AS here` + more + `
 FROM (
   SELECT person, spells.2 AS units, spells.3 AS begins, spells.4 AS ends, spells.5 AS categories, spells.6 AS areas,
     ` + firstOpen("arrayEnumerate(units)", "{dates:Array(Date32)}") + ` AS firsts

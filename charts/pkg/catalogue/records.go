@@ -229,7 +229,7 @@ func (k *compiler) records(l *Leaf) string {
 	rows := strings.Join(parts, "\nUNION ALL\n")
 	value := "count()"
 	if len(l.Distinct) > 0 {
-		value = "uniqExact(key)"
+		value = "uniqExact(xxh3(key))" // told by 64 bits, in an eighth of the time
 	}
 	// By 64 bits: looking up a million texts with their days takes twice as long.
 	if provider {

@@ -8,7 +8,7 @@ FROM (
       FROM (SELECT DISTINCT unit FROM (SELECT DISTINCT toString(reporting_unit) AS unit FROM station))
     ) AS g
     LEFT JOIN (
-      SELECT d, unit, cat, uniqExact(key) AS v, count() AS source
+      SELECT d, unit, cat, uniqExact(xxh3(key)) AS v, count() AS source
       FROM (
         SELECT d, unit, '' AS cat, [toString(county_code), toString(township_name)] AS key
         FROM (

@@ -8,7 +8,7 @@ FROM (
       FROM (SELECT DISTINCT unit FROM (SELECT DISTINCT toString(reporting_unit) AS unit FROM project UNION ALL SELECT DISTINCT toString(reporting_unit) AS unit FROM post UNION ALL SELECT DISTINCT toString(reporting_unit) AS unit FROM employment))
     ) AS g
     LEFT JOIN (
-      SELECT d, unit, cat, uniqExact(key) AS v, count() AS source
+      SELECT d, unit, cat, uniqExact(xxh3(key)) AS v, count() AS source
       FROM (
         SELECT d, unit, '' AS cat, [toString(county_code)] AS key, provider_uscc AS provider
         FROM (

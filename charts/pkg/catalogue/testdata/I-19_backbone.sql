@@ -17,7 +17,7 @@ FROM (
             SELECT p.unit AS unit, '' AS cat, sumForEach(arrayMap((h, xf1v1, xf2v1) -> if(h > 0 AND ((xf1v1 > 0) OR (xf2v1 > 0)), toFloat64(1), 0), p.here, arrayResize(f1.v1, length({dates:Array(Date32)})), arrayResize(f2.v1, length({dates:Array(Date32)})))) AS ns, sumForEach(p.here) AS ms, sumForEach(p.here) AS hs
             FROM (
               SELECT person, leftPad(toString(s), 6, '0') AS unit, leftPad(toString(c), 2, '0') AS category, if(a = 0, '', leftPad(toString(a), 6, '0')) AS county,
-                arrayMap(f -> toUInt64(f = i), firsts) AS here
+                arrayMap(f -> f = i, firsts) AS here
               FROM (
                 SELECT person, spells.2 AS units, spells.3 AS begins, spells.4 AS ends, spells.5 AS categories, spells.6 AS areas,
                   arrayMap(d -> arrayFirst((x, b, e) -> b <= d AND e > d, arrayEnumerate(units), begins, ends), {dates:Array(Date32)}) AS firsts
@@ -85,7 +85,7 @@ FROM (
             SELECT p.unit AS unit, '' AS cat, sumForEach(arrayMap((h, xf1v1) -> if(h > 0 AND xf1v1 > 0, toFloat64(1), 0), p.here, arrayResize(f1.v1, length({dates:Array(Date32)})))) AS ns, sumForEach(p.here) AS ms, sumForEach(p.here) AS hs
             FROM (
               SELECT person, leftPad(toString(s), 6, '0') AS unit, leftPad(toString(c), 2, '0') AS category, if(a = 0, '', leftPad(toString(a), 6, '0')) AS county,
-                arrayMap(f -> toUInt64(f = i), firsts) AS here
+                arrayMap(f -> f = i, firsts) AS here
               FROM (
                 SELECT person, spells.2 AS units, spells.3 AS begins, spells.4 AS ends, spells.5 AS categories, spells.6 AS areas,
                   arrayMap(d -> arrayFirst((x, b, e) -> b <= d AND e > d, arrayEnumerate(units), begins, ends), {dates:Array(Date32)}) AS firsts

@@ -14,7 +14,7 @@ FROM (
           SELECT p.unit AS unit, arrayResize(f3.v1, length({dates:Array(Date32)}), {none:String}) AS cats, arrayMap((h, xf1v1) -> if(h > 0 AND xf1v1 > 0, toFloat64(1), 0), p.here, arrayResize(f1.v1, length({dates:Array(Date32)}))) AS ns, arrayMap((h, xf2v1) -> if(h > 0 AND xf2v1 > 0, toFloat64(1), 0), p.here, arrayResize(f2.v1, length({dates:Array(Date32)}))) AS ms, p.here AS hs
           FROM (
             SELECT person, leftPad(toString(s), 6, '0') AS unit, leftPad(toString(c), 2, '0') AS category, if(a = 0, '', leftPad(toString(a), 6, '0')) AS county,
-              arrayMap(f -> toUInt64(f = i), firsts) AS here
+              arrayMap(f -> f = i, firsts) AS here
             FROM (
               SELECT person, spells.2 AS units, spells.3 AS begins, spells.4 AS ends, spells.5 AS categories, spells.6 AS areas,
                 arrayMap(d -> arrayFirst((x, b, e) -> b <= d AND e > d, arrayEnumerate(units), begins, ends), {dates:Array(Date32)}) AS firsts

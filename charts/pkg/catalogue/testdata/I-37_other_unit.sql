@@ -16,7 +16,7 @@ FROM (
             SELECT p.unit AS unit, p.others AS cats, arrayMap((h, o) -> if(h > 0 AND notEmpty(o), toFloat64(1), 0), p.here, p.others) AS ns, p.here AS ms, p.here AS hs
             FROM (
               SELECT person, leftPad(toString(s), 6, '0') AS unit, leftPad(toString(c), 2, '0') AS category, if(a = 0, '', leftPad(toString(a), 6, '0')) AS county,
-                arrayMap(f -> toUInt64(f = i), firsts) AS here,
+                arrayMap(f -> f = i, firsts) AS here,
                 arrayMap(d -> arrayMap(u -> leftPad(toString(u), 6, '0'), arrayDistinct(arrayFilter((u, b, e) -> u != s AND b <= d AND e > d, units, begins, ends))), {dates:Array(Date32)}) AS others
               FROM (
                 SELECT person, spells.2 AS units, spells.3 AS begins, spells.4 AS ends, spells.5 AS categories, spells.6 AS areas,
@@ -52,7 +52,7 @@ FROM (
           SELECT p.unit AS unit, '' AS cat, sumForEach(p.here) AS ns, sumForEach(p.here) AS ms, sumForEach(p.here) AS hs
           FROM (
             SELECT person, leftPad(toString(s), 6, '0') AS unit, leftPad(toString(c), 2, '0') AS category, if(a = 0, '', leftPad(toString(a), 6, '0')) AS county,
-              arrayMap(f -> toUInt64(f = i), firsts) AS here
+              arrayMap(f -> f = i, firsts) AS here
             FROM (
               SELECT person, spells.2 AS units, spells.3 AS begins, spells.4 AS ends, spells.5 AS categories, spells.6 AS areas,
                 arrayMap(d -> arrayFirst((x, b, e) -> b <= d AND e > d, arrayEnumerate(units), begins, ends), {dates:Array(Date32)}) AS firsts
