@@ -34,6 +34,9 @@ const Needs = "26.7"
 
 const wrongVersion = "wrong engine version: want libchdb " + Needs + ", the first that can listen"
 
+// errTaken: what answers on the port is the server of somebody else.
+var errTaken = errors.New("another server answers on its port")
+
 // Options for Start. Only Lib and Dir are required.
 type Options struct {
 	Lib string // path of libchdb.so
@@ -97,7 +100,7 @@ func Start(ctx context.Context, o Options) (*Engine, error) {
 			return e, nil
 		}
 		// A free port may be taken between the look and the listen.
-		if o.HTTPPort != 0 || o.TCPPort != 0 || try == 3 || !strings.Contains(err.Error(), "Address already in use") {
+		if o.HTTPPort != 0 || o.TCPPort != 0 || try == 3 || !errors.Is(err, errTaken) && !strings.Contains(err.Error(), "Address already in use") {
 			return nil, err
 		}
 	}
@@ -176,6 +179,9 @@ func (e *Engine) ready(ctx context.Context, proc *child.Process) error {
 	// A child that could not listen may be dying while an earlier server
 	// answers on its port: only this one knows this password.
 	version, err := e.exec(ctx, "SELECT version()")
+	if err != nil && strings.Contains(err.Error(), "AUTHENTICATION_FAILED") {
+		return fmt.Errorf("%w %d", errTaken, e.opts.HTTPPort)
+	}
 	if err != nil {
 		return err
 	}

@@ -12,6 +12,7 @@ import (
 	"net/http"
 	"net/url"
 	"os"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -110,6 +111,13 @@ func TestSecondOnTheSameFolderIsRefused(t *testing.T) {
 	_, err = engine.Start(t.Context(), engine.Options{Lib: lib, Dir: dir})
 	require.ErrorContains(t, err, "another engine is running on it")
 	require.Equal(t, "1", must(t, e.DSN(), "SELECT 1"))
+}
+
+func TestAPortOfAnotherServer(t *testing.T) {
+	port, err := strconv.Atoi(strings.TrimPrefix(testenv.ClickHouse(t).HTTPAddr(), "127.0.0.1:"))
+	require.NoError(t, err)
+	_, err = engine.Start(t.Context(), engine.Options{Lib: testenv.LibCHDB(t), Dir: t.TempDir(), HTTPPort: port})
+	require.ErrorContains(t, err, "another server answers on its port")
 }
 
 func TestWrongLibrary(t *testing.T) {
