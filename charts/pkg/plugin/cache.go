@@ -4,6 +4,8 @@ import (
 	"context"
 	"sync"
 	"time"
+
+	"github.com/duiwu/duiwu/charts/pkg/scope"
 )
 
 // answers remembers what statements gave, until the tables change: the panels of
@@ -37,11 +39,11 @@ func newAnswers[T any]() *answers[T] { return &answers[T]{kept: map[string]*entr
 // another state of the tables. Whoever comes while it is asked for waits for the
 // same one. A caller that goes away leaves the question to the others; with the
 // last of them it is cancelled. The answer is shared: nobody may change it. Errors
-// are not kept.
+// are not kept. Who asks while nobody waits gets none that will soon be too old.
 func (a *answers[T]) get(ctx context.Context, key, state string, ask func(context.Context) (T, error)) (T, error) {
 	a.mu.Lock()
 	e := a.kept[key]
-	if e != nil && !e.at.IsZero() && !stands(e.at, e.state, state) {
+	if e != nil && !e.at.IsZero() && (!stands(e.at, e.state, state) || scope.IsSlow(ctx) && time.Since(e.at) >= early) {
 		e = nil
 	}
 	if e != nil && e.at.IsZero() && e.state != state {

@@ -13,6 +13,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/duiwu/duiwu/charts/internal/chartstest"
+	"github.com/duiwu/duiwu/charts/pkg/scope"
 )
 
 func TestAnswersAreSharedForAMoment(t *testing.T) {
@@ -62,6 +63,27 @@ func TestAnAnswerStandsWhileTheTablesDo(t *testing.T) {
 		require.Equal(t, 3, ask("two"), "not for ever")
 		time.Sleep(fresh)
 		require.Equal(t, 4, ask(""), "nobody knows")
+	})
+}
+
+// What is found ahead is found again before it is too old to be shown.
+func TestAheadNothingGetsTooOld(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		a, asked := newAnswers[map[place]part](), 0
+		get := func(ctx context.Context) int {
+			_, err := a.get(ctx, "q", "a", func(context.Context) (map[place]part, error) { asked++; return nil, nil })
+			require.NoError(t, err)
+			return asked
+		}
+		ahead := scope.Slowly(t.Context())
+		require.Equal(t, 1, get(ahead))
+		time.Sleep(early - time.Second)
+		require.Equal(t, 1, get(ahead))
+		time.Sleep(2 * time.Second)
+		require.Equal(t, 1, get(t.Context()), "it can be shown")
+		require.Equal(t, 2, get(ahead))
+		time.Sleep(longest - time.Second)
+		require.Equal(t, 2, get(t.Context()))
 	})
 }
 

@@ -34,6 +34,9 @@ const (
 	// of the time may go into finding anew, else a fifth: one part to rest parts.
 	attended     = time.Hour
 	rest, idling = 1, 4
+	// early is when what is found ahead is found again though nothing has come: before it
+	// is too old to be shown.
+	early = longest / 2
 )
 
 // reading is what a question found, and in which state of the tables. It is shared:
@@ -280,9 +283,10 @@ func (w *readings) wait(more int) {
 type opening struct {
 	p    *plan
 	list *Model
-	// state is that of the tables when it was found, if it is no reading that is kept:
-	// of a list, and of a figure that is known for now only, the statements' answers are.
+	// state is that of the tables when it was found, at found, if it is no reading that is
+	// kept: of a list, and of a figure that is known for now only, the statements' answers are.
 	state string
+	found time.Time
 }
 
 // find asks for it, so that its statements are answered.
@@ -311,14 +315,14 @@ func (w *readings) ahead(d *Datasource, now string) func(context.Context) error 
 		w.turn = (w.turn + 1) % len(w.shipped)
 		o := w.shipped[w.turn]
 		if o.list != nil || o.p.in.Now() {
-			if o.state == now {
+			if o.state == now && time.Since(o.found) < early {
 				continue
 			}
-			o.state = now
+			o.state, o.found = now, time.Now()
 			return func(ctx context.Context) error { return o.find(ctx, d, nation) }
 		}
 		kept := w.kept[o.p.key(nation)]
-		if kept == nil && len(w.kept) < mostRead || kept != nil && !kept.stands(now) {
+		if kept == nil && len(w.kept) < mostRead || kept != nil && !(kept.stands(now) && time.Since(kept.found) < early) {
 			return w.anew(d, nation, o.p)
 		}
 	}

@@ -127,11 +127,14 @@ type slowly struct{}
 // Slowly leaves a statement one thread of the server: nobody waits for it.
 func Slowly(ctx context.Context) context.Context { return context.WithValue(ctx, slowly{}, true) }
 
+// IsSlow says that nobody waits.
+func IsSlow(ctx context.Context) bool { return ctx.Value(slowly{}) != nil }
+
 func (db *DB) query(ctx context.Context, sql string, params map[string]string, settings clickhouse.Settings) (driver.Rows, error) {
 	settings["max_execution_time"] = int(timeout.Seconds())
 	// On a cluster what a statement compares with is read of all shards.
 	settings["distributed_product_mode"] = "allow"
-	if ctx.Value(slowly{}) != nil {
+	if IsSlow(ctx) {
 		settings["max_threads"] = 1
 	}
 	opts := []clickhouse.QueryOption{clickhouse.WithSettings(settings)}
