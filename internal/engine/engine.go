@@ -34,7 +34,7 @@ const Needs = "26.7"
 
 const wrongVersion = "wrong engine version: want libchdb " + Needs + ", the first that can listen"
 
-// errTaken: what answers on the port is the server of somebody else.
+// errTaken is what a port gives that somebody else has taken.
 var errTaken = errors.New("another server answers on its port")
 
 // Options for Start. Only Lib and Dir are required.
@@ -100,7 +100,7 @@ func Start(ctx context.Context, o Options) (*Engine, error) {
 			return e, nil
 		}
 		// A free port may be taken between the look and the listen.
-		if o.HTTPPort != 0 || o.TCPPort != 0 || try == 3 || !errors.Is(err, errTaken) && !strings.Contains(err.Error(), "Address already in use") {
+		if o.HTTPPort != 0 || o.TCPPort != 0 || try == 3 || !errors.Is(err, errTaken) {
 			return nil, err
 		}
 	}
@@ -169,6 +169,9 @@ func (e *Engine) ready(ctx context.Context, proc *child.Process) error {
 			out := proc.Tail()
 			if strings.Contains(out, "START LISTEN query is not supported") {
 				return errors.New(wrongVersion)
+			}
+			if strings.Contains(out, "Address already in use") {
+				return fmt.Errorf("%w: %w: %s", errTaken, proc.Err(), out)
 			}
 			return fmt.Errorf("%w: %s", proc.Err(), out)
 		case <-ctx.Done():

@@ -28,14 +28,20 @@ func (s *Source) fields(more ...string) []string {
 	return slices.DeleteFunc(out, func(f string) bool { return f == "" })
 }
 
+// read are the columns of fields.
+func (k *compiler) read(s *Source, more ...string) []string {
+	var out []string
+	for _, f := range s.fields(more...) {
+		out = append(out, k.columnOf(s.Feed, f))
+	}
+	return out
+}
+
 // state is the records of a source that hold on each day: d, unit and the
 // fields named, under their columns' names.
 func (k *compiler) state(s *Source, more ...string) string {
 	spec := k.c.Contract.Feed(s.Feed)
-	var cols []string
-	for _, f := range s.fields(more...) {
-		cols = append(cols, k.columnOf(s.Feed, f))
-	}
+	cols := k.read(s, more...)
 	key := k.naturalKey(spec)
 	dated := spec.History == feed.Snapshot || len(s.Key) > 0
 	if len(s.Key) > 0 {
@@ -250,13 +256,9 @@ func (k *compiler) records(l *Leaf) string {
 // with all that they say take three times as long.
 func (k *compiler) providers() string {
 	s := &Source{Feed: "org", Where: []Where{{Field: "status", Is: []string{"active"}}, {Field: "org_type", Is: k.in.Measure.Top.Types}}}
-	columns := []string{"uscc"}
-	for _, f := range s.fields() {
-		columns = append(columns, k.columnOf(s.Feed, f))
-	}
 	counts := strings.Join(append(k.conditions(s), "true"), " AND ")
 	state := "bitOr(bitShiftLeft(" + order(byEffective, byUnit, byVersion) + ", 1), toUInt256(" + counts + "))"
-	return "SELECT xxh3(d, uscc)\nFROM (\n  SELECT uscc, " + k.daily(state) + " AS xs\n  FROM " + k.lately(s.Feed, "uscc", k.may(s), "", columns...) + "\n  GROUP BY uscc\n)\nARRAY JOIN {dates:Array(Date32)} AS d, xs AS x\nWHERE bitAnd(toUInt8(x), 1) = 1"
+	return "SELECT xxh3(d, uscc)\nFROM (\n  SELECT uscc, " + k.daily(state) + " AS xs\n  FROM " + k.lately(s.Feed, "uscc", k.may(s), "", k.read(s, "uscc")...) + "\n  GROUP BY uscc\n)\nARRAY JOIN {dates:Array(Date32)} AS d, xs AS x\nWHERE bitAnd(toUInt8(x), 1) = 1"
 }
 
 // areas are the counts of context by area, of the month that is its unit's newest on each

@@ -31,9 +31,9 @@ const (
 	// look is how often the tables are looked at for what was looked at lately.
 	look = 5 * time.Second
 	// attended is for how long after a look somebody is thought to be there. Then half
-	// of the time may go into finding anew, else a fifth: one part to rest parts.
-	attended     = time.Hour
-	rest, idling = 1, 4
+	// of the time may go into finding anew, else a fifth: who idles rests that much longer.
+	attended = time.Hour
+	idling   = 4
 	// early is when what is found ahead is found again though nothing has come: before it
 	// is too old to be shown.
 	early = longest / 2
@@ -394,10 +394,7 @@ func (w *readings) next(d *Datasource) bool {
 		w.mu.Unlock()
 		return false
 	}
-	rests := time.Duration(rest)
-	if time.Since(w.seen) >= attended {
-		rests = idling
-	}
+	idle := time.Since(w.seen) >= attended
 	w.mu.Unlock()
 	pause := look
 	if work != nil {
@@ -406,10 +403,13 @@ func (w *readings) next(d *Datasource) bool {
 			pause = time.Since(begun)
 		}
 	}
+	if idle {
+		pause *= idling
+	}
 	select {
 	case <-w.ctx.Done():
 	case <-w.wake:
-	case <-time.After(rests * pause):
+	case <-time.After(pause):
 	}
 	return true
 }

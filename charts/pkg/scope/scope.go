@@ -10,7 +10,6 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
-	"maps"
 	"slices"
 	"strconv"
 	"strings"
@@ -120,12 +119,27 @@ func (p *Policy) ShowsNation() bool {
 	if p == nil {
 		return false
 	}
-	reaches := append(slices.Collect(maps.Values(p.Users)), slices.Collect(maps.Values(p.Orgs))...)
-	reaches = append(reaches, p.Public, p.Default)
-	for _, t := range p.Teams {
-		reaches = append(reaches, t.Units)
+	for where, r := range p.reaches() {
+		if r.nation && where != "alerts" {
+			return true
+		}
 	}
-	return slices.ContainsFunc(reaches, func(r Reach) bool { return r.nation })
+	return false
+}
+
+// reaches are all that it declares, by the place in the settings.
+func (p *Policy) reaches() map[string]Reach {
+	out := map[string]Reach{"alerts": p.Alerts, "public": p.Public, "default": p.Default}
+	for login, r := range p.Users {
+		out["users."+login] = r
+	}
+	for name, t := range p.Teams {
+		out["teams."+name] = t.Units
+	}
+	for org, r := range p.Orgs {
+		out["orgs."+org] = r
+	}
+	return out
 }
 
 // UnmarshalJSON refuses keys that it does not know: a misspelt one would
@@ -140,26 +154,22 @@ func (p *Policy) UnmarshalJSON(raw []byte) error {
 // Check refuses what can never come true: a unit that is none, an organisation
 // that is no number, the name by which alert rules ask.
 func (p *Policy) Check(unit func(code string) bool) error {
-	reaches := map[string]Reach{"alerts": p.Alerts, "public": p.Public, "default": p.Default}
-	for login, r := range p.Users {
+	for login := range p.Users {
 		if login == "" || login == scheduler {
 			return fmt.Errorf("cannot use the scope: %q is no person's login; say what rules see under alerts, and what anybody sees under public", login)
 		}
-		reaches["users."+login] = r
 	}
 	for name, t := range p.Teams {
 		if slices.Contains(t.Logins, "") || slices.Contains(t.Logins, scheduler) {
 			return fmt.Errorf("cannot use the scope: team %s lists a login that no person has", name)
 		}
-		reaches["teams."+name] = t.Units
 	}
-	for org, r := range p.Orgs {
+	for org := range p.Orgs {
 		if n, err := strconv.ParseInt(org, 10, 64); err != nil || n < 1 {
 			return fmt.Errorf("cannot use the scope: organisation %q is no number; it stands in the address of its administration page", org)
 		}
-		reaches["orgs."+org] = r
 	}
-	for where, r := range reaches {
+	for where, r := range p.reaches() {
 		for _, u := range r.units {
 			if !unit(u) {
 				return fmt.Errorf(`cannot use the scope: %s names %q, which is no reporting unit; write a code such as "310000", "nation" or "none"`, where, u)
